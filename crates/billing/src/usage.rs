@@ -1,0 +1,212 @@
+//! Usage in credits: what quantities weigh, what is left of a tier's credits, and what the rest costs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::catalogue::{Catalogue, Overage, Tier};
+use crate::decimal::{self, DecimalError};
+use crate::money::{Money, MoneyError};
+use crate::ratio::{Ratio, TooLarge};
+
+/// Decimals of credits and quantities.
+const PLACES: u32 = 6;
+/// One credit in microcredits, one unit in millionths.
+const MICRO: i64 = 1_000_000;
+/// The overage price is for this many credits.
+const PRICED_CREDITS: i64 = 1_000;
+
+/// Credits, exact to six decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Credits(i64);
+
+/// A quantity of events, exact to six decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Quantity(i64);
+
+/// Why usage could not be read or priced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsageError {
+    /// Not a number of at most six decimals.
+    Number(DecimalError),
+    /// Below zero where that means nothing.
+    Negative,
+    /// The catalogue has no such event type.
+    UnknownType(String),
+    /// More than 2^63 millionths.
+    Overflow,
+    /// The cost is not an amount of money.
+    Money(MoneyError),
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UsageError::Number(error) => error.fmt(f),
+            UsageError::Negative => f.write_str("the number is negative"),
+            UsageError::UnknownType(kind) => write!(f, "the catalogue has no event type {kind:?}"),
+            UsageError::Overflow => f.write_str("the number is too large"),
+            UsageError::Money(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UsageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            UsageError::Number(error) => Some(error),
+            UsageError::Money(error) => Some(error),
+            UsageError::Negative | UsageError::UnknownType(_) | UsageError::Overflow => None,
+        }
+    }
+}
+
+impl From<DecimalError> for UsageError {
+    fn from(error: DecimalError) -> UsageError {
+        UsageError::Number(error)
+    }
+}
+
+impl From<TooLarge> for UsageError {
+    fn from(_: TooLarge) -> UsageError {
+        UsageError::Overflow
+    }
+}
+
+impl Credits {
+    /// None.
+    pub const ZERO: Credits = Credits(0);
+
+    /// So many microcredits.
+    pub const fn from_micro(micro: i64) -> Credits {
+        Credits(micro)
+    }
+
+    /// Microcredits.
+    pub fn micro(self) -> i64 {
+        self.0
+    }
+
+    /// Reads `500`, `1.5`, `-0.25`: at most six decimals. A correction may be negative.
+    pub fn parse(text: &str) -> Result<Credits, UsageError> {
+        millionths(text).map(Credits)
+    }
+
+    /// The shortest text: `585`, `0.5`.
+    pub fn wire(self) -> String {
+        shortest(self.0)
+    }
+
+    /// The sum.
+    pub fn plus(self, other: Credits) -> Result<Credits, UsageError> {
+        self.0.checked_add(other.0).map(Credits).ok_or(UsageError::Overflow)
+    }
+
+    /// The difference, which may be negative.
+    pub fn minus(self, other: Credits) -> Result<Credits, UsageError> {
+        self.0.checked_sub(other.0).map(Credits).ok_or(UsageError::Overflow)
+    }
+}
+
+impl Quantity {
+    /// None.
+    pub const ZERO: Quantity = Quantity(0);
+
+    /// So many millionths, as they are stored.
+    pub const fn from_micro(micro: i64) -> Quantity {
+        Quantity(micro)
+    }
+
+    /// Millionths.
+    pub fn micro(self) -> i64 {
+        self.0
+    }
+
+    /// Reads `3`, `0.5`: at most six decimals and not negative, since nobody uses less than nothing.
+    pub fn parse(text: &str) -> Result<Quantity, UsageError> {
+        match millionths(text)? {
+            micro if micro < 0 => Err(UsageError::Negative),
+            micro => Ok(Quantity(micro)),
+        }
+    }
+
+    /// The shortest text: `3`, `0.5`.
+    pub fn wire(self) -> String {
+        shortest(self.0)
+    }
+
+    /// The sum.
+    pub fn plus(self, other: Quantity) -> Result<Quantity, UsageError> {
+        self.0.checked_add(other.0).map(Quantity).ok_or(UsageError::Overflow)
+    }
+}
+
+impl fmt::Display for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wire())
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wire())
+    }
+}
+
+fn millionths(text: &str) -> Result<i64, UsageError> {
+    i64::try_from(decimal::read(text, PLACES)?).map_err(|_| UsageError::Overflow)
+}
+
+fn shortest(micro: i64) -> String {
+    decimal::print(i128::from(micro), PLACES).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// How an account stands in its credit period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// Credits of the tier.
+    pub included: Credits,
+    /// Credits used.
+    pub used: Credits,
+    /// What is left of the included ones, never below zero.
+    pub remaining: Credits,
+    /// What was used beyond them.
+    pub overage: Credits,
+    /// What that costs; nothing in a tier that does not bill it.
+    pub overage_cost: Money,
+    /// The tier's price of 1,000 credits.
+    pub price_per_1k: Money,
+}
+
+/// What quantities by event type cost: each times its type's weight, summed exactly, rounded half up once to a microcredit.
+pub fn cost(catalogue: &Catalogue, by_type: &BTreeMap<String, Quantity>) -> Result<Credits, UsageError> {
+    let mut sum = Ratio::ZERO;
+    for (kind, quantity) in by_type {
+        let event = catalogue.events.get(kind).ok_or_else(|| UsageError::UnknownType(kind.clone()))?;
+        sum = sum.plus(Ratio::whole(quantity.0).times(Ratio::new(i128::from(event.credits.0), i128::from(MICRO))?)?)?;
+    }
+    i64::try_from(sum.round_half_up()?).map(Credits).map_err(|_| UsageError::Overflow)
+}
+
+/// The account of a tier after so many credits (I-10): `remaining + used = included` until they are used up, then the
+/// overage, linear and rounded half up once: 85 credits at 2.00 per 1,000 are 0.17.
+pub fn account(tier: &Tier, used: Credits) -> Result<Account, UsageError> {
+    if used < Credits::ZERO {
+        return Err(UsageError::Negative);
+    }
+    let left = tier.included_credits.minus(used)?;
+    let (remaining, overage) = (left.max(Credits::ZERO), used.minus(tier.included_credits)?.max(Credits::ZERO));
+    let overage_cost = match tier.overage {
+        Overage::Bill => overage_cost(overage, tier.price_per_1k)?,
+        Overage::Block => Money::zero(tier.price_per_1k.currency()),
+    };
+    let (included, price_per_1k) = (tier.included_credits, tier.price_per_1k);
+    Ok(Account { included, used, remaining, overage, overage_cost, price_per_1k })
+}
+
+fn overage_cost(overage: Credits, price_per_1k: Money) -> Result<Money, UsageError> {
+    let step = price_per_1k.currency().step();
+    let thousands = Ratio::new(i128::from(overage.0), i128::from(PRICED_CREDITS).saturating_mul(i128::from(MICRO)))?;
+    let steps = Ratio::whole(price_per_1k.minor()).times(thousands)?.over(Ratio::whole(step))?.round_half_up()?;
+    let steps = i64::try_from(steps).map_err(|_| UsageError::Overflow)?;
+    Money::new(steps, price_per_1k.currency()).times(step).map_err(UsageError::Money)
+}

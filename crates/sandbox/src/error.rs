@@ -1,0 +1,99 @@
+//! Stripe's error answer: a status, a type, perhaps a code and the parameter at fault.
+
+use serde_json::{Map, Value, json};
+
+/// One refused request, as Stripe words it.
+#[derive(Debug, Clone)]
+pub(crate) struct StripeError {
+    /// HTTP status of the answer.
+    pub(crate) status: u16,
+    /// `error.type`, the class that official clients switch on.
+    pub(crate) kind: &'static str,
+    /// `error.code`, where Stripe has one.
+    pub(crate) code: Option<&'static str>,
+    /// `error.message`, for people.
+    pub(crate) message: String,
+    /// `error.param`, in Stripe's bracket syntax.
+    pub(crate) param: Option<String>,
+    /// Members that only some errors carry (`decline_code`, `charge`, ...).
+    pub(crate) extra: Vec<(&'static str, Value)>,
+}
+
+impl StripeError {
+    pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> StripeError {
+        StripeError { status, kind, code: None, message: message.into(), param: None, extra: Vec::new() }
+    }
+
+    /// A 400 `invalid_request_error`, the common case.
+    pub(crate) fn invalid(message: impl Into<String>) -> StripeError {
+        StripeError::new(400, "invalid_request_error", message)
+    }
+
+    pub(crate) fn code(mut self, code: &'static str) -> StripeError {
+        self.code = Some(code);
+        self
+    }
+
+    pub(crate) fn param(mut self, param: impl Into<String>) -> StripeError {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: Value) -> StripeError {
+        self.extra.push((name, value));
+        self
+    }
+
+    pub(crate) fn missing(param: &str) -> StripeError {
+        StripeError::invalid(format!("Missing required param: {param}.")).code("parameter_missing").param(param)
+    }
+
+    pub(crate) fn unknown(param: &str) -> StripeError {
+        StripeError::invalid(format!("Received unknown parameter: {param}")).code("parameter_unknown").param(param)
+    }
+
+    /// Stripe has it, this sandbox does not: said loudly, because a parameter that is silently ignored is a lie.
+    pub(crate) fn unsupported(what: &str) -> StripeError {
+        StripeError::invalid(format!("The sandbox does not model this: {what}")).code("sandbox_unsupported").param(what)
+    }
+
+    /// The id stands in a parameter: 400.
+    pub(crate) fn no_such(noun: &str, id: &str, param: &str) -> StripeError {
+        StripeError::invalid(format!("No such {noun}: '{id}'")).code("resource_missing").param(param)
+    }
+
+    /// The id stands in the URL: 404.
+    pub(crate) fn not_found(noun: &str, id: &str, param: &str) -> StripeError {
+        StripeError { status: 404, ..StripeError::no_such(noun, id, param) }
+    }
+
+    /// A card was declined: 402 `card_error`.
+    pub(crate) fn declined(decline_code: &str) -> StripeError {
+        let message = match decline_code {
+            "insufficient_funds" => "Your card has insufficient funds.",
+            _ => "Your card was declined.",
+        };
+        StripeError::new(402, "card_error", message).code("card_declined").with("decline_code", json!(decline_code))
+    }
+
+    /// The JSON body, complete with the links that Stripe adds.
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        let mut error = Map::new();
+        if let Some(code) = self.code {
+            error.insert("code".into(), json!(code));
+            let page = code.replace('_', "-");
+            error.insert("doc_url".into(), json!(format!("https://stripe.com/docs/error-codes/{page}")));
+        }
+        error.insert("message".into(), json!(self.message));
+        if let Some(param) = &self.param {
+            error.insert("param".into(), json!(param));
+        }
+        let log = format!("https://dashboard.stripe.com/test/logs/{request_id}");
+        error.insert("request_log_url".into(), json!(log));
+        error.insert("type".into(), json!(self.kind));
+        for (name, value) in &self.extra {
+            error.insert((*name).into(), value.clone());
+        }
+        json!({ "error": error })
+    }
+}

@@ -1,0 +1,184 @@
+//! The kinds of object that are kept, and what each is indexed by.
+
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A kind of object with a table of its own. Plans are prices in another dress and have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Customer,
+    Product,
+    Price,
+    Coupon,
+    Discount,
+    Subscription,
+    Invoice,
+    InvoicePayment,
+    Charge,
+    Refund,
+    PaymentMethod,
+    PaymentIntent,
+    Event,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 13] = [
+        Kind::Customer,
+        Kind::Product,
+        Kind::Price,
+        Kind::Coupon,
+        Kind::Discount,
+        Kind::Subscription,
+        Kind::Invoice,
+        Kind::InvoicePayment,
+        Kind::Charge,
+        Kind::Refund,
+        Kind::PaymentMethod,
+        Kind::PaymentIntent,
+        Kind::Event,
+    ];
+
+    /// The value of `object`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Customer => "customer",
+            Kind::Product => "product",
+            Kind::Price => "price",
+            Kind::Coupon => "coupon",
+            Kind::Discount => "discount",
+            Kind::Subscription => "subscription",
+            Kind::Invoice => "invoice",
+            Kind::InvoicePayment => "invoice_payment",
+            Kind::Charge => "charge",
+            Kind::Refund => "refund",
+            Kind::PaymentMethod => "payment_method",
+            Kind::PaymentIntent => "payment_intent",
+            Kind::Event => "event",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// How Stripe calls it in "No such ...".
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Kind::PaymentMethod => "PaymentMethod",
+            other => other.name(),
+        }
+    }
+
+    /// The parameter that Stripe blames when the id in the URL is unknown.
+    pub(crate) fn id_param(self) -> &'static str {
+        match self {
+            Kind::Price => "price",
+            Kind::Coupon => "coupon",
+            Kind::Invoice => "invoice",
+            Kind::InvoicePayment => "invoice_payment",
+            Kind::PaymentMethod => "payment_method",
+            Kind::PaymentIntent => "intent",
+            _ => "id",
+        }
+    }
+}
+
+/// What a list can be narrowed by without looking at every object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Index {
+    Customer,
+    Email,
+    Status,
+    /// Everything but canceled subscriptions: what Stripe lists by default.
+    Live,
+    /// Canceled and expired subscriptions.
+    Ended,
+    Price,
+    Product,
+    Active,
+    Type,
+    Currency,
+    LookupKey,
+    Item,
+    Subscription,
+    Invoice,
+    PaymentIntent,
+    Charge,
+}
+
+/// One entry of an index.
+pub(crate) type Entry = (Index, Arc<str>);
+
+/// The index entries of an object.
+pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
+    let mut out = Vec::with_capacity(4);
+    let mut add = |index: Index, value: &Value| {
+        if let Some(text) = value.as_str() {
+            out.push((index, Arc::from(text)));
+        }
+    };
+    match kind {
+        Kind::Customer => add(Index::Email, &object["email"]),
+        Kind::Product => {}
+        Kind::Price => {
+            add(Index::Product, &object["product"]);
+            add(Index::Type, &object["type"]);
+            add(Index::Currency, &object["currency"]);
+            add(Index::LookupKey, &object["lookup_key"]);
+        }
+        Kind::Subscription => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::Status, &object["status"]);
+            for item in object["items"]["data"].as_array().into_iter().flatten() {
+                add(Index::Item, &item["id"]);
+                add(Index::Price, &item["price"]["id"]);
+            }
+        }
+        Kind::Invoice => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::Subscription, &object["parent"]["subscription_details"]["subscription"]);
+            add(Index::Status, &object["status"]);
+        }
+        Kind::InvoicePayment => {
+            add(Index::Invoice, &object["invoice"]);
+            add(Index::PaymentIntent, &object["payment"]["payment_intent"]);
+            add(Index::Charge, &object["payment"]["charge"]);
+            add(Index::Status, &object["status"]);
+        }
+        Kind::Charge => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::PaymentIntent, &object["payment_intent"]);
+        }
+        Kind::Refund => {
+            add(Index::Charge, &object["charge"]);
+            add(Index::PaymentIntent, &object["payment_intent"]);
+        }
+        Kind::PaymentMethod => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::Type, &object["type"]);
+        }
+        Kind::PaymentIntent => add(Index::Customer, &object["customer"]),
+        Kind::Coupon | Kind::Discount | Kind::Event => {}
+    }
+    flags(kind, object, &mut out);
+    out
+}
+
+fn flags(kind: Kind, object: &Value, out: &mut Vec<Entry>) {
+    let yes = || Arc::from("true");
+    match kind {
+        Kind::Product | Kind::Price => {
+            let active = if object["active"] == true { "true" } else { "false" };
+            out.push((Index::Active, Arc::from(active)));
+        }
+        Kind::Subscription => {
+            if object["status"] != "canceled" {
+                out.push((Index::Live, yes()));
+            }
+            if object["status"] == "canceled" || object["status"] == "incomplete_expired" {
+                out.push((Index::Ended, yes()));
+            }
+        }
+        _ => {}
+    }
+}

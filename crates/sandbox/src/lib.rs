@@ -1,0 +1,176 @@
+//! A stateful Stripe that runs on this machine: real HTTP, real objects, scripted trouble.
+//!
+//! [`start`] opens a listener that speaks Stripe's protocol well enough for the official clients: keys, form parameters,
+//! pages both ways, `expand`, idempotency keys, errors in Stripe's shape, and objects in the shape of whatever
+//! `Stripe-Version` the caller asks for. State lives in memory, and in one file if a path is given. [`Faults`] makes the
+//! next requests go wrong.
+
+mod body;
+mod calendar;
+mod error;
+mod expand;
+mod faults;
+mod http;
+mod idempotency;
+mod journal;
+mod kind;
+mod log;
+mod params;
+mod resources;
+mod router;
+mod seed;
+mod serve;
+mod shape;
+mod store;
+mod version;
+mod world;
+
+pub use faults::{Fault, FaultKind, Faults};
+pub use log::Request;
+pub use seed::{Seed, USER_CUSTOMER};
+
+use http::Desk;
+use jiff::Timestamp;
+use journal::{Header, Journal};
+use serve::Shared;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use world::World;
+
+/// Tells the time; the sandbox never asks the machine.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How a sandbox is to be.
+#[derive(Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The one key that is accepted; any well-formed test key where none is given.
+    pub key: Option<String>,
+    /// The state file; memory only where none is given. A file that exists is continued and `seed` is not planted again.
+    pub state: Option<PathBuf>,
+    /// What a new state begins with.
+    pub seed: Seed,
+    /// What time it is.
+    pub now: Clock,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { listen, key: _, state, seed, now: _ } = self;
+        out.debug_struct("Config").field("listen", listen).field("state", state).field("seed", seed).finish_non_exhaustive()
+    }
+}
+
+/// A running sandbox. Dropping it stops it; [`Sandbox::stop`] also waits until it has stopped.
+pub struct Sandbox {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Sandbox").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Reads or plants the state, then listens.
+///
+/// Errors: the address cannot be bound, the state file cannot be read or written, or it was written by another version.
+pub async fn start(config: Config) -> io::Result<Sandbox> {
+    let world = open(&config)?;
+    let listener = TcpListener::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    let desk = Desk::new(world, config.key, config.now);
+    let shared = Arc::new(Shared { desk, faults: Faults::default(), log: log::Log::default() });
+    let (stop, stopped) = watch::channel(());
+    let task = spawn(serve::accept(listener, Arc::clone(&shared), stopped));
+    Ok(Sandbox { address, shared, stop, task })
+}
+
+#[allow(clippy::disallowed_methods, reason = "the accept loop is this crate's only task, and Sandbox::stop waits for it")]
+fn spawn(accepting: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(accepting)
+}
+
+fn open(config: &Config) -> io::Result<World> {
+    let now = (config.now)().as_second();
+    let Some(path) = &config.state else {
+        let mut world = World::new(now);
+        seed::plant(&mut world, config.seed);
+        world.store.take_changes();
+        return Ok(world);
+    };
+    match journal::header(path)? {
+        Some(header) => resume(path, &header),
+        None => begin(path, config.seed, now),
+    }
+}
+
+fn begin(path: &Path, seed: Seed, now: i64) -> io::Result<World> {
+    let mut world = World::new(now);
+    seed::plant(&mut world, seed);
+    let unfinished = path.with_extension("planting");
+    world.keep_in(Some(Journal::create(&unfinished, &Header::new(&seed.text(), now))?));
+    if let Seed::Scale { .. } = seed {
+        world.store.take_changes();
+    }
+    world.commit(None)?;
+    std::fs::rename(&unfinished, path)?;
+    Ok(world)
+}
+
+fn resume(path: &Path, header: &Header) -> io::Result<World> {
+    let seed = Seed::parse(&header.seed).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "sandbox state: unknown seed"))?;
+    let mut world = World::new(header.born);
+    if let Seed::Scale { .. } = seed {
+        seed::plant(&mut world, seed);
+        world.store.take_changes();
+    }
+    let journal = journal::replay(path, &mut world.store, &mut world.idempotency)?;
+    let journal = journal.compacted(path, header, &world.store, &world.idempotency)?;
+    world.keep_in(Some(journal));
+    world.recount_invoices();
+    Ok(world)
+}
+
+impl Sandbox {
+    /// `http://127.0.0.1:12345`, without a slash at the end.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The fault script; the handle can be kept and cloned.
+    pub fn faults(&self) -> Faults {
+        self.shared.faults.clone()
+    }
+
+    /// The last 5,000 requests, oldest first.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.log.all()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.shared.log.clear();
+    }
+
+    /// Stops listening, lets open requests finish for half a second, and ends.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}

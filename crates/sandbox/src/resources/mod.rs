@@ -1,0 +1,155 @@
+//! What Stripe's nouns are and do here: a file for each. This one holds what they share: a call, an answer, a list.
+
+pub(crate) mod account;
+pub(crate) mod charges;
+pub(crate) mod coupons;
+pub(crate) mod customers;
+pub(crate) mod events;
+pub(crate) mod invoice_payments;
+pub(crate) mod invoices;
+pub(crate) mod payment_intents;
+pub(crate) mod payment_methods;
+pub(crate) mod plans;
+pub(crate) mod prices;
+pub(crate) mod products;
+pub(crate) mod refunds;
+pub(crate) mod subscription_items;
+pub(crate) mod subscriptions;
+
+use crate::error::StripeError;
+use crate::kind::{Index, Kind};
+use crate::params::Params;
+use crate::store::{Query, Start, Store};
+use crate::world::World;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// One request that has passed the door: whom it names in its path, and what it asks.
+pub(crate) struct Call<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) ids: Vec<&'a str>,
+    pub(crate) params: Params,
+}
+
+impl Call<'_> {
+    /// The id in the path, `/v1/customers/{this}`.
+    pub(crate) fn id(&self) -> &str {
+        self.ids.first().copied().unwrap_or_default()
+    }
+}
+
+/// An answer, still in the newest shape.
+pub(crate) enum Reply {
+    One(Arc<Value>),
+    Page { url: String, rows: Vec<Arc<Value>>, has_more: bool },
+}
+
+pub(crate) type Answer = Result<Reply, StripeError>;
+
+/// The object that the path names.
+pub(crate) fn find(store: &Store, kind: Kind, id: &str) -> Result<Arc<Value>, StripeError> {
+    store.get(kind, id).ok_or_else(|| StripeError::not_found(kind.noun(), id, kind.id_param()))
+}
+
+/// The object that a parameter names.
+pub(crate) fn named(store: &Store, kind: Kind, id: &str, param: &str) -> Result<Arc<Value>, StripeError> {
+    store.get(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param))
+}
+
+/// Retrieves by id.
+pub(crate) fn retrieve(world: &World, kind: Kind, call: &Call<'_>) -> Answer {
+    find(&world.store, kind, call.id()).map(Reply::One)
+}
+
+/// A list narrowed by indexes, each taken from the parameter of the name given.
+pub(crate) fn list(world: &World, kind: Kind, call: &Call<'_>, filters: &[(&str, Index)]) -> Answer {
+    list_where(world, kind, call, narrow(call, filters))
+}
+
+/// The query that these parameters make.
+pub(crate) fn narrow<'a>(call: &Call<'_>, filters: &[(&str, Index)]) -> Query<'a> {
+    let mut query = Query::default();
+    for (name, index) in filters {
+        match call.params.get(name) {
+            Some(Value::String(text)) => query.equal.push((*index, Arc::from(text.as_str()))),
+            Some(Value::Bool(flag)) => query.equal.push((*index, Arc::from(flag.to_string()))),
+            _ => {}
+        }
+    }
+    query
+}
+
+/// A list of what the query wants, paged and cut by creation time as the parameters say.
+pub(crate) fn list_where(world: &World, kind: Kind, call: &Call<'_>, mut query: Query<'_>) -> Answer {
+    let (low, high) = bounds(call.params.get("created"));
+    (query.from, query.before) = (low, high);
+    let start = start(world, kind, call)?;
+    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+    let page = world.store.page(kind, &query, start, limit);
+    Ok(Reply::Page { url: call.path.to_owned(), rows: page.rows, has_more: page.has_more })
+}
+
+fn start(world: &World, kind: Kind, call: &Call<'_>) -> Result<Start, StripeError> {
+    let place = |param: &str, id: &str| {
+        world.store.place(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param))
+    };
+    match (call.params.text("starting_after"), call.params.text("ending_before")) {
+        (Some(_), Some(_)) => {
+            let text = "Received both starting_after and ending_before parameters. Please pass in only one.";
+            Err(StripeError::invalid(text))
+        }
+        (Some(id), None) => place("starting_after", id).map(Start::After),
+        (None, Some(id)) => place("ending_before", id).map(Start::Before),
+        (None, None) => Ok(Start::Newest),
+    }
+}
+
+/// A range parameter as from (inclusive) and before (exclusive).
+pub(crate) fn bounds(range: Option<&Value>) -> (Option<i64>, Option<i64>) {
+    let Some(range) = range else { return (None, None) };
+    if let Some(exact) = range.as_i64() {
+        return (Some(exact), Some(exact + 1));
+    }
+    let at = |name: &str, shift: i64| range[name].as_i64().map(|second| second + shift);
+    let low = at("gte", 0).into_iter().chain(at("gt", 1)).max();
+    let high = at("lt", 0).into_iter().chain(at("lte", 1)).min();
+    (low, high)
+}
+
+/// Whether an instant lies in a range parameter.
+pub(crate) fn within(range: Option<&Value>, at: Option<i64>) -> bool {
+    let (low, high) = bounds(range);
+    match at {
+        Some(at) => low.is_none_or(|low| at >= low) && high.is_none_or(|high| at < high),
+        None => low.is_none() && high.is_none(),
+    }
+}
+
+/// An embedded list that holds all there is.
+pub(crate) fn embedded(url: String, data: Vec<Value>) -> Value {
+    json!({"object": "list", "data": data, "has_more": false, "url": url})
+}
+
+/// A change of an object that is stored.
+pub(crate) fn changed(world: &mut World, kind: Kind, object: Value) -> Answer {
+    Ok(Reply::One(world.store.put(kind, object)))
+}
+
+/// What Stripe answers to a deletion.
+pub(crate) fn deleted(kind: Kind, id: &str) -> Reply {
+    Reply::One(Arc::new(json!({"id": id, "object": kind.name(), "deleted": true})))
+}
+
+/// An address with all its members, those not given being null.
+pub(crate) fn address(given: Option<&Value>) -> Value {
+    let mut out = json!({"city": null, "country": null, "line1": null, "line2": null, "postal_code": null, "state": null});
+    fill(&mut out, given);
+    out
+}
+
+/// Copies the members of a hash that was sent into an object.
+pub(crate) fn fill(object: &mut Value, given: Option<&Value>) {
+    for (name, value) in given.and_then(Value::as_object).into_iter().flatten() {
+        object[name.as_str()] = value.clone();
+    }
+}

@@ -1,0 +1,690 @@
+//! Subscriptions: creating one makes its items, its first period and its first invoice, and has it paid.
+//!
+//! Not modelled: prorations, and renewal as time goes by.
+
+use super::invoices::{self, Bill, Billed, Payment};
+use super::{Answer, Call, Reply, changed, coupons, embedded, find, list_where, named, narrow, plans, prices};
+use crate::calendar::{DAY, Recurrence, period};
+use crate::error::StripeError;
+use crate::kind::{Index, Kind};
+use crate::params::{Field, Params, Spec, opt, req};
+use crate::world::{World, array};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(crate) const LIST: &[Field] = &[
+    opt("automatic_tax", Spec::Unsupported),
+    opt("collection_method", Spec::OneOf(COLLECTION)),
+    opt("current_period_end", Spec::Range),
+    opt("current_period_start", Spec::Range),
+    opt("customer", Spec::Text),
+    opt("customer_account", Spec::Unsupported),
+    opt("plan", Spec::Text),
+    opt("price", Spec::Text),
+    opt("status", Spec::OneOf(STATUSES)),
+    opt("test_clock", Spec::Unsupported),
+];
+
+const STATUSES: &[&str] = &[
+    "active",
+    "past_due",
+    "unpaid",
+    "canceled",
+    "incomplete",
+    "incomplete_expired",
+    "trialing",
+    "paused",
+    "all",
+    "ended",
+];
+
+const COLLECTION: &[&str] = &["charge_automatically", "send_invoice"];
+
+const PRICE_DATA: &[Field] = &[
+    req("currency", Spec::Text),
+    req("product", Spec::Text),
+    req("recurring", Spec::Hash(PRICE_DATA_RECURRING)),
+    opt("tax_behavior", Spec::Ignored),
+    opt("unit_amount", Spec::Int(0, prices::AMOUNT_MAX)),
+    opt("unit_amount_decimal", Spec::Decimal),
+];
+
+const PRICE_DATA_RECURRING: &[Field] =
+    &[req("interval", Spec::OneOf(prices::INTERVALS)), opt("interval_count", Spec::Int(1, 1095))];
+
+const ITEM: &[Field] = &[
+    opt("billing_thresholds", Spec::Unsupported),
+    opt("discounts", Spec::Unsupported),
+    opt("metadata", Spec::Metadata),
+    opt("plan", Spec::Text),
+    opt("price", Spec::Text),
+    opt("price_data", Spec::Hash(PRICE_DATA)),
+    opt("quantity", Spec::Int(0, 1_000_000_000)),
+    opt("tax_rates", Spec::Unsupported),
+];
+
+const ITEM_UPDATE: &[Field] = &[
+    opt("clear_usage", Spec::Ignored),
+    opt("deleted", Spec::Bool),
+    opt("id", Spec::Text),
+    opt("metadata", Spec::Metadata),
+    opt("plan", Spec::Text),
+    opt("price", Spec::Text),
+    opt("price_data", Spec::Hash(PRICE_DATA)),
+    opt("quantity", Spec::Int(0, 1_000_000_000)),
+];
+
+const DISCOUNT: &[Field] =
+    &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Unsupported)];
+const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
+const MODE: &[Field] = &[req("type", Spec::OneOf(&["classic", "flexible"])), opt("flexible", Spec::Ignored)];
+const END: &[Field] = &[
+    req("missing_payment_method", Spec::OneOf(&["cancel", "create_invoice", "pause"])),
+    opt("billing_cycle_anchor", Spec::Ignored),
+];
+const TRIAL_SETTINGS: &[Field] = &[req("end_behavior", Spec::Hash(END))];
+const PAUSE: &[Field] = &[
+    req("behavior", Spec::OneOf(&["keep_as_draft", "mark_uncollectible", "void"])),
+    opt("resumes_at", Spec::Time),
+];
+const PAYMENT_SETTINGS: &[Field] = &[
+    opt("payment_method_options", Spec::Ignored),
+    opt("payment_method_types", Spec::ClearableList(&Spec::Text)),
+    opt("save_default_payment_method", Spec::OneOf(&["off", "on_subscription"])),
+];
+const CANCELLATION: &[Field] = &[
+    opt("comment", Spec::Clearable),
+    opt(
+        "feedback",
+        Spec::OneOf(&[
+            "customer_service",
+            "low_quality",
+            "missing_features",
+            "other",
+            "switched_service",
+            "too_complex",
+            "too_expensive",
+            "unused",
+        ]),
+    ),
+];
+
+const COMMON: &[Field] = &[
+    opt("add_invoice_items", Spec::Unsupported),
+    opt("application_fee_percent", Spec::Unsupported),
+    opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
+    opt("billing_thresholds", Spec::Unsupported),
+    opt("cancel_at", Spec::Time),
+    opt("cancel_at_period_end", Spec::Bool),
+    opt("collection_method", Spec::OneOf(COLLECTION)),
+    opt("days_until_due", Spec::Int(0, 3650)),
+    opt("default_payment_method", Spec::Clearable),
+    opt("default_source", Spec::Unsupported),
+    opt("default_tax_rates", Spec::Unsupported),
+    opt("description", Spec::Clearable),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
+    opt("invoice_settings", Spec::Unsupported),
+    opt("metadata", Spec::Metadata),
+    opt("off_session", Spec::Ignored),
+    opt("on_behalf_of", Spec::Unsupported),
+    opt("payment_settings", Spec::Hash(PAYMENT_SETTINGS)),
+    opt("pending_invoice_item_interval", Spec::Unsupported),
+    opt("transfer_data", Spec::Unsupported),
+    opt("trial_end", Spec::TimeOrNow),
+    opt("trial_from_plan", Spec::Ignored),
+    opt("trial_settings", Spec::Hash(TRIAL_SETTINGS)),
+];
+
+const BEHAVIOR: Spec = Spec::OneOf(&["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"]);
+
+pub(crate) const CREATE: &[&[Field]] = &[
+    COMMON,
+    &[
+        req("customer", Spec::Text),
+        req("items", Spec::List(&Spec::Hash(ITEM))),
+        opt("backdate_start_date", Spec::Unsupported),
+        opt("billing_cycle_anchor", Spec::Unsupported),
+        opt("billing_cycle_anchor_config", Spec::Unsupported),
+        opt("billing_mode", Spec::Hash(MODE)),
+        opt("billing_schedules", Spec::Unsupported),
+        opt("currency", Spec::Text),
+        opt("customer_account", Spec::Unsupported),
+        opt("payment_behavior", BEHAVIOR),
+        opt("proration_behavior", Spec::Ignored),
+        opt("trial_period_days", Spec::Int(1, 730)),
+    ],
+];
+
+pub(crate) const UPDATE: &[&[Field]] = &[
+    COMMON,
+    &[
+        opt("billing_cycle_anchor", Spec::Unsupported),
+        opt("billing_schedules", Spec::Unsupported),
+        opt("cancellation_details", Spec::Hash(CANCELLATION)),
+        opt("items", Spec::List(&Spec::Hash(ITEM_UPDATE))),
+        opt("pause_collection", Spec::ClearableHash(PAUSE)),
+        opt("payment_behavior", BEHAVIOR),
+        opt("proration_behavior", Spec::OneOf(&["create_prorations", "none"])),
+        opt("proration_date", Spec::Ignored),
+    ],
+];
+
+pub(crate) const CANCEL: &[Field] = &[
+    opt("cancellation_details", Spec::Hash(CANCELLATION)),
+    opt("invoice_now", Spec::OneOf(&["false"])),
+    opt("prorate", Spec::OneOf(&["false"])),
+];
+
+/// The billing period that counts for the whole: the latest start and the earliest end, as Stripe's own filters say.
+pub(crate) fn current_period(subscription: &Value) -> (Option<i64>, Option<i64>) {
+    let items = array(&subscription["items"]["data"]);
+    let start = items.iter().filter_map(|item| item["current_period_start"].as_i64()).max();
+    let end = items.iter().filter_map(|item| item["current_period_end"].as_i64()).min();
+    (start, end)
+}
+
+pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
+    let params = &call.params;
+    let mut query = narrow(call, &[("customer", Index::Customer), ("price", Index::Price), ("plan", Index::Price)]);
+    match params.text("status") {
+        None => query.equal.push((Index::Live, Arc::from("true"))),
+        Some("ended") => query.equal.push((Index::Ended, Arc::from("true"))),
+        Some("all") => {}
+        Some(status) => query.equal.push((Index::Status, Arc::from(status))),
+    }
+    let (method, from, until) =
+        (params.get("collection_method"), params.get("current_period_start"), params.get("current_period_end"));
+    if method.is_some() || from.is_some() || until.is_some() {
+        query.keep = Some(Box::new(move |subscription| {
+            let (start, end) = current_period(subscription);
+            method.is_none_or(|method| subscription["collection_method"] == *method)
+                && super::within(from, start)
+                && super::within(until, end)
+        }));
+    }
+    list_where(world, Kind::Subscription, call, query)
+}
+
+pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
+    retrieve_one(world, call.id()).map(Reply::One)
+}
+
+fn retrieve_one(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
+    find(&world.store, Kind::Subscription, id)
+}
+
+/// An active subscription without items.
+pub(crate) fn object(id: &str, customer: &str, currency: &str, created: i64) -> Value {
+    json!({
+        "id": id,
+        "object": "subscription",
+        "application": null,
+        "application_fee_percent": null,
+        "automatic_tax": {"disabled_reason": null, "enabled": false, "liability": null},
+        "billing_cycle_anchor": created,
+        "billing_cycle_anchor_config": null,
+        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible", "updated_at": created},
+        "billing_schedules": [],
+        "billing_thresholds": null,
+        "cancel_at": null,
+        "cancel_at_period_end": false,
+        "canceled_at": null,
+        "cancellation_details": {"comment": null, "feedback": null, "reason": null},
+        "collection_method": "charge_automatically",
+        "created": created,
+        "currency": currency,
+        "customer": customer,
+        "customer_account": null,
+        "days_until_due": null,
+        "default_payment_method": null,
+        "default_source": null,
+        "default_tax_rates": [],
+        "description": null,
+        "discounts": [],
+        "ended_at": null,
+        "invoice_settings": {"account_tax_ids": null, "custom_fields": null, "description": null, "footer": null, "issuer": {"type": "self"}},
+        "items": embedded(format!("/v1/subscription_items?subscription={id}"), Vec::new()),
+        "latest_invoice": null,
+        "livemode": false,
+        "managed_payments": {"enabled": false},
+        "metadata": {},
+        "next_pending_invoice_item_invoice": null,
+        "on_behalf_of": null,
+        "pause_collection": null,
+        "payment_settings": {"payment_method_options": null, "payment_method_types": null, "save_default_payment_method": "off"},
+        "pending_invoice_item_interval": null,
+        "pending_setup_intent": null,
+        "pending_update": null,
+        "schedule": null,
+        "start_date": created,
+        "status": "active",
+        "status_details": null,
+        "test_clock": null,
+        "transfer_data": null,
+        "trial_end": null,
+        "trial_settings": {"end_behavior": {"billing_cycle_anchor": null, "missing_payment_method": "create_invoice"}},
+        "trial_start": null
+    })
+}
+
+/// One item; a metered price has no quantity.
+pub(crate) fn item(id: &str, subscription: &str, price: &Value, quantity: i64, created: i64) -> Value {
+    let mut item = json!({
+        "id": id,
+        "object": "subscription_item",
+        "billed_until": null,
+        "billing_thresholds": null,
+        "created": created,
+        "current_period_end": created,
+        "current_period_start": created,
+        "discounts": [],
+        "metadata": {},
+        "plan": plans::object(price),
+        "price": prices::shown(price),
+        "quantity": quantity,
+        "subscription": subscription,
+        "tax_rates": []
+    });
+    if let (true, Some(members)) = (price["recurring"]["usage_type"] == "metered", item.as_object_mut()) {
+        members.remove("quantity");
+    }
+    item
+}
+
+pub(crate) fn recurrence(price: &Value) -> Recurrence<'_> {
+    Recurrence {
+        interval: price["recurring"]["interval"].as_str().unwrap_or("month"),
+        count: price["recurring"]["interval_count"].as_i64().unwrap_or(1),
+    }
+}
+
+/// Sets the period of every item to the one that `at` lies in, or to the trial.
+pub(crate) fn set_periods(subscription: &mut Value, at: i64) {
+    let anchor = subscription["billing_cycle_anchor"].as_i64().unwrap_or(at);
+    let trial = match (subscription["trial_start"].as_i64(), subscription["trial_end"].as_i64()) {
+        (Some(start), Some(end)) if at < end => Some((start, end)),
+        _ => None,
+    };
+    for item in subscription["items"]["data"].as_array_mut().into_iter().flatten() {
+        let (start, end) = trial.unwrap_or_else(|| {
+            let found = period(anchor, recurrence(&item["price"]), at);
+            (found.start, found.end)
+        });
+        item["current_period_start"] = json!(start);
+        item["current_period_end"] = json!(end);
+    }
+}
+
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let customer_id = sent.need("customer")?;
+    let customer = named(&world.store, Kind::Customer, customer_id, "customer")?;
+    check_items(world, sent.list("items"))?;
+    let method = pay_with(world, sent.text("default_payment_method"), &customer)?;
+    let trial_end = trial_end(world, sent)?;
+    check_payable(sent, method.as_deref(), trial_end, &customer)?;
+    check_coupons(world, sent)?;
+    let id = world.id("sub");
+    let items = new_items(world, &id, sent.list("items"))?;
+    let currency = items.first().map_or(Value::Null, |item| item["price"]["currency"].clone());
+    let mut subscription = object(&id, customer_id, currency.as_str().unwrap_or("usd"), world.now);
+    subscription["items"]["data"] = Value::Array(items);
+    if let Some(end) = trial_end {
+        start_trial(&mut subscription, world.now, end);
+    }
+    write(&mut subscription, sent);
+    if let Some(mode) = sent.get("billing_mode").filter(|mode| mode["type"] == "classic") {
+        subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
+    }
+    set_discounts(world, &mut subscription, sent)?;
+    set_periods(&mut subscription, world.now);
+    open(world, subscription, &customer, method, sent)
+}
+
+/// The first invoice, and what its payment makes of the subscription.
+fn open(
+    world: &mut World,
+    mut subscription: Value,
+    customer: &Value,
+    method: Option<Arc<Value>>,
+    sent: &Params,
+) -> Answer {
+    let trial = subscription["status"] == "trialing";
+    let later = sent.text("payment_behavior") == Some("default_incomplete");
+    let payment = match (&method, subscription["days_until_due"].as_i64()) {
+        (_, Some(days)) if subscription["collection_method"] == "send_invoice" => Payment::Send(days),
+        (Some(method), _) if !later => Payment::Charge(method),
+        _ => Payment::Wait,
+    };
+    let waits = matches!(payment, Payment::Wait);
+    let billed = invoices::bill(
+        world,
+        &Bill {
+            name: None,
+            subscription: &subscription,
+            customer,
+            reason: "subscription_create",
+            at: world.now,
+            period: None,
+            trial,
+            payment,
+        },
+    );
+    subscription["latest_invoice"] = billed.invoice["id"].clone();
+    if billed.declined.is_some() || (waits && billed.invoice["status"] != "paid") {
+        subscription["status"] = json!("incomplete");
+    }
+    set_customer_currency(world, customer, &subscription["currency"]);
+    let stored = world.store.put(Kind::Subscription, subscription);
+    refuse_declined(sent, &billed)?;
+    Ok(Reply::One(stored))
+}
+
+fn refuse_declined(sent: &Params, billed: &Billed) -> Result<(), StripeError> {
+    match (billed.declined, &billed.intent) {
+        (Some(code), Some(intent)) if sent.text("payment_behavior") == Some("error_if_incomplete") => {
+            Err(StripeError::declined(code).with("payment_intent", (**intent).clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
+    if customer["currency"].is_null() {
+        let mut customer = customer.clone();
+        customer["currency"] = currency.clone();
+        world.store.put(Kind::Customer, customer);
+    }
+}
+
+/// All that can be wrong with items, before anything is made.
+fn check_items(world: &World, items: &[Value]) -> Result<(), StripeError> {
+    if items.is_empty() {
+        return Err(StripeError::missing("items"));
+    }
+    if items.len() > 20 {
+        return Err(StripeError::invalid("A subscription can have at most 20 items.").param("items"));
+    }
+    let mut currency: Option<String> = None;
+    for (place, item) in items.iter().enumerate() {
+        let found = match item["price"].as_str().or(item["plan"].as_str()) {
+            Some(id) => {
+                let price = usable_price(world, id, &format!("items[{place}][price]"))?;
+                price["currency"].as_str().unwrap_or_default().to_owned()
+            }
+            None if item["price_data"].is_object() => {
+                let product = item["price_data"]["product"].as_str().unwrap_or_default();
+                named(&world.store, Kind::Product, product, &format!("items[{place}][price_data][product]"))?;
+                prices::currency(item["price_data"]["currency"].as_str().unwrap_or_default())?
+            }
+            None => return Err(StripeError::missing(&format!("items[{place}][price]"))),
+        };
+        if currency.get_or_insert_with(|| found.clone()) != &found {
+            let text = "You cannot combine currencies on a single subscription. Make sure all of its prices have the same currency.";
+            return Err(StripeError::invalid(text));
+        }
+    }
+    Ok(())
+}
+
+fn usable_price(world: &World, id: &str, param: &str) -> Result<Arc<Value>, StripeError> {
+    let price = named(&world.store, Kind::Price, id, param)?;
+    if price["type"] != "recurring" {
+        let text = "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.";
+        return Err(StripeError::invalid(text).param(param));
+    }
+    if price["active"] != true {
+        let text = "The price specified is inactive. This field only accepts active prices.";
+        return Err(StripeError::invalid(text).param(param));
+    }
+    Ok(price)
+}
+
+fn new_items(world: &mut World, subscription: &str, items: &[Value]) -> Result<Vec<Value>, StripeError> {
+    items.iter().map(|asked| new_item(world, subscription, asked)).collect()
+}
+
+fn new_item(world: &mut World, subscription: &str, asked: &Value) -> Result<Value, StripeError> {
+    let price = match asked["price"].as_str().or(asked["plan"].as_str()) {
+        Some(id) => (*usable_price(world, id, "price")?).clone(),
+        None => {
+            let product = asked["price_data"]["product"].as_str().unwrap_or_default();
+            prices::from_data(world, &asked["price_data"], product)?
+        }
+    };
+    let id = world.id("si");
+    let mut made = item(&id, subscription, &price, asked["quantity"].as_i64().unwrap_or(1), world.now);
+    Params::over(asked).merge_metadata(&mut made);
+    Ok(made)
+}
+
+/// The method that will be charged: the one asked for, else the customer's default.
+fn pay_with(world: &World, asked: Option<&str>, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
+    if let Some(id) = asked {
+        let method = named(&world.store, Kind::PaymentMethod, id, "default_payment_method")?;
+        if method["customer"] != customer["id"] {
+            let text = format!(
+                "The customer does not have a payment method with the ID {id}. The payment method must be attached to the customer."
+            );
+            return Err(StripeError::invalid(text).code("resource_missing").param("default_payment_method"));
+        }
+        return Ok(Some(method));
+    }
+    let default = customer["invoice_settings"]["default_payment_method"].as_str();
+    Ok(default.and_then(|id| world.store.get(Kind::PaymentMethod, id)))
+}
+
+fn trial_end(world: &World, sent: &Params) -> Result<Option<i64>, StripeError> {
+    match (sent.get("trial_end"), sent.int("trial_period_days")) {
+        (Some(_), Some(_)) => Err(StripeError::invalid(
+            "You may only specify one of these parameters: trial_end, trial_period_days.",
+        )),
+        (Some(Value::String(_)), None) | (None, None) => Ok(None),
+        (Some(end), None) => match end.as_i64().filter(|end| *end > world.now) {
+            Some(end) => Ok(Some(end)),
+            None => {
+                Err(StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.").param("trial_end"))
+            }
+        },
+        (None, Some(days)) => Ok(Some(world.now + days * DAY)),
+    }
+}
+
+fn check_payable(sent: &Params, method: Option<&Value>, trial: Option<i64>, customer: &Value) -> Result<(), StripeError> {
+    if sent.text("collection_method") == Some("send_invoice") {
+        return match sent.int("days_until_due") {
+            Some(_) => Ok(()),
+            None => Err(StripeError::missing("days_until_due")),
+        };
+    }
+    if sent.int("days_until_due").is_some() {
+        let text = "You can only set `days_until_due` if `collection_method` is `send_invoice`.";
+        return Err(StripeError::invalid(text).param("days_until_due"));
+    }
+    if method.is_none() && trial.is_none() && sent.text("payment_behavior") != Some("default_incomplete") {
+        let text = format!(
+            "This customer has no attached payment source or default payment method. Please consider adding a default \
+             payment method. For more information, visit \
+             https://stripe.com/docs/billing/subscriptions/payment-methods-setting#payment-method-priority. ({})",
+            customer["id"].as_str().unwrap_or_default()
+        );
+        return Err(StripeError::invalid(text).code("resource_missing"));
+    }
+    Ok(())
+}
+
+fn start_trial(subscription: &mut Value, now: i64, end: i64) {
+    subscription["status"] = json!("trialing");
+    subscription["trial_start"] = json!(now);
+    subscription["trial_end"] = json!(end);
+    subscription["billing_cycle_anchor"] = json!(end);
+}
+
+fn write(subscription: &mut Value, sent: &Params) {
+    sent.assign(subscription, &["cancel_at", "cancel_at_period_end", "collection_method", "days_until_due"]);
+    sent.assign(subscription, &["default_payment_method", "description", "pause_collection"]);
+    sent.merge_metadata(subscription);
+    if let Some(settings) = sent.get("trial_settings") {
+        super::fill(&mut subscription["trial_settings"]["end_behavior"], settings.get("end_behavior"));
+    }
+    super::fill(&mut subscription["payment_settings"], sent.get("payment_settings"));
+    super::fill(&mut subscription["cancellation_details"], sent.get("cancellation_details"));
+    if let (true, Some(pause)) = (subscription["pause_collection"].is_object(), sent.get("pause_collection")) {
+        subscription["pause_collection"]["resumes_at"] = pause["resumes_at"].clone();
+    }
+}
+
+fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
+    for (place, asked) in sent.list("discounts").iter().enumerate() {
+        let param = format!("discounts[{place}][coupon]");
+        match asked["coupon"].as_str() {
+            Some(id) => {
+                let coupon = named(&world.store, Kind::Coupon, id, &param)?;
+                let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
+                if over || coupon["valid"] != true {
+                    return Err(StripeError::invalid(format!("Coupon expired: {id}")).code("coupon_expired").param(param));
+                }
+            }
+            None if asked["discount"].is_string() => {}
+            None => return Err(StripeError::missing(&param)),
+        }
+    }
+    Ok(())
+}
+
+/// The sent list replaces the old one; `discount` keeps one that is already there.
+fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    if sent.get("discounts").is_none() {
+        return Ok(());
+    }
+    let mut ids = Vec::new();
+    for asked in sent.list("discounts") {
+        if let Some(kept) = asked["discount"].as_str() {
+            if !array(&subscription["discounts"]).contains(&json!(kept)) {
+                return Err(StripeError::no_such("discount", kept, "discounts"));
+            }
+            ids.push(json!(kept));
+            continue;
+        }
+        let coupon = coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?;
+        let id = world.id("di");
+        let (customer, own) = (subscription["customer"].as_str(), subscription["id"].as_str());
+        let discount =
+            coupons::discount(&id, &coupon, customer.unwrap_or_default(), own.unwrap_or_default(), world.now);
+        world.store.put(Kind::Discount, discount);
+        ids.push(json!(id));
+    }
+    subscription["discounts"] = Value::Array(ids);
+    Ok(())
+}
+
+pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let mut subscription = (*retrieve_one(world, call.id())?).clone();
+    if subscription["status"] == "canceled" {
+        let only = ["metadata", "cancellation_details"];
+        if UPDATE.concat().iter().any(|field| sent.get(field.name).is_some() && !only.contains(&field.name)) {
+            let text = "A canceled subscription can only update its cancellation_details and metadata.";
+            return Err(StripeError::invalid(text));
+        }
+    }
+    if let Some(id) = sent.text("default_payment_method") {
+        let customer = json!({"id": subscription["customer"]});
+        pay_with(world, Some(id), &customer)?;
+    }
+    check_coupons(world, sent)?;
+    change_items(world, &mut subscription, sent.list("items"))?;
+    end_trial(world, &mut subscription, sent)?;
+    write(&mut subscription, sent);
+    set_discounts(world, &mut subscription, sent)?;
+    match sent.flag("cancel_at_period_end") {
+        Some(true) => {
+            let (_, end) = current_period(&subscription);
+            subscription["cancel_at"] = json!(end);
+            subscription["canceled_at"] = json!(world.now);
+            subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
+        }
+        Some(false) => {
+            subscription["cancel_at"] = Value::Null;
+            subscription["canceled_at"] = Value::Null;
+            subscription["cancellation_details"]["reason"] = Value::Null;
+        }
+        None => {}
+    }
+    changed(world, Kind::Subscription, subscription)
+}
+
+fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    match sent.get("trial_end") {
+        None => Ok(()),
+        Some(Value::String(_)) => Err(StripeError::unsupported("trial_end=now")),
+        Some(end) => {
+            let end = end.as_i64().filter(|end| *end > world.now).ok_or_else(|| {
+                StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.").param("trial_end")
+            })?;
+            start_trial(subscription, world.now, end);
+            set_periods(subscription, world.now);
+            Ok(())
+        }
+    }
+}
+
+fn change_items(world: &mut World, subscription: &mut Value, asked: &[Value]) -> Result<(), StripeError> {
+    let id = subscription["id"].as_str().unwrap_or_default().to_owned();
+    let mut items = array(&subscription["items"]["data"]).to_vec();
+    for (place, change) in asked.iter().enumerate() {
+        let Some(item_id) = change["id"].as_str() else {
+            check_items(world, std::slice::from_ref(change))?;
+            items.push(new_item(world, &id, change)?);
+            continue;
+        };
+        let missing = || StripeError::no_such("subscription_item", item_id, &format!("items[{place}][id]"));
+        let at = items.iter().position(|item| item["id"] == item_id).ok_or_else(missing)?;
+        if change["deleted"] == true {
+            items.remove(at);
+            continue;
+        }
+        if let Some(price) = change["price"].as_str().or(change["plan"].as_str()) {
+            let price = usable_price(world, price, &format!("items[{place}][price]"))?;
+            items[at]["price"] = prices::shown(&price);
+            items[at]["plan"] = plans::object(&price);
+        }
+        Params::over(change).assign(&mut items[at], &["quantity"]);
+        Params::over(change).merge_metadata(&mut items[at]);
+    }
+    if items.is_empty() {
+        return Err(StripeError::invalid("A subscription must have at least one active item.").param("items"));
+    }
+    if items.iter().any(|item| item["price"]["currency"] != subscription["currency"]) {
+        return Err(StripeError::invalid("You cannot combine currencies on a single subscription."));
+    }
+    subscription["items"]["data"] = Value::Array(items);
+    if !asked.is_empty() {
+        set_periods(subscription, world.now);
+    }
+    Ok(())
+}
+
+pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
+    let subscription = retrieve_one(world, call.id())?;
+    if subscription["status"] == "canceled" {
+        return Err(StripeError::not_found("subscription", call.id(), "id"));
+    }
+    let details = call.params.get("cancellation_details").cloned();
+    Ok(Reply::One(end(world, &subscription, world.now, details.as_ref())))
+}
+
+/// Ends the subscription now.
+pub(crate) fn end(world: &mut World, subscription: &Value, at: i64, details: Option<&Value>) -> Arc<Value> {
+    let mut subscription = subscription.clone();
+    subscription["status"] = json!("canceled");
+    subscription["ended_at"] = json!(at);
+    subscription["cancel_at_period_end"] = json!(false);
+    if subscription["canceled_at"].is_null() {
+        subscription["canceled_at"] = json!(at);
+    }
+    subscription["cancel_at"] = Value::Null;
+    super::fill(&mut subscription["cancellation_details"], details);
+    subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
+    world.store.put(Kind::Subscription, subscription)
+}

@@ -1,0 +1,289 @@
+//! The wire: accepts connections, reads requests, and plays the fault script on what goes back.
+
+use crate::body::Flow;
+use crate::error::StripeError;
+use crate::faults::{Fault, FaultKind, Faults};
+use crate::http::{Arrived, Demand, Desk, Reaction};
+use crate::log::{Log, Request};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+const BODY_MAX: usize = 1024 * 1024;
+
+/// How long open requests may take when the sandbox stops.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) desk: Desk,
+    pub(crate) faults: Faults,
+    pub(crate) log: Log,
+}
+
+/// How a connection ends without an answer.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Reset,
+    Close,
+    EndlessHeaders,
+}
+
+type Ends = mpsc::UnboundedSender<End>;
+
+/// Accepts until told to stop, then lets open requests finish for a moment.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stop.changed() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&shared), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the sandbox cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let (ends, mut ended) = mpsc::unbounded_channel();
+    let service = service_fn(move |request| {
+        let (shared, ends) = (Arc::clone(&shared), ends.clone());
+        async move { Ok::<_, Infallible>(serve(&shared, &ends, request).await) }
+    });
+    let mut served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            _ = &mut served => return,
+            _ = stop.changed(), if !stopping => {
+                stopping = true;
+                Pin::new(&mut served).graceful_shutdown();
+            }
+            Some(end) = ended.recv() => return finish(served.into_parts().io.into_inner(), end).await,
+        }
+    }
+}
+
+async fn finish(mut stream: TcpStream, end: End) {
+    match end {
+        End::Close => {}
+        End::Reset => {
+            let _ = stream.set_zero_linger();
+        }
+        End::EndlessHeaders => {
+            let mut line = String::from("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
+            while stream.write_all(line.as_bytes()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                line = String::from("X-More: and more\r\n");
+            }
+        }
+    }
+}
+
+/// Ends the connection instead of answering.
+async fn end(ends: &Ends, how: End) -> hyper::Response<Flow> {
+    let _ = ends.send(how);
+    std::future::pending().await
+}
+
+async fn serve(shared: &Shared, ends: &Ends, request: hyper::Request<Incoming>) -> hyper::Response<Flow> {
+    let arrived = match arrived(request).await {
+        Ok(arrived) => arrived,
+        Err(error) => return response(shared.desk.refuse(&error)),
+    };
+    if arrived.path.starts_with("/_sandbox/") {
+        return response(control(shared, &arrived));
+    }
+    shared.log.push(Request::of(&arrived));
+    match shared.faults.take(&arrived.method, &arrived.path) {
+        Some(fault) => troubled(shared, ends, &arrived, fault).await,
+        None => response(shared.desk.answer(&arrived, Demand::default()).await),
+    }
+}
+
+async fn arrived(request: hyper::Request<Incoming>) -> Result<Arrived, StripeError> {
+    let (head, body) = request.into_parts();
+    let too_large = || StripeError { status: 413, ..StripeError::invalid("The request body is too large.") };
+    let bytes = Limited::new(body, BODY_MAX).collect().await.map_err(|_| too_large())?.to_bytes();
+    let body = String::from_utf8(bytes.into()).map_err(|_| StripeError::invalid("The request body is not UTF-8."))?;
+    Ok(Arrived {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: head.headers,
+        body,
+    })
+}
+
+async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultKind) -> hyper::Response<Flow> {
+    let usual = || shared.desk.answer(arrived, Demand::default());
+    match fault {
+        FaultKind::Status { status, retry_after, should_retry } => {
+            let mut reaction = failed(shared, arrived, status).await;
+            reaction.headers.extend(retry_after.map(|after| ("retry-after", after)));
+            reaction.headers.retain(|(name, _)| *name != "stripe-should-retry" || should_retry.is_none());
+            reaction.headers.extend(should_retry.map(|retry| ("stripe-should-retry", retry.to_string())));
+            response(reaction)
+        }
+        FaultKind::Reset => end(ends, End::Reset).await,
+        FaultKind::Hang => std::future::pending().await,
+        FaultKind::EndlessHeaders => end(ends, End::EndlessHeaders).await,
+        FaultKind::TimeoutAfterCommit => {
+            usual().await;
+            std::future::pending().await
+        }
+        FaultKind::DropAfterCommit => {
+            usual().await;
+            end(ends, End::Close).await
+        }
+        FaultKind::Delay { milliseconds } => {
+            let wait = Some(Duration::from_millis(milliseconds));
+            response(shared.desk.answer(arrived, Demand { wait, ..Demand::default() }).await)
+        }
+        FaultKind::Html => page(html()),
+        FaultKind::HugeBody { bytes } => huge(bytes),
+        FaultKind::SlowBody { bytes_per_second } => slow(usual().await, bytes_per_second),
+        FaultKind::TruncatedBody => truncated(usual().await),
+        FaultKind::CutJson => {
+            let mut reaction = usual().await;
+            reaction.body.truncate(reaction.body.floor_char_boundary(reaction.body.len() / 2));
+            response(reaction)
+        }
+        FaultKind::HasMoreLie => response(lied(usual().await, |list| {
+            list["has_more"] = json!(list["has_more"] != true);
+        })),
+        FaultKind::DuplicateRows => response(lied(usual().await, |list| {
+            if let Some(rows) = list["data"].as_array_mut()
+                && let Some(first) = rows.first().cloned()
+            {
+                rows.insert(0, first);
+            }
+        })),
+    }
+}
+
+/// The error of a status; a 500 is an answer that stays with its idempotency key, the others are never begun.
+async fn failed(shared: &Shared, arrived: &Arrived, status: u16) -> Reaction {
+    let invalid = |message: &str| StripeError { status, ..StripeError::invalid(message) };
+    let error = match status {
+        401 => invalid("Invalid API Key provided: sk_test_****"),
+        403 => invalid("The provided key does not have the required permissions for this endpoint."),
+        409 => StripeError::new(409, "idempotency_error", "There is currently another in-progress request using this Idempotent Key.")
+            .code("idempotency_key_in_use"),
+        429 => invalid("Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.")
+            .code("rate_limit"),
+        400..=499 => invalid("The fault script says no."),
+        _ => StripeError::new(status, "api_error", "An unknown error occurred"),
+    };
+    if status == 500 {
+        return shared.desk.answer(arrived, Demand { fail: Some(error), ..Demand::default() }).await;
+    }
+    shared.desk.refuse(&error)
+}
+
+fn html() -> Reaction {
+    let body = "<!doctype html>\n<html><head><title>Be right back</title></head><body><h1>We'll be right back.</h1></body></html>\n";
+    Reaction { status: 200, headers: vec![("content-type", "text/html; charset=utf-8".to_owned())], body: body.to_owned() }
+}
+
+fn page(reaction: Reaction) -> hyper::Response<Flow> {
+    response(reaction)
+}
+
+fn lied(mut reaction: Reaction, lie: impl FnOnce(&mut Value)) -> Reaction {
+    if let Ok(mut list) = serde_json::from_str::<Value>(&reaction.body)
+        && list["object"] == "list"
+    {
+        lie(&mut list);
+        reaction.body = list.to_string();
+    }
+    reaction
+}
+
+fn slow(reaction: Reaction, bytes_per_second: u32) -> hyper::Response<Flow> {
+    let body = Bytes::from(reaction.body.clone());
+    answered(&reaction, Flow::slow(body, bytes_per_second))
+}
+
+fn truncated(mut reaction: Reaction) -> hyper::Response<Flow> {
+    let length = reaction.body.len();
+    reaction.headers.push(("content-length", length.to_string()));
+    let mut body = Bytes::from(reaction.body.clone());
+    body.truncate(length / 2);
+    answered(&reaction, Flow::Cut(Some(body)))
+}
+
+fn huge(bytes: u64) -> hyper::Response<Flow> {
+    let headers = vec![("content-type", "application/json".to_owned())];
+    answered(&Reaction { status: 200, headers, body: String::new() }, Flow::Huge { left: bytes, fresh: true })
+}
+
+fn response(reaction: Reaction) -> hyper::Response<Flow> {
+    let body = Bytes::from(reaction.body.clone());
+    answered(&reaction, Flow::whole(body))
+}
+
+fn answered(reaction: &Reaction, body: Flow) -> hyper::Response<Flow> {
+    let mut builder = hyper::Response::builder().status(reaction.status);
+    for (name, value) in &reaction.headers {
+        if let Ok(value) = hyper::header::HeaderValue::from_str(value) {
+            builder = builder.header(*name, value);
+        }
+    }
+    builder.body(body).unwrap_or_else(|_| hyper::Response::new(Flow::whole(Bytes::new())))
+}
+
+/// The sandbox's own paths, for tests that are not in this process. JSON only, which no foreign web page can send.
+fn control(shared: &Shared, arrived: &Arrived) -> Reaction {
+    let answer = |status: u16, body: Value| Reaction {
+        status,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: body.to_string(),
+    };
+    match (arrived.method.as_str(), arrived.path.as_str()) {
+        ("GET", "/_sandbox/faults") => answer(200, json!({"faults": shared.faults.pending()})),
+        ("POST", "/_sandbox/faults") => {
+            if !arrived.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+                return answer(415, json!({"error": "send application/json"}));
+            }
+            let one = || serde_json::from_str::<Fault>(&arrived.body).map(|fault| vec![fault]);
+            match serde_json::from_str::<Vec<Fault>>(&arrived.body).or_else(|_| one()) {
+                Ok(script) => {
+                    script.into_iter().for_each(|fault| shared.faults.push(fault));
+                    answer(201, json!({"faults": shared.faults.pending()}))
+                }
+                Err(error) => answer(422, json!({"error": error.to_string()})),
+            }
+        }
+        ("DELETE", "/_sandbox/faults") => {
+            shared.faults.clear();
+            answer(200, json!({"faults": []}))
+        }
+        ("GET", "/_sandbox/requests") => answer(200, json!({"requests": shared.log.all()})),
+        _ => answer(404, json!({"error": "no such path"})),
+    }
+}

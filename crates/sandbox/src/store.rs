@@ -1,0 +1,328 @@
+//! Everything the sandbox knows, held so that a page costs what a page holds.
+//!
+//! Rows stand in the order of their creation (Stripe's list order, read backwards); every filter that a list offers for
+//! many objects is an index in the same order. A row may be lazy: its object is made when somebody reads it.
+
+use crate::kind::{Entry, Index, Kind, entries};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Where an object stands in the order of creation: second, then sequence within everything.
+pub(crate) type Key = (i64, u64);
+
+/// Makes the object of a lazy row again, always the same.
+pub(crate) type Maker = Arc<dyn Fn(Kind, u32) -> Value + Send + Sync>;
+
+#[derive(Clone)]
+enum Slot {
+    Held(Arc<Value>),
+    Lazy(u32),
+}
+
+struct Row {
+    id: Arc<str>,
+    slot: Slot,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<Key, Row>,
+    by_id: HashMap<Arc<str>, Key>,
+    index: BTreeSet<(Index, Arc<str>, Key)>,
+}
+
+/// Which rows a list wants, before paging.
+#[derive(Default)]
+pub(crate) struct Query<'a> {
+    /// All of these must hold; the first is the one that is walked, so the narrowest stands first.
+    pub(crate) equal: Vec<(Index, Arc<str>)>,
+    /// Creation time, from (inclusive).
+    pub(crate) from: Option<i64>,
+    /// Creation time, before (exclusive).
+    pub(crate) before: Option<i64>,
+    /// A rare condition that has no index.
+    pub(crate) keep: Option<Box<dyn Fn(&Value) -> bool + 'a>>,
+}
+
+/// Where the page begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start {
+    Newest,
+    After(Key),
+    Before(Key),
+}
+
+/// One page, newest first.
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Arc<Value>>,
+    pub(crate) has_more: bool,
+}
+
+/// A change that has not been written to the journal yet.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Put(Kind, u64, Arc<Value>),
+    Drop(Kind, String),
+}
+
+pub(crate) struct Store {
+    tables: Vec<Table>,
+    gone: HashSet<(Kind, String)>,
+    maker: Option<Maker>,
+    sequence: u64,
+    changes: Vec<Change>,
+}
+
+impl Store {
+    pub(crate) fn new() -> Store {
+        let tables = Kind::ALL.iter().map(|_| Table::default()).collect();
+        Store { tables, gone: HashSet::new(), maker: None, sequence: 0, changes: Vec::new() }
+    }
+
+    /// The next number of a sequence that never repeats, not even after a restart.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    pub(crate) fn len(&self, kind: Kind) -> usize {
+        self.tables[kind as usize].rows.len()
+    }
+
+    /// The object of this id.
+    pub(crate) fn get(&self, kind: Kind, id: &str) -> Option<Arc<Value>> {
+        let table = &self.tables[kind as usize];
+        let row = table.rows.get(table.by_id.get(id)?)?;
+        Some(self.object(kind, row))
+    }
+
+    /// Where the object of this id stands: what a cursor means.
+    pub(crate) fn place(&self, kind: Kind, id: &str) -> Option<Key> {
+        self.tables[kind as usize].by_id.get(id).copied()
+    }
+
+    /// Whether there was such an object and it was deleted.
+    pub(crate) fn is_gone(&self, kind: Kind, id: &str) -> bool {
+        self.gone.contains(&(kind, id.to_owned()))
+    }
+
+    fn object(&self, kind: Kind, row: &Row) -> Arc<Value> {
+        match (&row.slot, &self.maker) {
+            (Slot::Held(object), _) => Arc::clone(object),
+            (Slot::Lazy(number), Some(maker)) => Arc::new(maker(kind, *number)),
+            (Slot::Lazy(_), None) => Arc::new(Value::Null),
+        }
+    }
+
+    /// Inserts or replaces, and remembers the change for the journal.
+    pub(crate) fn put(&mut self, kind: Kind, object: Value) -> Arc<Value> {
+        let object = Arc::new(object);
+        let sequence = self.hold(kind, Arc::clone(&object), None);
+        self.changes.push(Change::Put(kind, sequence, Arc::clone(&object)));
+        object
+    }
+
+    /// Inserts or replaces what the journal remembers.
+    pub(crate) fn restore(&mut self, kind: Kind, sequence: u64, object: Value) {
+        self.sequence = self.sequence.max(sequence);
+        self.hold(kind, Arc::new(object), Some(sequence));
+    }
+
+    fn hold(&mut self, kind: Kind, object: Arc<Value>, sequence: Option<u64>) -> u64 {
+        let id: Arc<str> = Arc::from(object["id"].as_str().unwrap_or_default());
+        let known = self.place(kind, &id);
+        if let Some(key) = known {
+            self.unindex(kind, key);
+        }
+        let key = known.unwrap_or_else(|| {
+            let created = object["created"].as_i64().or(object["start"].as_i64()).unwrap_or_default();
+            (created, sequence.unwrap_or_else(|| self.next()))
+        });
+        let found = entries(kind, &object);
+        self.insert(kind, key, id, Slot::Held(object), found);
+        key.1
+    }
+
+    fn insert(&mut self, kind: Kind, key: Key, id: Arc<str>, slot: Slot, found: Vec<Entry>) {
+        let table = &mut self.tables[kind as usize];
+        table.by_id.insert(Arc::clone(&id), key);
+        table.index.extend(found.into_iter().map(|(index, value)| (index, value, key)));
+        table.rows.insert(key, Row { id, slot });
+    }
+
+    fn unindex(&mut self, kind: Kind, key: Key) {
+        let Some(old) = self.tables[kind as usize].rows.get(&key).map(|row| self.object(kind, row)) else { return };
+        for (index, value) in entries(kind, &old) {
+            self.tables[kind as usize].index.remove(&(index, value, key));
+        }
+    }
+
+    /// Declares who makes lazy objects.
+    pub(crate) fn set_maker(&mut self, maker: Maker) {
+        self.maker = Some(maker);
+    }
+
+    /// A row whose object is made on reading. `found` must be what [`entries`] would say.
+    pub(crate) fn put_lazy(&mut self, kind: Kind, id: Arc<str>, created: i64, number: u32, found: Vec<Entry>) {
+        let key = (created, self.next());
+        self.insert(kind, key, id, Slot::Lazy(number), found);
+    }
+
+    /// Removes the object and remembers that it is gone.
+    pub(crate) fn delete(&mut self, kind: Kind, id: &str) {
+        self.forget(kind, id);
+        self.changes.push(Change::Drop(kind, id.to_owned()));
+    }
+
+    /// Removes without writing it down: what a restart does with a deletion that it reads.
+    pub(crate) fn forget(&mut self, kind: Kind, id: &str) {
+        let Some(key) = self.place(kind, id) else { return };
+        self.unindex(kind, key);
+        let table = &mut self.tables[kind as usize];
+        table.rows.remove(&key);
+        table.by_id.remove(id);
+        self.gone.insert((kind, id.to_owned()));
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Every object of a kind that is held, oldest first, with its sequence. Lazy rows are left out.
+    pub(crate) fn held(&self, kind: Kind) -> impl Iterator<Item = (u64, &Arc<Value>)> {
+        self.tables[kind as usize].rows.iter().filter_map(|(key, row)| match &row.slot {
+            Slot::Held(object) => Some((key.1, object)),
+            Slot::Lazy(_) => None,
+        })
+    }
+
+    /// The ids of deleted objects.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = (Kind, &str)> {
+        self.gone.iter().map(|(kind, id)| (*kind, id.as_str()))
+    }
+
+    /// All objects with this index value, newest first.
+    pub(crate) fn all(&self, kind: Kind, index: Index, value: &str) -> Vec<Arc<Value>> {
+        let query = Query { equal: vec![(index, Arc::from(value))], ..Query::default() };
+        self.page(kind, &query, Start::Newest, usize::MAX - 1).rows
+    }
+
+    /// The newest object with this index value.
+    pub(crate) fn newest(&self, kind: Kind, index: Index, value: &str) -> Option<Arc<Value>> {
+        let query = Query { equal: vec![(index, Arc::from(value))], ..Query::default() };
+        self.page(kind, &query, Start::Newest, 1).rows.pop()
+    }
+
+    /// One page: walks an index or the rows from where the page starts and stops one row after its end.
+    pub(crate) fn page(&self, kind: Kind, query: &Query<'_>, start: Start, limit: usize) -> Page {
+        let mut low: Key = (query.from.unwrap_or(i64::MIN), 0);
+        let mut high: Key = (query.before.unwrap_or(i64::MAX), 0);
+        match start {
+            Start::Newest => {}
+            Start::After(key) => high = high.min(key),
+            Start::Before(key) => low = low.max((key.0, key.1 + 1)),
+        }
+        if low >= high {
+            return Page { rows: Vec::new(), has_more: false };
+        }
+        let upwards = matches!(start, Start::Before(_));
+        let table = &self.tables[kind as usize];
+        let mut rows = match query.equal.split_first() {
+            None => {
+                let keys = table.rows.range(low..high).map(|(key, _)| *key);
+                self.collect(kind, query, &[], keys, upwards, limit)
+            }
+            Some(((index, value), rest)) => {
+                let from = (*index, Arc::clone(value), low);
+                let to = (*index, Arc::clone(value), high);
+                let keys = table.index.range(from..to).map(|(_, _, key)| *key);
+                self.collect(kind, query, rest, keys, upwards, limit)
+            }
+        };
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        if upwards {
+            rows.reverse();
+        }
+        Page { rows, has_more }
+    }
+
+    fn collect(
+        &self,
+        kind: Kind,
+        query: &Query<'_>,
+        rest: &[(Index, Arc<str>)],
+        keys: impl DoubleEndedIterator<Item = Key>,
+        upwards: bool,
+        limit: usize,
+    ) -> Vec<Arc<Value>> {
+        let table = &self.tables[kind as usize];
+        let wanted = |key: &Key| {
+            rest.iter().all(|(index, value)| table.index.contains(&(*index, Arc::clone(value), *key)))
+        };
+        let load = |key: Key| table.rows.get(&key).map(|row| self.object(kind, row));
+        let kept = |object: &Arc<Value>| query.keep.as_ref().is_none_or(|keep| keep(object));
+        if upwards {
+            keys.filter(wanted).filter_map(load).filter(kept).take(limit + 1).collect()
+        } else {
+            keys.rev().filter(wanted).filter_map(load).filter(kept).take(limit + 1).collect()
+        }
+    }
+
+    /// The ids of a kind, for checks of the whole.
+    #[cfg(test)]
+    pub(crate) fn ids(&self, kind: Kind) -> Vec<Arc<str>> {
+        self.tables[kind as usize].rows.values().map(|row| Arc::clone(&row.id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn filled(count: i64) -> Store {
+        let mut store = Store::new();
+        for number in 0..count {
+            let customer = if number % 2 == 0 { "cus_even" } else { "cus_odd" };
+            let id = format!("ch_{number}");
+            store.put(Kind::Charge, json!({"id": id, "created": number / 3, "customer": customer}));
+        }
+        store
+    }
+
+    fn ids(page: &Page) -> String {
+        let ids: Vec<&str> = page.rows.iter().filter_map(|row| row["id"].as_str()).collect();
+        format!("{}{}", ids.join(" "), if page.has_more { " .." } else { "" })
+    }
+
+    #[test]
+    fn pages_run_both_ways_newest_first() {
+        let store = filled(7);
+        let all = Query::default();
+        let at = |id: &str| store.place(Kind::Charge, id).unwrap();
+        let show = |start: Start| ids(&store.page(Kind::Charge, &all, start, 3));
+        assert_eq!(show(Start::Newest), "ch_6 ch_5 ch_4 ..");
+        assert_eq!(show(Start::After(at("ch_4"))), "ch_3 ch_2 ch_1 ..");
+        assert_eq!(show(Start::After(at("ch_1"))), "ch_0");
+        assert_eq!(show(Start::Before(at("ch_1"))), "ch_4 ch_3 ch_2 ..");
+        assert_eq!(show(Start::Before(at("ch_4"))), "ch_6 ch_5");
+        assert_eq!(show(Start::Before(at("ch_6"))), "");
+    }
+
+    #[test]
+    fn filters_are_indexes() {
+        let mut store = filled(7);
+        let even = || Query { equal: vec![(Index::Customer, Arc::from("cus_even"))], ..Query::default() };
+        let show = |store: &Store, query: &Query<'_>| ids(&store.page(Kind::Charge, query, Start::Newest, 9));
+        assert_eq!(show(&store, &even()), "ch_6 ch_4 ch_2 ch_0");
+        assert_eq!(show(&store, &Query { from: Some(1), before: Some(2), ..even() }), "ch_4");
+        store.put(Kind::Charge, json!({"id": "ch_4", "created": 1, "customer": "cus_odd"}));
+        assert_eq!(show(&store, &even()), "ch_6 ch_2 ch_0");
+        store.delete(Kind::Charge, "ch_2");
+        assert_eq!(show(&store, &even()), "ch_6 ch_0");
+        assert!(store.is_gone(Kind::Charge, "ch_2"));
+    }
+}

@@ -1,0 +1,263 @@
+//! Rendered answers and signed-in accounts, kept until the transaction that changes them.
+//!
+//! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
+//! its answer. Commits of other processes are noticed at the next request (`Db::notice_other_writers`).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::store::Change;
+use crate::store::users::User;
+
+/// How many accounts and sessions are kept; beyond it the maps are emptied and fill anew.
+const KEPT_MAX: usize = 100_000;
+/// How many different answers are kept for one account.
+const ANSWERS_MAX: usize = 16;
+
+/// A rendered answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// JSON text.
+    pub body: Bytes,
+    /// A strong validator of the body, with its quotes.
+    pub etag: Bytes,
+    /// How old the mirrored data in it can be at most; nothing where no mirrored data is shown.
+    pub as_of: Option<AsOf>,
+    /// From this second on the answer says something else by itself: a day or a period has ended.
+    pub valid_until: i64,
+}
+
+/// The age of mirrored data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsOf {
+    pub second: i64,
+    /// The same instant, RFC 3339.
+    pub text: Bytes,
+}
+
+impl AsOf {
+    pub fn at(instant: Timestamp) -> Self {
+        Self { second: instant.as_second(), text: Bytes::from(billing::time::wire(instant)) }
+    }
+}
+
+/// Which answer of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    Subscription,
+    Invoices { limit: u16 },
+    PaymentMethods,
+    Usage,
+}
+
+/// A user with the answers rendered for them.
+#[derive(Debug)]
+pub struct Account {
+    pub user: User,
+    stale: AtomicBool,
+    answers: RwLock<Vec<(Page, Arc<Answer>)>>,
+}
+
+impl Account {
+    pub fn new(user: User) -> Self {
+        Self { user, stale: AtomicBool::new(false), answers: RwLock::new(Vec::new()) }
+    }
+
+    /// The kept answer, if it still says what it said.
+    pub fn answer(&self, page: Page, now: Timestamp) -> Option<Arc<Answer>> {
+        let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, answer) = answers.iter().find(|(kept, _)| *kept == page)?;
+        (now.as_second() < answer.valid_until).then(|| Arc::clone(answer))
+    }
+
+    /// Keeps an answer that was rendered from a snapshot taken after this account was loaded.
+    pub fn keep(&self, page: Page, answer: &Arc<Answer>) {
+        let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|(kept, _)| *kept != page);
+        if answers.len() >= ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.push((page, Arc::clone(answer)));
+    }
+}
+
+/// A session that this program issued, as it is kept.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub account: Arc<Account>,
+    pub expires_at: i64,
+}
+
+/// SHA-256 of a session token.
+pub type TokenHash = [u8; 32];
+
+#[derive(Debug, Default)]
+struct Kept {
+    sessions: HashMap<TokenHash, Signed>,
+    accounts: HashMap<String, Arc<Account>>,
+    by_customer: HashMap<String, Vec<String>>,
+    unlinked: Vec<String>,
+}
+
+/// All that is kept.
+#[derive(Debug, Default)]
+pub struct Answers {
+    kept: RwLock<Kept>,
+    /// The statistics that admins see.
+    stats: RwLock<Arc<Slot>>,
+    /// Moves with every change: what was read before a change is not kept after it.
+    epoch: AtomicU64,
+}
+
+/// Room for one answer; replaced as a whole when what it shows changes.
+#[derive(Debug, Default)]
+pub struct Slot(RwLock<Option<Arc<Answer>>>);
+
+impl Slot {
+    pub fn get(&self, now: Timestamp) -> Option<Arc<Answer>> {
+        let answer = self.0.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        (now.as_second() < answer.valid_until).then_some(answer)
+    }
+
+    pub fn keep(&self, answer: &Arc<Answer>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(answer));
+    }
+}
+
+impl Answers {
+    /// Where time stands among the changes; taken before a read whose result is to be kept.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub fn session(&self, token: &TokenHash) -> Option<Signed> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.sessions.get(token).filter(|signed| !signed.account.stale.load(Ordering::Acquire)).cloned()
+    }
+
+    pub fn account(&self, user: &str) -> Option<Arc<Account>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.accounts.get(user).filter(|account| !account.stale.load(Ordering::Acquire)).cloned()
+    }
+
+    /// Keeps an account, and the session it was found by, unless something changed since `epoch`.
+    pub fn keep(&self, epoch: u64, account: &Arc<Account>, session: Option<(TokenHash, i64)>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != epoch {
+            return;
+        }
+        if kept.accounts.len() >= KEPT_MAX || kept.sessions.len() >= KEPT_MAX {
+            *kept = Kept::default();
+        }
+        let user = &account.user;
+        if !kept.accounts.get(&user.id).is_some_and(|known| Arc::ptr_eq(known, account)) {
+            kept.accounts.insert(user.id.clone(), Arc::clone(account));
+            match &user.customer {
+                Some(customer) => {
+                    let users = kept.by_customer.entry(customer.clone()).or_default();
+                    if !users.contains(&user.id) {
+                        users.push(user.id.clone());
+                    }
+                }
+                None => kept.unlinked.push(user.id.clone()),
+            }
+        }
+        if let Some((token, expires_at)) = session {
+            kept.sessions.insert(token, Signed { account: Arc::clone(account), expires_at });
+        }
+    }
+
+    /// The room of the statistics as they are now.
+    pub fn stats(&self) -> Arc<Slot> {
+        Arc::clone(&self.stats.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Drops what the changes concern.
+    pub fn drop_changed(&self, changes: &[Change]) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            match change {
+                Change::User(user) => kept.forget(user),
+                Change::Customer(customer) => match kept.by_customer.remove(customer) {
+                    Some(users) => users.iter().for_each(|user| kept.forget(user)),
+                    // A customer that nobody is linked to may be the one that an e-mail will link.
+                    None => std::mem::take(&mut kept.unlinked).iter().for_each(|user| kept.forget(user)),
+                },
+                Change::Totals => *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default(),
+                Change::Everything => {
+                    kept.accounts.values().for_each(|account| account.stale.store(true, Ordering::Release));
+                    *kept = Kept::default();
+                    *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+                }
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, user: &str) {
+        if let Some(account) = self.accounts.remove(user) {
+            account.stale.store(true, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(id: &str, customer: Option<&str>) -> Arc<Account> {
+        Arc::new(Account::new(User {
+            id: id.into(),
+            email: format!("{id}@example.com"),
+            name: None,
+            tier: "trial".into(),
+            customer: customer.map(str::to_owned),
+            admin: false,
+            disabled: false,
+        }))
+    }
+
+    fn kept_after(change: Change, account: &Arc<Account>) -> bool {
+        let answers = Answers::default();
+        answers.keep(answers.epoch(), account, Some(([1; 32], 100)));
+        answers.drop_changed(&[change]);
+        answers.session(&[1; 32]).is_some()
+    }
+
+    #[test]
+    fn a_change_drops_what_it_concerns_and_nothing_else() {
+        assert!(!kept_after(Change::User("u".into()), &account("u", None)));
+        assert!(kept_after(Change::User("v".into()), &account("u", None)));
+        assert!(!kept_after(Change::Customer("cus_1".into()), &account("u", Some("cus_1"))));
+        assert!(kept_after(Change::Customer("cus_2".into()), &account("u", Some("cus_1"))));
+        assert!(!kept_after(Change::Customer("cus_2".into()), &account("u", None)), "may be linked now");
+        assert!(kept_after(Change::Totals, &account("u", None)));
+        assert!(!kept_after(Change::Everything, &account("u", None)));
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let answers = Answers::default();
+        let epoch = answers.epoch();
+        answers.drop_changed(&[Change::User("u".into())]);
+        answers.keep(epoch, &account("u", None), Some(([1; 32], 100)));
+        assert!(answers.session(&[1; 32]).is_none());
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_day() {
+        let account = account("u", None);
+        let answer = Arc::new(Answer { body: Bytes::new(), etag: Bytes::new(), as_of: None, valid_until: 100 });
+        account.keep(Page::Usage, &answer);
+        let at = |second| Timestamp::from_second(second).expect("instant");
+        assert!(account.answer(Page::Usage, at(99)).is_some());
+        assert!(account.answer(Page::Usage, at(100)).is_none());
+        assert!(account.answer(Page::Subscription, at(99)).is_none());
+    }
+}

@@ -1,0 +1,36 @@
+//! `billhook doctor`
+
+use super::{Ending, build, configured, out};
+use crate::ops::doctor::{self, Check, State};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Count every total anew and write it down
+    #[arg(long)]
+    repair: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Ending> {
+    let app = build(configured()?).await?;
+    if args.repair {
+        doctor::repair(&app).await?;
+    }
+    let report = doctor::examine(&app).await?;
+    for check in &report.0 {
+        out::say(&if args.json { serde_json::json!(check).to_string() } else { line(check) });
+    }
+    if report.healthy() { Ok(()) } else { Err(Ending::Said) }
+}
+
+fn line(check: &Check) -> String {
+    let state = match check.state {
+        State::Ok => "ok   ",
+        State::Warn => "warn ",
+        State::Fault => "FAULT",
+    };
+    let fix = check.fix.map(|fix| format!("  -> {fix}")).unwrap_or_default();
+    format!("{state}  {:13}  {}{fix}", check.check, check.detail)
+}

@@ -1,0 +1,187 @@
+//! The command line: what each role is asked for, and how it ends.
+
+mod doctor;
+mod out;
+mod people;
+mod sandbox;
+mod seed;
+mod serve;
+mod tools;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{App, BuildError};
+use crate::clock::{Chance, System};
+use crate::config::{Config, Process};
+use crate::error::Error;
+
+/// Exit status of a refusal or a difference.
+const REFUSED: u8 = 1;
+/// Exit status of a configuration that cannot work (sysexits: EX_CONFIG).
+const CONFIGURATION: u8 = 78;
+
+/// Billing, subscriptions and exact usage metering for self-hosted AI platforms.
+#[derive(Debug, Parser)]
+#[command(name = "billhook", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+const AFTER_HELP: &str = "Configuration is the environment: `billhook config` shows every variable, its value and where it comes from.\n\
+    Exit status: 0 done, 1 a difference or refusal, 2 usage, 78 configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Serve the API
+    #[command(after_help = "Example: billhook serve --sandbox")]
+    Serve(serve::Args),
+    /// Run the Stripe sandbox alone; prints its base URL
+    #[command(after_help = "Example: billhook sandbox --listen 127.0.0.1:8420")]
+    Sandbox(sandbox::Args),
+    /// Read everything from Stripe once
+    #[command(after_help = "Example: STRIPE_SECRET_KEY=sk_test_… billhook sync")]
+    Sync {
+        /// Print the outcome as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the database up to date; adopts an Ops Center SQLite file as it is
+    #[command(after_help = "Example: DATABASE_URL=sqlite://ops_center.db billhook migrate")]
+    Migrate,
+    /// Check configuration, connections, the mirror and every total; exit 1 on a fault
+    #[command(after_help = "Example: billhook doctor --json")]
+    Doctor(doctor::Args),
+    /// Add, list and change users
+    #[command(subcommand)]
+    User(people::UserRole),
+    /// Issue and revoke sessions
+    #[command(subcommand)]
+    Session(people::SessionRole),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Show the configuration and where each value comes from, secrets masked
+    Config {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a shell completion script
+    #[command(after_help = "Example: billhook completions bash > /etc/bash_completion.d/billhook")]
+    Completions { shell: clap_complete::Shell },
+    /// Fill a database with made-up subscriptions, for benchmarks
+    #[command(hide = true)]
+    BenchSeed {
+        #[arg(long)]
+        subscriptions: u64,
+    },
+}
+
+/// How a role ends without having done its work.
+#[derive(Debug)]
+enum Ending {
+    /// Something was refused or differs; the text says what.
+    Refused(String),
+    /// The same, and everything was said already.
+    Said,
+    Configuration(Vec<String>),
+}
+
+impl From<Error> for Ending {
+    fn from(error: Error) -> Self {
+        Self::Refused(match error {
+            Error::NotFound => "there is no such user".to_owned(),
+            Error::Invalid(faults) => {
+                let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect();
+                faults.join("; ")
+            }
+            other => other.to_string(),
+        })
+    }
+}
+
+impl From<BuildError> for Ending {
+    fn from(error: BuildError) -> Self {
+        Self::Configuration(vec![error.to_string()])
+    }
+}
+
+impl From<std::io::Error> for Ending {
+    fn from(error: std::io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Runs the role that the arguments name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match work(cli.role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ending::Said) => ExitCode::from(REFUSED),
+        Err(Ending::Refused(text)) => {
+            out::complain(&text);
+            ExitCode::from(REFUSED)
+        }
+        Err(Ending::Configuration(lines)) => {
+            lines.iter().for_each(|line| out::complain(line));
+            ExitCode::from(CONFIGURATION)
+        }
+    }
+}
+
+fn work(role: Role) -> Result<(), Ending> {
+    match role {
+        Role::Serve(args) => serve::run(args),
+        Role::Sandbox(args) => sandbox::run(&args),
+        Role::Sync { json } => block_on(tools::sync(json)),
+        Role::Migrate => block_on(tools::migrate()),
+        Role::Doctor(args) => block_on(doctor::run(args)),
+        Role::User(role) => block_on(people::user(role)),
+        Role::Session(role) => block_on(people::session(role)),
+        Role::Openapi => tools::openapi(),
+        Role::Config { json } => tools::config(json),
+        Role::Completions { shell } => {
+            clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "billhook", &mut std::io::stdout());
+            Ok(())
+        }
+        Role::BenchSeed { subscriptions } => block_on(seed::run(subscriptions)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Ending> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn block_on(work: impl Future<Output = Result<(), Ending>>) -> Result<(), Ending> {
+    runtime()?.block_on(work)
+}
+
+/// The configuration of the process, with logs started.
+fn configured() -> Result<Config, Ending> {
+    let config = Config::read(&Process).map_err(|faults| {
+        Ending::Configuration(faults.iter().map(|fault| format!("{}: {}", fault.name, fault.problem)).collect())
+    })?;
+    let _ = crate::telemetry::start(&config.log);
+    for name in &config.unknown {
+        tracing::warn!(name, "this variable looks like ours and is not");
+    }
+    Ok(config)
+}
+
+/// The program with the system's clock and chance.
+async fn build(config: Config) -> Result<App, Ending> {
+    Ok(App::build(config, Arc::new(System), Chance::system()).await?)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text, Duration::from_secs(1))
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:8084".to_owned())
+}

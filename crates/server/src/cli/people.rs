@@ -1,0 +1,133 @@
+//! `billhook user …` and `billhook session …`
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use super::{Ending, build, configured, out, parse_duration};
+use crate::ops::{sessions, users};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserRole {
+    /// Add a user; prints the id
+    #[command(after_help = "Example: billhook user add --email ada@example.com --name 'Ada Moreno' --customer cus_123")]
+    Add {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: String,
+        /// May see everybody's billing
+        #[arg(long)]
+        admin: bool,
+        /// Tier while there is no subscription [default: trial]
+        #[arg(long)]
+        tier: Option<String>,
+        /// The user's customer at Stripe
+        #[arg(long, value_name = "cus_…")]
+        customer: Option<String>,
+    },
+    /// List all users
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a user an admin, or no longer
+    #[command(after_help = "Example: billhook user set-admin usr_01J… --off")]
+    SetAdmin {
+        id: String,
+        /// Take the role away
+        #[arg(long)]
+        off: bool,
+    },
+    /// Link a user to a Stripe customer
+    #[command(after_help = "Example: billhook user link-customer usr_01J… cus_123")]
+    LinkCustomer { id: String, customer: String },
+    /// Stop a user's sessions at once, and every later one
+    Disable { id: String },
+    /// Let a disabled user in again
+    Enable { id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionRole {
+    /// Issue a session; prints the token, which is kept nowhere else
+    #[command(after_help = "Example: billhook session issue --user usr_01J… --ttl 24h")]
+    Issue {
+        /// The user's id
+        #[arg(long)]
+        user: String,
+        /// How long the session lasts (90s, 30m, 24h, 7d)
+        #[arg(long, default_value = "24h", value_parser = parse_duration)]
+        ttl: Duration,
+    },
+    /// End one session, or all of a user
+    #[command(after_help = "Example: billhook session revoke --user usr_01J…\n         echo $TOKEN | billhook session revoke -")]
+    Revoke {
+        /// The token, or - to read it from standard input
+        #[arg(required_unless_present = "user", conflicts_with = "user")]
+        token: Option<String>,
+        /// End every session of this user
+        #[arg(long)]
+        user: Option<String>,
+    },
+}
+
+pub(super) async fn user(role: UserRole) -> Result<(), Ending> {
+    let app = build(configured()?).await?;
+    match role {
+        UserRole::Add { email, name, admin, tier, customer } => {
+            let id = users::add(&app, users::Add { email, name, tier, customer, admin }).await?;
+            out::say(&id);
+        }
+        UserRole::List { json } => list(&app, json).await?,
+        UserRole::SetAdmin { id, off } => users::set_admin(&app, &id, !off).await?,
+        UserRole::LinkCustomer { id, customer } => users::link(&app, &id, &customer).await?,
+        UserRole::Disable { id } => users::set_disabled(&app, &id, true).await?,
+        UserRole::Enable { id } => users::set_disabled(&app, &id, false).await?,
+    }
+    Ok(())
+}
+
+async fn list(app: &crate::app::App, json: bool) -> Result<(), Ending> {
+    let mut after = String::new();
+    loop {
+        let page = users::list(app, &after, 500).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after.clone_from(&last.id);
+        for user in &page {
+            out::say(&if json {
+                serde_json::json!({
+                    "id": user.id, "email": user.email, "name": user.name, "tier": user.tier,
+                    "stripe_customer_id": user.customer, "is_admin": user.admin, "disabled": user.disabled,
+                })
+                .to_string()
+            } else {
+                let role = if user.admin { "admin" } else { "user" };
+                let state = if user.disabled { "disabled" } else { "enabled" };
+                format!("{}  {role}  {state}  {}  {}", user.id, user.customer.as_deref().unwrap_or("-"), user.email)
+            });
+        }
+    }
+}
+
+pub(super) async fn session(role: SessionRole) -> Result<(), Ending> {
+    let app = build(configured()?).await?;
+    match role {
+        SessionRole::Issue { user, ttl } => out::say(&sessions::issue(&app, &user, ttl).await?),
+        SessionRole::Revoke { user: Some(user), .. } => {
+            sessions::revoke_all(&app, &user).await?;
+        }
+        SessionRole::Revoke { token, .. } => {
+            let mut token = token.unwrap_or_default();
+            if token == "-" {
+                token.clear();
+                std::io::stdin().read_line(&mut token)?;
+            }
+            if !sessions::revoke(&app, token.trim()).await? {
+                return Err(Ending::Refused("there is no such session".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! `billhook bench-seed`: a database of any size without a Stripe to read it from.
+
+use super::{Ending, build, configured};
+
+/// Fills the configured database.
+pub(super) async fn run(subscriptions: u64) -> Result<(), Ending> {
+    let app = build(configured()?).await?;
+    crate::ops::made_up::fill(&app, subscriptions).await?;
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! `billhook serve`
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use billing::usage::Quantity;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::tools::ProgressLine;
+use super::{Ending, block_on, build, configured, out, parse_address, sandbox as stripe_sandbox};
+use crate::app::App;
+use crate::clock::{Clock, System};
+use crate::config::{self, Config, Environment, Process};
+use crate::http::{door, edge, metrics, router};
+use crate::jobs::Jobs;
+use crate::ops;
+use crate::telemetry::Metrics;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address of the API [default: BILLHOOK_LISTEN]
+    #[arg(long, value_parser = parse_address)]
+    listen: Option<SocketAddr>,
+    /// Run with a Stripe sandbox inside and a little business in it
+    #[arg(long)]
+    sandbox: bool,
+    /// Forget what an earlier sandbox kept
+    #[arg(long, requires = "sandbox")]
+    fresh: bool,
+}
+
+/// The sandbox's key; it opens nothing but the sandbox on this machine.
+const SANDBOX_KEY: &str = "sk_test_billhooksandbox";
+const SANDBOX_DATABASE: &str = "billhook-sandbox.db";
+
+pub(super) fn run(args: Args) -> Result<(), Ending> {
+    let mut config = configured()?.listening(args.listen);
+    block_on(async {
+        let stripe = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh).await?) } else { None };
+        let listener = bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let app = build(config).await?;
+        if let Some(stripe) = &stripe {
+            open_business(&app, address, &stripe.base_url()).await?;
+        } else {
+            out::complain(&format!("listening on http://{address}"));
+            if app.stripe.is_none() {
+                tracing::warn!("STRIPE_SECRET_KEY is not set: running without Stripe");
+            }
+        }
+        serve(app, listener).await?;
+        if let Some(stripe) = stripe {
+            stripe.stop().await;
+        }
+        Ok(())
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Ending::Configuration(vec![format!("BILLHOOK_LISTEN: cannot listen on {address}: {error}")]))
+}
+
+/// Serves until told to stop, then finishes what was accepted.
+async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
+    let counted = Arc::new(Metrics::new());
+    let (tell, stop) = tokio::sync::watch::channel(false);
+    let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let metrics_listener = match app.config.metrics_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let settings = edge::Settings {
+        hosts: edge::Hosts::Only(app.config.hosts.clone()),
+        https: app.config.public_url.starts_with("https://"),
+        routes: Vec::new(),
+        started: app.clock.now(),
+        entropy: app.chance.bytes::<8>().map(u64::from_le_bytes)?,
+    };
+    let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&counted.http));
+    let jobs = Jobs::start(&app);
+    let measured = async {
+        match metrics_listener {
+            Some(listener) => metrics::serve_metrics(listener, Arc::clone(&counted), stopped(stop.clone())).await,
+            None => Ok(()),
+        }
+    };
+    let told = async {
+        told_to_stop().await;
+        let _ = tell.send(true);
+    };
+    let (served, measured, ()) =
+        tokio::join!(door::serve(listener, edge, door::Limits::default(), stopped(stop.clone())), measured, told);
+    jobs.stop().await;
+    served?;
+    measured?;
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(super) async fn told_to_stop() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match terminate.as_mut() {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Starts the sandbox and points the configuration at it.
+async fn enter_sandbox(config: &mut Config, fresh: bool) -> Result<sandbox::Sandbox, Ending> {
+    if Process.get("DATABASE_URL").is_none() && Process.get("DATABASE_URL_FILE").is_none() {
+        config.database_url = SecretString::from(format!("sqlite://{SANDBOX_DATABASE}"));
+    }
+    let state = PathBuf::from("billhook-sandbox.stripe.jsonl");
+    if fresh {
+        for name in [SANDBOX_DATABASE, "billhook-sandbox.db-wal", "billhook-sandbox.db-shm"] {
+            forget(Path::new(name))?;
+        }
+        forget(&state)?;
+    }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let running = stripe_sandbox::start(address, Some(state), sandbox::Seed::Business, Some(SANDBOX_KEY.to_owned())).await?;
+    config.stripe = Some(config::Stripe {
+        key: SecretString::from(SANDBOX_KEY),
+        base: running.base_url(),
+        version: "2026-09-30.endive".to_owned(),
+        rate_per_second: 5_000,
+    });
+    Ok(running)
+}
+
+fn forget(path: &Path) -> Result<(), Ending> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Ending::Refused(format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The people and the usage of the little business; then what to paste.
+async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(), Ending> {
+    let line = ProgressLine::new();
+    let synced = ops::sync::full(app, &|progress| line.show(progress)).await;
+    line.end();
+    synced?;
+    let user = person(app, "ada@example.com", "Ada Moreno", Some(sandbox::USER_CUSTOMER), false).await?;
+    let admin = person(app, "admin@example.com", "Admin", None, true).await?;
+    ops::usage::record(app, business_usage(&user)?).await?;
+    let day = Duration::from_secs(24 * 3600);
+    let user_token = ops::sessions::issue(app, &user, day).await?;
+    let admin_token = ops::sessions::issue(app, &admin, day).await?;
+    let base = format!("http://{address}");
+    out::say(&format!("Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {stripe})", env!("CARGO_PKG_VERSION")));
+    out::say(&format!("user   session_token={user_token}"));
+    out::say(&format!("admin  session_token={admin_token}"));
+    for (token, path) in [
+        (&user_token, "billing/subscription"),
+        (&user_token, "billing/invoices?limit=5"),
+        (&user_token, "billing/payment-methods"),
+        (&user_token, "billing/usage"),
+        (&admin_token, "admin/billing/stats"),
+        (&admin_token, "admin/billing/customers?limit=50"),
+        (&admin_token, "admin/billing/subscriptions?status=active"),
+        (&admin_token, "admin/billing/recent-charges?limit=20"),
+    ] {
+        out::say(&format!("curl -b \"session_token={token}\" \"{base}/api/v1/{path}\""));
+    }
+    Ok(())
+}
+
+/// The user with this e-mail, added when there is none yet.
+async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admin: bool) -> Result<String, Ending> {
+    let mut after = String::new();
+    loop {
+        let page = ops::users::list(app, &after, 500).await?;
+        if let Some(known) = page.iter().find(|user| user.email == email) {
+            return Ok(known.id.clone());
+        }
+        match page.last() {
+            Some(last) => after.clone_from(&last.id),
+            None => break,
+        }
+    }
+    let add = ops::users::Add {
+        email: email.to_owned(),
+        name: name.to_owned(),
+        tier: None,
+        customer: customer.map(str::to_owned),
+        admin,
+    };
+    Ok(ops::users::add(app, add).await?)
+}
+
+/// 450 + 120 + 10 + 5 events' worth of usage, 15 + 5 of it today: said again at each start, counted once.
+fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
+    let now = System.now();
+    let earlier = now.checked_sub(Duration::from_secs(2 * 24 * 3600)).map_err(|error| Ending::Refused(error.to_string()))?;
+    let rows = [
+        ("inference", "15", now),
+        ("embedding", "5", now),
+        ("inference", "435", earlier),
+        ("embedding", "115", earlier),
+        ("tts", "10", earlier),
+        ("stt", "5", earlier),
+    ];
+    rows.into_iter()
+        .map(|(kind, quantity, at)| {
+            Ok(ops::usage::Told {
+                transaction_id: format!("sandbox-{kind}-{quantity}"),
+                user: user.to_owned(),
+                kind: kind.to_owned(),
+                quantity: Quantity::parse(quantity).map_err(|error| Ending::Refused(error.to_string()))?,
+                at,
+                properties: None,
+            })
+        })
+        .collect()
+}

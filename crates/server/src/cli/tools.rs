@@ -1,0 +1,131 @@
+//! Small roles: sync, migrate, openapi, config.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::{Ending, build, configured, out};
+use crate::config::{Environment, Process, VARIABLES};
+use crate::ops::sync::Progress;
+use crate::store::mirror::Resource;
+use crate::store::{Db, migrations, users};
+
+/// `billhook sync`
+pub(super) async fn sync(json: bool) -> Result<(), Ending> {
+    let app = build(configured()?).await?;
+    if app.stripe.is_none() {
+        return Err(Ending::Configuration(vec!["STRIPE_SECRET_KEY: is not set: there is nothing to sync with".to_owned()]));
+    }
+    let line = ProgressLine::new();
+    let outcome = crate::ops::sync::full(&app, &|progress| line.show(progress)).await;
+    line.end();
+    let outcome = outcome?;
+    for (list, fault) in &outcome.faults {
+        out::complain(&format!("{list}: {fault}"));
+    }
+    out::say(&if json {
+        serde_json::json!({
+            "objects": outcome.objects,
+            "deleted": outcome.deleted,
+            "faults": outcome.faults.iter().map(|(list, fault)| serde_json::json!({ "list": list, "fault": fault })).collect::<Vec<_>>(),
+        })
+        .to_string()
+    } else {
+        format!("{} objects read, {} no longer there", outcome.objects, outcome.deleted)
+    });
+    Ok(())
+}
+
+/// How far the sync is: a bar over Stripe's lists on a terminal, now and then a line elsewhere.
+pub(super) struct ProgressLine {
+    started: Instant,
+    told: Mutex<Option<Instant>>,
+    terminal: bool,
+}
+
+impl ProgressLine {
+    #[allow(clippy::disallowed_methods, reason = "a progress line shows real time")]
+    pub(super) fn new() -> Self {
+        Self { started: Instant::now(), told: Mutex::new(None), terminal: std::io::stderr().is_terminal() }
+    }
+
+    pub(super) fn show(&self, progress: Progress) {
+        let pause = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let elapsed = self.started.elapsed();
+        if told.is_some_and(|told| told.elapsed() < pause) {
+            return;
+        }
+        *told = Some(self.started + elapsed);
+        let rate = u128::from(progress.objects) * 1000 / elapsed.as_millis().max(1);
+        let text = format!("{:15} {} objects, {rate}/s", progress.resource.name(), progress.objects);
+        if self.terminal {
+            let done = Resource::ALL.iter().position(|resource| *resource == progress.resource).unwrap_or(0);
+            let bar: String = (0..Resource::ALL.len()).map(|list| if list <= done { '#' } else { '-' }).collect();
+            out::tell_progress(&format!("[{bar}] {text}"));
+        } else {
+            out::complain(&format!("syncing with Stripe: {}", text.trim()));
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if self.terminal {
+            out::tell_progress("");
+        }
+    }
+}
+
+/// `billhook migrate`
+pub(super) async fn migrate() -> Result<(), Ending> {
+    let config = configured()?;
+    let address = config.database_url.clone();
+    let opened = tokio::task::spawn_blocking(move || Db::open(secrecy::ExposeSecret::expose_secret(&address))).await;
+    let db = opened
+        .map_err(|error| Ending::Refused(error.to_string()))?
+        .map_err(|error| Ending::Configuration(vec![error.to_string()]))?;
+    let report = migrations::run(&db).await?;
+    if report.applied.is_empty() {
+        out::say("up to date");
+    }
+    for step in report.applied {
+        out::say(&format!("applied {step}"));
+    }
+    if let Some(count) = report.adopted_users {
+        out::say(&format!("adopted {count} users"));
+    }
+    for (user, _) in db.read(users::unusable_links).await? {
+        out::complain(&format!("user {user}: stripe_customer_id holds no customer id (cus_…) and is ignored"));
+    }
+    Ok(())
+}
+
+/// `billhook openapi`
+pub(super) fn openapi() -> Result<(), Ending> {
+    let text = serde_json::to_string_pretty(&crate::http::openapi::document()).map_err(|error| Ending::Refused(error.to_string()))?;
+    out::say(&text);
+    Ok(())
+}
+
+/// Variables whose value is never shown.
+const SECRETS: [&str; 3] = ["STRIPE_SECRET_KEY", "REDIS_URL", "DATABASE_URL"];
+
+/// `billhook config`
+pub(super) fn config(json: bool) -> Result<(), Ending> {
+    for variable in VARIABLES {
+        let file = format!("{}_FILE", variable.name);
+        let (value, source) = match (Process.get(variable.name), Process.get(&file)) {
+            (Some(value), _) => (value, "environment"),
+            (None, Some(path)) => (path, "file"),
+            (None, None) => (variable.default.to_owned(), "default"),
+        };
+        let masked = SECRETS.contains(&variable.name) && source == "environment";
+        let shown = if masked { "[set]".to_owned() } else { value };
+        out::say(&if json {
+            serde_json::json!({ "name": variable.name, "value": shown, "source": source, "meaning": variable.meaning }).to_string()
+        } else {
+            let shown = if shown.is_empty() { "-" } else { &shown };
+            format!("{:24} {shown:28} {source:12} {}", variable.name, variable.meaning)
+        });
+    }
+    configured().map(|_| ())
+}

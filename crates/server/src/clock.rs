@@ -1,0 +1,85 @@
+//! The two inputs that nobody may take from the air: the time and chance.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use jiff::Timestamp;
+
+/// What time it is. Two real implementations: the system's, and one that tests and the sandbox move by hand.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct System;
+
+impl Clock for System {
+    #[allow(clippy::disallowed_methods, reason = "the one clock read of the program")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct Manual(AtomicI64);
+
+impl Manual {
+    pub fn at(instant: Timestamp) -> Self {
+        Self(AtomicI64::new(instant.as_millisecond()))
+    }
+
+    pub fn set(&self, instant: Timestamp) {
+        self.0.store(instant.as_millisecond(), Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, by: std::time::Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Manual {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Where randomness comes from: the operating system, or a seeded sequence so that a run can be repeated.
+#[derive(Debug)]
+pub enum Chance {
+    System(ring::rand::SystemRandom),
+    Seeded(AtomicU64),
+}
+
+impl Chance {
+    pub fn system() -> Self {
+        Self::System(ring::rand::SystemRandom::new())
+    }
+
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(AtomicU64::new(seed))
+    }
+
+    /// `N` random bytes. The system's source failing is an error of the machine, never a weaker number.
+    pub fn bytes<const N: usize>(&self) -> crate::error::Result<[u8; N]> {
+        let mut out = [0_u8; N];
+        match self {
+            Self::System(source) => ring::rand::SecureRandom::fill(source, &mut out)
+                .map_err(|_| crate::error::Error::internal("the system gave no random bytes"))?,
+            Self::Seeded(state) => {
+                for chunk in out.chunks_mut(8) {
+                    let word = split_mix(state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)).to_le_bytes();
+                    chunk.copy_from_slice(&word[..chunk.len()]);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// SplitMix64's finaliser: spreads a counter over all 64 bits.
+fn split_mix(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

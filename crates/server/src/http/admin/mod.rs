@@ -1,0 +1,6 @@
+//! What admins may ask: a file per resource.
+
+pub mod charges;
+pub mod customers;
+pub mod stats;
+pub mod subscriptions;

@@ -1,0 +1,89 @@
+//! Answers with JSON: rendered once, kept while they are true, and sent with their age.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::extract::{Customer, Known};
+use crate::answers::{Answer, AsOf, Page};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::ops::mirror::Mirrored;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const AS_OF: HeaderName = HeaderName::from_static("billing-as-of");
+const STALE: HeaderName = HeaderName::from_static("billing-stale");
+const YES: HeaderValue = HeaderValue::from_static("?1");
+
+/// Renders a view of mirrored data, true until something changes it.
+pub fn render<V: Serialize>(mirrored: Mirrored<V>) -> Result<Answer> {
+    render_until(mirrored, i64::MAX)
+}
+
+/// Renders a view that also changes by itself at `valid_until` (seconds since 1970).
+pub fn render_until<V: Serialize>(mirrored: Mirrored<V>, valid_until: i64) -> Result<Answer> {
+    let body = serde_json::to_vec(&mirrored.value).map_err(Error::internal)?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &body);
+    let tag = digest.as_ref()[..12].iter().fold(String::from("\""), |text, byte| format!("{text}{byte:02x}")) + "\"";
+    Ok(Answer { body: body.into(), etag: Bytes::from(tag), as_of: mirrored.as_of.map(AsOf::at), valid_until })
+}
+
+/// The kept answer of a caller, or a new one that is kept from now on.
+pub async fn for_customer<F>(app: &App, me: &Customer, page: Page, known: &Known, make: F) -> Result<Response>
+where
+    F: AsyncFnOnce() -> Result<Answer>,
+{
+    let now = app.clock.now();
+    if let Some(answer) = me.0.answer(page, now) {
+        return respond(app, &answer, known);
+    }
+    let answer = Arc::new(make().await?);
+    if app.db.notices_other_writers() {
+        me.0.keep(page, &answer);
+    }
+    respond(app, &answer, known)
+}
+
+/// Sends an answer; 304 when the caller holds it already.
+pub fn respond(app: &App, answer: &Answer, known: &Known) -> Result<Response> {
+    let etag = header(&answer.etag)?;
+    let same = known.0.as_ref().is_some_and(|known| holds(known, &answer.etag));
+    let mut response = Response::new(if same { Body::empty() } else { Body::from(answer.body.clone()) });
+    if same {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    headers.reserve(16);
+    headers.insert(ETAG, etag);
+    if !same {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    if let Some(as_of) = &answer.as_of {
+        headers.insert(AS_OF, header(&as_of.text)?);
+        let age = app.clock.now().as_second().saturating_sub(as_of.second);
+        if age > stale_after(app) {
+            headers.insert(STALE, YES);
+        }
+    }
+    Ok(response)
+}
+
+/// One sync may be missed: what is older than two pauses is called stale.
+fn stale_after(app: &App) -> i64 {
+    i64::try_from(app.config.sync_interval.as_secs().saturating_mul(2)).unwrap_or(i64::MAX)
+}
+
+fn header(text: &Bytes) -> Result<HeaderValue> {
+    HeaderValue::from_maybe_shared(text.clone()).map_err(Error::internal)
+}
+
+/// Whether a list of validators names this one; weak or strong, as a GET compares them (RFC 9110, 13.1.2).
+fn holds(known: &HeaderValue, etag: &[u8]) -> bool {
+    let Ok(text) = known.to_str() else { return false };
+    text.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/").as_bytes() == etag)
+}

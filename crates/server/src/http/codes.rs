@@ -1,0 +1,312 @@
+//! Every error code the program answers with: its status, what it means and what to do. The one table behind problem
+//! answers, `/docs/errors/{code}` and the OpenAPI document. A code that is not here does not leave the program.
+
+/// One error code, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeDoc {
+    /// The stable name: programs match on this, never on the text.
+    pub code: &'static str,
+    /// The HTTP status it travels with.
+    pub status: u16,
+    /// What happened, in a few words; the same for every occurrence (RFC 9457, `title`).
+    pub title: &'static str,
+    /// Why it happens.
+    pub cause: &'static str,
+    /// What the caller or the operator does about it.
+    pub fix: &'static str,
+}
+
+const fn row(code: &'static str, status: u16, title: &'static str, cause: &'static str, fix: &'static str) -> CodeDoc {
+    CodeDoc { code, status, title, cause, fix }
+}
+
+/// The code of input that breaks a rule: the one whose answer lists the faults.
+pub const INVALID: &str = "invalid";
+
+/// All codes, by status and name.
+pub const CODES: &[CodeDoc] = &[
+    row(
+        "body.malformed",
+        400,
+        "The body cannot be read",
+        "The body is not one complete JSON document: broken syntax, invalid UTF-8, a member named twice, more than 64 levels deep, or bytes after its end.",
+        "Send one JSON document in UTF-8, each member once.",
+    ),
+    row(
+        "request.malformed",
+        400,
+        "The request cannot be read",
+        "The request breaks the rules of HTTP/1.1: two lengths, a bare line feed, a folded header, a missing or repeated Host.",
+        "Use an ordinary HTTP client. If you do, look at what a proxy in between does to the request.",
+    ),
+    row(
+        "auth.ambiguous_cookie",
+        401,
+        "More than one session was sent",
+        "The request carries the session cookie more than once, with or without different values. Somebody else may have set one of them.",
+        "Delete the cookies of this site and sign in again.",
+    ),
+    row(
+        "auth.expired",
+        401,
+        "The session has ended",
+        "The session is older than it may get, or it was revoked.",
+        "Sign in again, or ask for a new session: billhook session issue --user ID.",
+    ),
+    row(
+        "auth.required",
+        401,
+        "Nobody is signed in",
+        "The request carries no session that is known here.",
+        "Send the cookie session_token of a live session.",
+    ),
+    row(
+        "auth.disabled",
+        403,
+        "This account is disabled",
+        "The session belongs to a user whose account was disabled.",
+        "Ask an administrator.",
+    ),
+    row(
+        "auth.forbidden",
+        403,
+        "This needs an administrator",
+        "Somebody is signed in who may not do this. The role is read from the database at each request.",
+        "Use an administrator's session: billhook user set-admin.",
+    ),
+    row(
+        "not_found",
+        404,
+        "There is nothing here",
+        "No such path, or no such object among those that the caller may see.",
+        "Check the path and the id. /docs lists every path.",
+    ),
+    row(
+        "method_not_allowed",
+        405,
+        "This method is not offered here",
+        "The path exists, but not with this method.",
+        "Use one of the methods in the Allow header.",
+    ),
+    row(
+        "conflict",
+        409,
+        "The state of things does not allow this",
+        "The request is well formed, but something else happened before it.",
+        "Read the object again and decide anew.",
+    ),
+    row(
+        "customer.already_linked",
+        409,
+        "This customer belongs to another user",
+        "A Stripe customer is linked to at most one user, and this one is linked already.",
+        "Find the other user with billhook user list, and decide whose customer it is.",
+    ),
+    row(
+        "user.exists",
+        409,
+        "There is such a user already",
+        "Another user has this e-mail address or id.",
+        "Use the existing user: billhook user list.",
+    ),
+    row(
+        "body.too_large",
+        413,
+        "The body is too large",
+        "The body has more bytes than this path takes (1 MiB).",
+        "Send less at once, in several requests.",
+    ),
+    row(
+        "uri.too_long",
+        414,
+        "The address is too long",
+        "Path and query have more than 8 KiB.",
+        "Shorten the query. Cursors are opaque: send them back unchanged.",
+    ),
+    row(
+        "body.encoding",
+        415,
+        "Compressed bodies are not taken",
+        "The request has a Content-Encoding.",
+        "Send the body as it is.",
+    ),
+    row(
+        "body.media_type",
+        415,
+        "This media type is not taken",
+        "The body is not declared as JSON.",
+        "Send Content-Type: application/json.",
+    ),
+    row(
+        "host.unknown",
+        421,
+        "This server is not called that",
+        "The Host of the request is none of the names that the server was told.",
+        "Use the address in BILLHOOK_PUBLIC_URL, or set it to the name you use.",
+    ),
+    row(
+        "invalid",
+        422,
+        "The input breaks a rule",
+        "The request can be read, but a value in it is not allowed. errors[] names each one with a pointer.",
+        "Correct the values that errors[] names.",
+    ),
+    row(
+        "headers.too_large",
+        431,
+        "The headers are too large",
+        "The head of the request has more than 16 KiB or more than 100 headers.",
+        "Send fewer or smaller headers; cookies are the usual reason.",
+    ),
+    row(
+        "internal",
+        500,
+        "Something failed on our side",
+        "A fault of the program or its surroundings. The log has the cause, under the request id of this answer.",
+        "Try again. If it stays, look for the request id in the log, then run billhook doctor.",
+    ),
+    row(
+        "stripe.auth",
+        500,
+        "Stripe does not accept our key",
+        "The key in STRIPE_SECRET_KEY was revoked, is of another account, or may not read this.",
+        "Operators: make a new key in Stripe's dashboard and set STRIPE_SECRET_KEY.",
+    ),
+    row(
+        "stripe.inconsistent",
+        500,
+        "Stripe's answer contradicts itself",
+        "A list ended early or repeated itself, or another object came back than was asked for. What cannot be trusted is not shown.",
+        "Try again after Retry-After. If it stays, look at what a proxy in between does.",
+    ),
+    row(
+        "stripe.rate_limited",
+        500,
+        "Stripe asks us to slow down",
+        "Somebody uses the same Stripe account so much that Stripe refuses requests.",
+        "Try again after Retry-After. Operators: lower the rate, or find the other user of the account.",
+    ),
+    row(
+        "stripe.refused",
+        500,
+        "Stripe refuses what we ask for",
+        "Stripe answered that the request is wrong. That is a fault of the program or of its configuration, not of the caller.",
+        "Look for the request id in the log; it names Stripe's own request id.",
+    ),
+    row(
+        "stripe.tls",
+        500,
+        "The connection to Stripe is not trusted",
+        "The certificate of the server at STRIPE_API_BASE cannot be verified.",
+        "Operators: check STRIPE_API_BASE, the machine's clock, and any proxy that opens TLS.",
+    ),
+    row(
+        "stripe.unavailable",
+        500,
+        "Stripe cannot be reached",
+        "Stripe did not answer, and what was asked for was never mirrored. An outage is not an empty list, so none is invented.",
+        "Try again after Retry-After. Operators: run billhook doctor.",
+    ),
+    row(
+        "deadline",
+        503,
+        "The answer took too long",
+        "The request was not answered within its time and was given up.",
+        "Try again after Retry-After. A write that was given up is done completely or not at all: read before repeating it.",
+    ),
+    row(
+        "overloaded",
+        503,
+        "Too much at once",
+        "More requests are being answered than the server takes at the same time.",
+        "Try again after Retry-After, with growing pauses.",
+    ),
+    row(
+        "redis.unavailable",
+        503,
+        "Redis cannot be reached",
+        "Sessions or counters live in Redis, and it did not answer in time.",
+        "Try again after Retry-After. Operators: run billhook doctor.",
+    ),
+    row(
+        "schema.foreign",
+        503,
+        "The database belongs to another program",
+        "The database holds tables that this program did not make and cannot adopt.",
+        "Point DATABASE_URL at an empty database, or run billhook migrate on a copy of an Ops Center file.",
+    ),
+    row(
+        "schema.newer",
+        503,
+        "The database is newer than the program",
+        "A newer release has changed the schema.",
+        "Run the newer release, or restore the backup that it made beside the database.",
+    ),
+    row(
+        "storage.busy",
+        503,
+        "The database is busy",
+        "Too many writes are waiting for the database.",
+        "Try again after Retry-After, with growing pauses.",
+    ),
+    row(
+        "storage.unavailable",
+        503,
+        "The database cannot be reached",
+        "The database did not answer, or not in time.",
+        "Try again after Retry-After. Operators: run billhook doctor.",
+    ),
+];
+
+/// What is known about a code.
+pub fn find(code: &str) -> Option<&'static CodeDoc> {
+    CODES.iter().find(|doc| doc.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// How a code is written where an error is made.
+    const MAKERS: [&str; 4] = ["code: \"", "malformed(\"", "Refusal::code(\"", "Problem::coded(\""];
+
+    /// All codes that are made in a folder, outside test modules.
+    fn said_in(folder: &Path, said: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                said_in(&path, said);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let program = text.split("#[cfg(test)]").next().unwrap_or_default();
+                // Where errors are named by a match, its arms are codes.
+                let arms = if path.ends_with("error.rs") { Some("=> \"") } else { None };
+                let made = MAKERS.iter().copied().chain(arms).flat_map(|maker| program.split(maker).skip(1));
+                let codes = made.filter_map(|rest| rest.split('"').next()).filter(|code| !code.contains(' '));
+                said.extend(codes.map(|code| (code.to_owned(), path.display().to_string())));
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_in_the_sources_is_documented() {
+        let mut said = Vec::new();
+        said_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut said);
+        let unknown: Vec<_> = said.iter().filter(|(code, _)| find(code).is_none()).collect();
+        assert!(unknown.is_empty(), "add to CODES: {unknown:?}");
+        assert!(said.iter().any(|(code, _)| code == "body.malformed"), "the search finds nothing: it is broken");
+    }
+
+    #[test]
+    fn codes_are_unique_in_order_and_say_something() {
+        let order: Vec<_> = CODES.iter().map(|doc| (doc.status, doc.code)).collect();
+        assert!(order.is_sorted() && order.windows(2).all(|pair| pair[0].1 != pair[1].1), "{order:?}");
+        for doc in CODES {
+            assert!((400..600).contains(&doc.status), "{}", doc.code);
+            assert!([doc.title, doc.cause, doc.fix].iter().all(|text| text.len() > 10), "{}", doc.code);
+            assert!(doc.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_'), "{}", doc.code);
+        }
+    }
+}

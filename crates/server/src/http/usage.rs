@@ -1,0 +1,90 @@
+//! `GET /api/v1/billing/usage`
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use billing::usage::Quantity;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer;
+use super::extract::{Customer, Known};
+use super::wire::{Amount, Number, Time};
+use crate::answers::Page;
+use crate::app::App;
+use crate::error::Result;
+use crate::ops;
+use crate::ops::mirror::Mirrored;
+use crate::ops::usage::Overview;
+
+/// What the caller has used, and what it costs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub struct View {
+    usage: Sums,
+    credits: Credits,
+    /// The same tier as in `credits`.
+    #[schema(example = "professional")]
+    tier: String,
+    /// The credit period that `month` counts.
+    period_start: Time,
+    period_end: Time,
+}
+
+/// Quantities by event type.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sums {
+    /// The day in the operator's time zone.
+    today: BTreeMap<String, Number>,
+    /// The credit period: the month of the subscription, or the calendar's without one.
+    month: BTreeMap<String, Number>,
+}
+
+/// Credits of the period.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Credits {
+    #[schema(example = "professional")]
+    tier: String,
+    included_credits: Number,
+    used: Number,
+    /// Never below 0.
+    remaining: Number,
+    overage: Number,
+    overage_cost: Amount,
+    price_per_1k: Amount,
+}
+
+/// What the caller has used today and in the credit period, and what it costs
+#[utoipa::path(get, path = "/api/v1/billing/usage", tag = "billing", operation_id = "usage",
+    responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
+pub async fn show(State(app): State<App>, me: Customer, known: Known) -> Result<Response> {
+    answer::for_customer(&app, &me, Page::Usage, &known, async || {
+        let overview = ops::usage::overview(&app, me.user()).await?;
+        let until = overview.value.day.end.min(overview.value.period.end).as_second();
+        answer::render_until(Mirrored { value: View::of(overview.value), as_of: overview.as_of }, until)
+    })
+    .await
+}
+
+impl View {
+    fn of(overview: Overview) -> Self {
+        let numbers = |sums: BTreeMap<String, Quantity>| sums.into_iter().map(|(kind, sum)| (kind, sum.into())).collect();
+        let account = overview.account;
+        Self {
+            usage: Sums { today: numbers(overview.today), month: numbers(overview.month) },
+            credits: Credits {
+                tier: overview.tier.clone(),
+                included_credits: account.included.into(),
+                used: account.used.into(),
+                remaining: account.remaining.into(),
+                overage: account.overage.into(),
+                overage_cost: Amount(account.overage_cost),
+                price_per_1k: Amount(account.price_per_1k),
+            },
+            tier: overview.tier,
+            period_start: Time(overview.period.start),
+            period_end: Time(overview.period.end),
+        }
+    }
+}

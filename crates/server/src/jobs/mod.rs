@@ -1,0 +1,37 @@
+//! Work that nobody waits for: started with the server, ended with it.
+
+mod sync;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+
+/// Everything that runs beside the requests.
+#[derive(Debug)]
+pub struct Jobs {
+    running: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Jobs {
+    /// Starts every job.
+    pub fn start(app: &App) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut running = JoinSet::new();
+        if app.stripe.is_some() {
+            running.spawn(sync::run(app.clone(), stopped));
+        }
+        Self { running, stop }
+    }
+
+    /// Tells the jobs to end and waits for them; what is under way goes on from its checkpoint at the next start.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        let grace = std::time::Duration::from_secs(5);
+        let ended = tokio::time::timeout(grace, async { while self.running.join_next().await.is_some() {} }).await;
+        if ended.is_err() {
+            self.running.shutdown().await;
+        }
+    }
+}

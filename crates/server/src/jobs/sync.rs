@@ -1,0 +1,65 @@
+//! The full sync on its schedule.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::ops::sync::{self, Progress};
+
+/// The longest pause after a failure.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Syncs at once, then again after each pause, until it is told to stop.
+pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+    let mut failures = 0_u32;
+    loop {
+        let pause = tokio::select! {
+            pause = once(&app, failures) => pause,
+            _ = stop.changed() => return,
+        };
+        failures = if pause.failed { failures.saturating_add(1) } else { 0 };
+        tokio::select! {
+            () = tokio::time::sleep(pause.length) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+struct Pause {
+    length: Duration,
+    failed: bool,
+}
+
+async fn once(app: &App, failures: u32) -> Pause {
+    let (started, told) = (Instant::now(), Mutex::new(Instant::now()));
+    let progress = |progress: Progress| {
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.elapsed() >= Duration::from_secs(5) {
+            *told = Instant::now();
+            tracing::info!(resource = progress.resource.name(), objects = progress.objects, "syncing with Stripe");
+        }
+    };
+    match sync::full(app, &progress).await {
+        Ok(outcome) => {
+            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(objects = outcome.objects, deleted = outcome.deleted, duration_ms, "synced with Stripe");
+            for (list, fault) in outcome.faults {
+                tracing::warn!(list, fault, "a list of Stripe's is not complete");
+            }
+            Pause { length: app.config.sync_interval, failed: false }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the sync with Stripe did not come to its end");
+            let backoff = Duration::from_secs(2_u64.saturating_pow(failures.min(6)));
+            let wanted = match error {
+                Error::Upstream { retry_after, .. } => retry_after.min(RETRY_MAX),
+                _ => Duration::ZERO,
+            };
+            Pause { length: backoff.max(wanted.min(app.config.sync_interval)).min(RETRY_MAX), failed: true }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From an object as Stripe sent it to the row that we list and count, and again when what it is made of changes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use billing::catalogue::{Catalogue, TierEvidence};
+use billing::money::Currency;
+use billing::subscription as core;
+use jiff::Timestamp;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::gateways::stripe::read::{self, Resolve};
+use crate::store::mirror::{self, Resource, Seen};
+use crate::store::{Tx, facts, parts, subscriptions};
+
+/// How many subscriptions are derived anew in one transaction.
+const BATCH: i64 = 200;
+
+/// Derives and writes a subscription.
+pub fn save_subscription(tx: &mut Tx<'_>, seen: Seen<'_>, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    let mirror = Mirror { tx: RefCell::new(tx), failure: RefCell::default(), asked: RefCell::default() };
+    let mut wire = read::subscription(seen.raw, &mirror).map_err(Error::internal)?;
+    take_customers_discount(&mut wire, &mirror);
+    let Mirror { failure, asked, .. } = mirror;
+    if let Some(error) = failure.into_inner() {
+        return Err(error);
+    }
+    let row = derive(&wire, catalogue, now);
+    let mut made_of = asked.into_inner();
+    for item in &wire.core.items {
+        made_of.push(item.price.clone());
+        made_of.extend(item.product.clone());
+    }
+    subscriptions::save(tx, seen, &row, &made_of)
+}
+
+/// What the mirror knows of objects that a subscription only names.
+struct Mirror<'t, 'c> {
+    tx: RefCell<&'t mut Tx<'c>>,
+    failure: RefCell<Option<Error>>,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Mirror<'_, '_> {
+    /// Runs a query; an error is kept for the caller, because a resolver can only say that it does not know.
+    fn ask<T>(&self, id: &str, query: impl FnOnce(&mut Tx<'_>) -> Result<Option<T>>) -> Option<T> {
+        self.asked.borrow_mut().push(id.to_owned());
+        match query(&mut self.tx.borrow_mut()) {
+            Ok(found) => found,
+            Err(error) => {
+                self.failure.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl Resolve for Mirror<'_, '_> {
+    fn coupon(&self, id: &str) -> Option<read::Coupon> {
+        read::coupon(&self.ask(id, |tx| mirror::raw(tx, id))?).ok()
+    }
+
+    fn price(&self, id: &str) -> Option<read::Price> {
+        read::price(&self.ask(id, |tx| mirror::raw(tx, id))?).ok()
+    }
+
+    fn product_metadata(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        self.ask(id, |tx| parts::product_metadata(tx, id))
+    }
+}
+
+/// A subscription without a discount of its own has its customer's (Stripe: "Discounts on customers").
+fn take_customers_discount(wire: &mut read::Subscription, mirror: &Mirror<'_, '_>) {
+    let own = !wire.core.discounts.is_empty() || wire.core.items.iter().any(|item| !item.discounts.is_empty());
+    let (false, Some(customer)) = (own, wire.customer.as_deref()) else { return };
+    let Some(raw) = mirror.ask(customer, |tx| mirror::raw(tx, customer)) else { return };
+    if let Ok(customer) = read::customer(&raw, mirror) {
+        wire.core.discounts.extend(customer.discount);
+    }
+}
+
+fn derive(wire: &read::Subscription, catalogue: &Catalogue, now: Timestamp) -> subscriptions::Subscription {
+    let prices: Vec<&str> = wire.core.items.iter().map(|item| item.price.as_str()).collect();
+    let evidence =
+        TierEvidence { prices: &prices, subscription: &wire.metadata, products: &wire.product_metadata };
+    let price = core::price(&wire.core);
+    let monthly = core::monthly_value(&wire.core, now);
+    let fault = price.as_ref().err().or(monthly.as_ref().err()).map(ToString::to_string);
+    let currency = currency_of(wire, price.as_ref().ok().and_then(Option::as_ref), catalogue);
+    let recurrence = price
+        .as_ref()
+        .ok()
+        .and_then(Option::as_ref)
+        .map(|price| price.recurrence)
+        .or_else(|| wire.core.items.first().map(|item| item.recurrence));
+    subscriptions::Subscription {
+        id: wire.id.clone(),
+        customer: wire.customer.clone(),
+        status: wire.core.status.clone(),
+        tier: catalogue.tier_of(&evidence).as_str().to_owned(),
+        currency: currency.code().to_owned(),
+        // Without a licensed item nothing is charged ahead of use: that is a zero we know.
+        amount_minor: price.as_ref().ok().map(|price| price.as_ref().map_or(0, |price| price.amount.minor())),
+        interval: recurrence.map(|recurrence| recurrence.interval.as_str().to_owned()),
+        interval_count: recurrence.map(|recurrence| recurrence.count),
+        monthly_minor: monthly.map_or(0, billing::money::Money::minor),
+        value_until: core::value_changes_at(&wire.core, now),
+        period: core::period(&wire.core),
+        anchor: wire.billing_cycle_anchor,
+        cancel_at_period_end: wire.core.cancel_at_period_end,
+        created: wire.core.created,
+        fault,
+    }
+}
+
+fn currency_of(wire: &read::Subscription, price: Option<&core::Price>, catalogue: &Catalogue) -> Currency {
+    price
+        .map(|price| price.amount.currency())
+        .or(wire.currency)
+        .or_else(|| wire.core.items.first().map(|item| item.currency))
+        .unwrap_or(catalogue.currency)
+}
+
+/// Derives a mirrored subscription anew from its kept text.
+fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    let (Some(raw), Some(run)) = (mirror::raw(tx, id)?, subscriptions::run_of(tx, id)?) else { return Ok(()) };
+    save_subscription(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now)
+}
+
+/// Derives every subscription anew when the catalogue is another than the one the rows were derived with.
+pub async fn follow_catalogue(app: &App) -> Result<()> {
+    let fingerprint = app.catalogue.fingerprint().to_string();
+    let known = app.db.read(|tx| facts::get(tx, facts::CATALOGUE)).await?;
+    if known.as_deref() == Some(fingerprint.as_str()) {
+        return Ok(());
+    }
+    if known.is_some() {
+        tracing::info!("the catalogue has changed: deriving the mirrored subscriptions anew");
+        let mut after = String::new();
+        while let Some(last) = derive_batch(app, move |tx| subscriptions::ids(tx, &after, BATCH)).await? {
+            after = last;
+        }
+    }
+    app.db.write(move |tx| facts::set(tx, facts::CATALOGUE, &fingerprint)).await
+}
+
+/// Derives the subscriptions anew that are made of parts that have changed.
+pub async fn follow_parts(app: &App) -> Result<()> {
+    while let Some(part) = app.db.read(parts::next_stale).await? {
+        let mut after = String::new();
+        loop {
+            let of = part.clone();
+            match derive_batch(app, move |tx| parts::subscriptions_with(tx, &of, &after, BATCH)).await? {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+        app.db.write(move |tx| parts::unmark_stale(tx, &part)).await?;
+    }
+    Ok(())
+}
+
+/// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
+pub async fn follow_time(app: &App) -> Result<()> {
+    let now = app.clock.now();
+    while derive_batch(app, move |tx| subscriptions::due(tx, now, BATCH)).await?.is_some() {}
+    Ok(())
+}
+
+/// One batch in one transaction; the last id of it, or nothing when the batch was empty.
+async fn derive_batch<F>(app: &App, mut batch: F) -> Result<Option<String>>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<Vec<String>> + Send + 'static,
+{
+    let (catalogue, now) = (app.catalogue.clone(), app.clock.now());
+    app.db
+        .write(move |tx| {
+            let ids = batch(tx)?;
+            for id in &ids {
+                again(tx, id, &catalogue, now)?;
+            }
+            Ok(ids.last().cloned())
+        })
+        .await
+}

@@ -1,0 +1,220 @@
+//! Checks everything that can be checked: settings, connections, the age of the mirror, and every total against its rows.
+
+use std::fmt::Display;
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::store::mirror::{self, Resource};
+use crate::store::{subscriptions, syncs, totals, usage, users};
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Ok,
+    /// Worth knowing; nothing is wrong with the numbers.
+    Warn,
+    Fault,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub check: &'static str,
+    pub state: State,
+    pub detail: String,
+    /// What to do about it; nothing where nothing is to be done.
+    pub fix: Option<&'static str>,
+}
+
+/// The report; grows check by check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report(pub Vec<Check>);
+
+impl Report {
+    pub fn ok(&mut self, check: &'static str, detail: impl Display) {
+        self.0.push(Check { check, state: State::Ok, detail: detail.to_string(), fix: None });
+    }
+
+    pub fn warn(&mut self, check: &'static str, detail: impl Display, fix: &'static str) {
+        self.0.push(Check { check, state: State::Warn, detail: detail.to_string(), fix: Some(fix) });
+    }
+
+    pub fn fault(&mut self, check: &'static str, detail: impl Display, fix: &'static str) {
+        self.0.push(Check { check, state: State::Fault, detail: detail.to_string(), fix: Some(fix) });
+    }
+
+    pub fn healthy(&self) -> bool {
+        self.0.iter().all(|check| check.state != State::Fault)
+    }
+}
+
+/// Runs every check.
+pub async fn examine(app: &App) -> Result<Report> {
+    let mut report = Report::default();
+    configuration(app, &mut report);
+    connections(app, &mut report).await;
+    lists(app, &mut report).await?;
+    counts(app, &mut report).await?;
+    people(app, &mut report).await?;
+    log(app, &mut report).await?;
+    Ok(report)
+}
+
+fn configuration(app: &App, report: &mut Report) {
+    let config = &app.config;
+    if config.unknown.is_empty() {
+        report.ok("configuration", "every variable is understood");
+    } else {
+        report.warn("configuration", format!("not ours: {}", config.unknown.join(", ")), "look for a typing error in the name");
+    }
+    for (name, value) in app.db.facts() {
+        report.ok("database", format!("{name} {value}"));
+    }
+}
+
+async fn connections(app: &App, report: &mut Report) {
+    match &app.stripe {
+        None => report.warn("stripe", "not configured: there is no mirror", "set STRIPE_SECRET_KEY"),
+        Some(stripe) => match stripe.get("/v1/customers", &[("limit", "1")]).await {
+            Ok(_) => report.ok("stripe", "answers"),
+            Err(error) => {
+                report.fault("stripe", error, "check STRIPE_SECRET_KEY, STRIPE_API_BASE and the way there");
+            }
+        },
+    }
+    if let Some(skew) = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(app.clock.now())) {
+        if skew.as_secs().abs() > 30 {
+            report.fault("clock", format!("{} s away from Stripe's", skew.as_secs()), "set this machine's clock (NTP)");
+        } else {
+            report.ok("clock", "agrees with Stripe's");
+        }
+    }
+    if let Some(foreign) = &app.foreign_sessions {
+        match foreign.ping().await {
+            Ok(()) => report.ok("redis", "answers"),
+            Err(error) => report.fault("redis", error, "check REDIS_URL and the way there"),
+        }
+    }
+}
+
+async fn lists(app: &App, report: &mut Report) -> Result<()> {
+    if app.stripe.is_none() {
+        return Ok(());
+    }
+    let (lists, now) = (app.db.read(syncs::all).await?, app.clock.now());
+    for resource in Resource::ALL {
+        let Some(list) = lists.iter().find(|list| list.resource == resource.name()) else {
+            report.fault("mirror", format!("{}: never read", resource.name()), "run billhook sync");
+            continue;
+        };
+        let name = resource.name();
+        match (list.as_of, &list.fault) {
+            (None, fault) => {
+                let why = fault.as_deref().unwrap_or("the first sync is under way");
+                report.fault("mirror", format!("{name}: never read to the end: {why}"), "run billhook sync");
+            }
+            (Some(_), Some(fault)) => {
+                report.warn("mirror", format!("{name}: {fault}"), "what other objects embed is used instead");
+            }
+            (Some(as_of), None) => {
+                let age = now.as_second() - as_of.as_second();
+                let allowed = i64::try_from(app.config.sync_interval.as_secs() * 2).unwrap_or(i64::MAX);
+                if age > allowed {
+                    report.fault("mirror", format!("{name}: {age} s old"), "is billhook serve running? else run billhook sync");
+                } else {
+                    report.ok("mirror", format!("{name}: {age} s old"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every count and total, against a recount of the rows in the same snapshot.
+async fn counts(app: &App, report: &mut Report) -> Result<()> {
+    let (kept, counted, objects) = app
+        .db
+        .read(|tx| {
+            let known = totals::objects(tx)?;
+            let mut objects = Vec::new();
+            for resource in Resource::ALL {
+                let kept = known.get(resource.name()).copied().unwrap_or(0);
+                objects.push((resource.name(), kept, mirror::recount(tx, resource)?));
+            }
+            Ok((totals::all(tx)?, totals::recount(tx)?, objects))
+        })
+        .await?;
+    for (name, kept, counted) in objects {
+        if kept == counted {
+            report.ok("counts", format!("{name}: {kept}"));
+        } else {
+            report.fault("counts", format!("{name}: counted {kept}, there are {counted}"), "run billhook doctor --repair");
+        }
+    }
+    let describe = |total: &billing::revenue::Total| {
+        format!("{} {} {}: {} subscriptions, {} a month in minor units", total.currency.code(), total.tier, total.status.as_str(), total.count, total.monthly_minor)
+    };
+    let wrong: Vec<String> = kept
+        .iter()
+        .filter(|total| !counted.contains(total))
+        .map(|total| format!("kept {}", describe(total)))
+        .chain(counted.iter().filter(|total| !kept.contains(total)).map(|total| format!("counted {}", describe(total))))
+        .collect();
+    if wrong.is_empty() {
+        report.ok("totals", format!("{} rows agree with their subscriptions", kept.len()));
+    }
+    for difference in wrong {
+        report.fault("totals", difference, "run billhook doctor --repair");
+    }
+    Ok(())
+}
+
+async fn people(app: &App, report: &mut Report) -> Result<()> {
+    let (links, shared, unpriced, count) = app
+        .db
+        .read(|tx| {
+            Ok((users::unusable_links(tx)?, users::shared_customers(tx)?, subscriptions::faults(tx, 100)?, users::count(tx)?))
+        })
+        .await?;
+    report.ok("users", format!("{count}"));
+    for (user, _) in links {
+        report.warn("users", format!("{user}: stripe_customer_id holds no customer id and is ignored"), "billhook user link-customer");
+    }
+    for (customer, count) in shared {
+        report.fault("users", format!("{customer}: linked to {count} users"), "billhook user link-customer");
+    }
+    for (subscription, fault) in unpriced {
+        report.fault("subscriptions", format!("{subscription}: {fault}"), "its value is unknown; give its price a known amount");
+    }
+    Ok(())
+}
+
+async fn log(app: &App, report: &mut Report) -> Result<()> {
+    let (events, wrong) = app.db.read(usage::check).await?;
+    if wrong.is_empty() {
+        report.ok("usage", format!("{events} events agree with their sums"));
+    }
+    for difference in wrong {
+        report.fault("usage", format!("{difference}: the sum is not the sum of its events"), "run billhook doctor --repair");
+    }
+    Ok(())
+}
+
+/// Counts everything anew and writes it down.
+pub async fn repair(app: &App) -> Result<()> {
+    app.db
+        .write(|tx| {
+            totals::rebuild(tx)?;
+            let known = totals::objects(tx)?;
+            for resource in Resource::ALL {
+                let counted = i64::try_from(mirror::recount(tx, resource)?).unwrap_or(i64::MAX);
+                let kept = i64::try_from(known.get(resource.name()).copied().unwrap_or(0)).unwrap_or(0);
+                totals::count_objects(tx, resource.name(), counted - kept)?;
+            }
+            usage::rebuild(tx)
+        })
+        .await
+}

@@ -1,0 +1,208 @@
+//! Puts objects of Stripe's into the mirror, and says how old the mirror is.
+
+use billing::catalogue::Catalogue;
+use jiff::Timestamp;
+
+use super::derivation;
+use crate::app::App;
+use crate::error::{Error, Result, Upstream};
+use crate::gateways::stripe::StripeError;
+use crate::gateways::stripe::read;
+use crate::store::mirror::{Resource, Seen};
+use crate::store::{self, Tx, charges, customers, invoices, parts, payment_methods, refunds, syncs};
+
+/// Something from the mirror, and since when it can be out of date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored<T> {
+    pub value: T,
+    /// Nothing where no mirrored data is needed for the answer.
+    pub as_of: Option<Timestamp>,
+}
+
+/// Writes one object as Stripe sent it. What is mirrored with the same text is only marked as seen.
+pub fn apply(tx: &mut Tx<'_>, resource: Resource, raw: &str, run: i64, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    let id = read::id(raw).map_err(Error::internal)?;
+    let seen = Seen { resource, id: &id, raw, run };
+    if seen.unchanged(tx)? {
+        return Ok(());
+    }
+    match resource {
+        Resource::Coupons => {
+            let coupon = read::coupon(raw).map_err(Error::internal)?;
+            if coupon.deleted {
+                return delete(tx, resource, &id);
+            }
+            parts::save_coupon(tx, seen)?;
+            parts::mark_stale(tx, &id)
+        }
+        Resource::Products => save_product(tx, seen),
+        Resource::Prices => save_price(tx, seen),
+        Resource::Customers => save_customer(tx, seen),
+        Resource::Subscriptions => derivation::save_subscription(tx, seen, catalogue, now),
+        Resource::Invoices => save_invoice(tx, seen),
+        Resource::Charges => save_charge(tx, seen),
+        Resource::Refunds => save_refund(tx, seen),
+        Resource::PaymentMethods => save_payment_method(tx, seen),
+    }
+}
+
+/// Takes an object out of the mirror that Stripe no longer has.
+pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
+    match resource {
+        Resource::Subscriptions => store::subscriptions::delete(tx, id)?,
+        Resource::Coupons
+        | Resource::Products
+        | Resource::Prices
+        | Resource::Customers
+        | Resource::Invoices
+        | Resource::Charges
+        | Resource::Refunds
+        | Resource::PaymentMethods => store::mirror::delete(tx, resource, id)?,
+    };
+    // A deleted coupon still counts where it is applied, a deleted price where it is sold: their texts stay.
+    tx.changed(store::Change::Totals);
+    if resource == Resource::Customers {
+        tx.changed(store::Change::Customer(id.to_owned()));
+    }
+    if resource == Resource::PaymentMethods || resource == Resource::Invoices {
+        tx.changed(store::Change::Everything);
+    }
+    Ok(())
+}
+
+fn save_product(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let product = read::product(seen.raw).map_err(Error::internal)?;
+    if product.deleted {
+        return delete(tx, seen.resource, seen.id);
+    }
+    let row = parts::Product { id: product.id, name: product.name, metadata: product.metadata };
+    parts::save_product(tx, seen, &row)?;
+    parts::mark_stale(tx, seen.id)
+}
+
+fn save_price(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let price = read::price(seen.raw).map_err(Error::internal)?;
+    if price.deleted {
+        return delete(tx, seen.resource, seen.id);
+    }
+    parts::save_price(tx, seen, price.product.as_deref())?;
+    parts::mark_stale(tx, seen.id)
+}
+
+fn save_customer(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let customer = read::customer(seen.raw, &()).map_err(Error::internal)?;
+    if customer.deleted {
+        return delete(tx, seen.resource, seen.id);
+    }
+    let row = customers::Customer {
+        id: customer.id,
+        email: customer.email,
+        name: customer.name,
+        created: customer.created.unwrap_or(Timestamp::UNIX_EPOCH),
+        metadata: customer.metadata,
+    };
+    customers::save(tx, seen, &row)?;
+    parts::mark_stale(tx, seen.id)
+}
+
+fn save_invoice(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let invoice = read::invoice(seen.raw).map_err(Error::internal)?;
+    if invoice.deleted {
+        return delete(tx, seen.resource, seen.id);
+    }
+    let row = invoices::Invoice {
+        id: invoice.id,
+        customer: invoice.customer,
+        subscription: invoice.subscription,
+        number: invoice.number,
+        status: invoice.status,
+        currency: invoice.currency.map(|currency| currency.code().to_owned()),
+        amount_due: invoice.amount_due_minor,
+        amount_paid: invoice.amount_paid_minor,
+        created: invoice.created.unwrap_or(Timestamp::UNIX_EPOCH),
+        due_date: invoice.due_date,
+        paid: invoice.paid,
+        invoice_pdf: invoice.invoice_pdf,
+        hosted_invoice_url: invoice.hosted_invoice_url,
+    };
+    invoices::save(tx, seen, &row)
+}
+
+fn save_charge(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let charge = read::charge(seen.raw).map_err(Error::internal)?;
+    let row = charges::Charge {
+        id: charge.id,
+        customer: charge.customer,
+        amount: charge.amount_minor,
+        amount_refunded: charge.amount_refunded_minor,
+        currency: charge.currency.map(|currency| currency.code().to_owned()),
+        status: charge.status,
+        description: charge.description,
+        created: charge.created.unwrap_or(Timestamp::UNIX_EPOCH),
+        paid: charge.paid,
+        refunded: charge.refunded,
+    };
+    charges::save(tx, seen, &row)
+}
+
+fn save_refund(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let refund = read::refund(seen.raw).map_err(Error::internal)?;
+    let row = refunds::Refund {
+        id: refund.id,
+        charge: refund.charge,
+        amount: refund.amount_minor,
+        currency: refund.currency.map(|currency| currency.code().to_owned()),
+        status: refund.status,
+        created: refund.created.unwrap_or(Timestamp::UNIX_EPOCH),
+    };
+    refunds::save(tx, seen, &row)
+}
+
+fn save_payment_method(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
+    let method = read::payment_method(seen.raw).map_err(Error::internal)?;
+    if method.deleted {
+        return delete(tx, seen.resource, seen.id);
+    }
+    let card = method.card.map(|card| payment_methods::Card {
+        brand: card.brand,
+        last4: card.last4,
+        exp_month: card.exp_month,
+        exp_year: card.exp_year,
+    });
+    let row = payment_methods::PaymentMethod {
+        id: method.id,
+        customer: method.customer,
+        kind: method.kind.unwrap_or_else(|| "unknown".to_owned()),
+        card,
+        created: method.created.unwrap_or(Timestamp::UNIX_EPOCH),
+    };
+    payment_methods::save(tx, seen, &row)
+}
+
+/// Since when what the mirror says of a customer's objects can be out of date; nothing when it was never read.
+pub fn as_of(tx: &mut Tx<'_>, resource: Resource, customer: Option<&str>) -> Result<Option<Timestamp>> {
+    let list = syncs::get(tx, resource.name())?.and_then(|sync| sync.as_of);
+    let alone = customer.map(|customer| syncs::customer_as_of(tx, customer)).transpose()?.flatten();
+    Ok(list.max(alone))
+}
+
+/// Reads a customer on their own when the full sync has not come to them yet, so that the first question has an answer.
+pub async fn ensure(app: &App, resource: Resource, customer: &str) -> Result<()> {
+    let id = customer.to_owned();
+    if app.stripe.is_none() || app.db.read(move |tx| as_of(tx, resource, Some(&id))).await?.is_some() {
+        return Ok(());
+    }
+    super::sync::customer(app, customer).await
+}
+
+/// What the caller hears when nothing was ever mirrored and Stripe does not answer.
+pub fn unavailable(error: StripeError) -> Error {
+    let retry_after = error.retry_after().unwrap_or(std::time::Duration::from_secs(30));
+    Error::Upstream { who: Upstream::Stripe, code: error.code(), retry_after, cause: Some(error.into()) }
+}
+
+/// The same, while the first full sync is still under way.
+pub fn never_mirrored() -> Error {
+    let retry_after = std::time::Duration::from_secs(5);
+    Error::Upstream { who: Upstream::Stripe, code: "stripe.unavailable", retry_after, cause: None }
+}

@@ -1,0 +1,82 @@
+//! Whether the program can do its work now, and how old what it knows is.
+
+use serde_json::{Value, json};
+
+use super::mirror;
+use crate::app::App;
+use crate::error::Result;
+use crate::gateways::stripe::BreakerState;
+use crate::store::mirror::Resource;
+use crate::store::{syncs, totals};
+
+/// A part that requests need and that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub part: &'static str,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Readiness {
+    pub missing: Vec<Missing>,
+    pub facts: Value,
+}
+
+/// A server clock that differs by more than this makes signatures and ages doubtful.
+const SKEW_MAX_S: i64 = 30;
+
+/// Looks at the parts; quick enough for a probe.
+pub async fn look(app: &App) -> Readiness {
+    let mut missing = Vec::new();
+    let facts = match database(app, &mut missing).await {
+        Ok(facts) => facts,
+        Err(_) => {
+            missing.push(Missing { part: "database", detail: "does not answer: see billhook doctor".into() });
+            json!({})
+        }
+    };
+    if let Some(foreign) = &app.foreign_sessions
+        && foreign.ping().await.is_err()
+    {
+        missing.push(Missing { part: "redis", detail: "does not answer: sessions of Ops Center cannot be read".into() });
+    }
+    Readiness { missing, facts: json!({ "mirror": facts, "stripe": stripe(app) }) }
+}
+
+async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {
+    let (as_of, counts, faults) = app
+        .db
+        .read(|tx| {
+            let as_of = mirror::as_of(tx, Resource::Subscriptions, None)?;
+            let faults: Vec<(String, String)> =
+                syncs::all(tx)?.into_iter().filter_map(|list| Some((list.resource, list.fault?))).collect();
+            Ok((as_of, totals::objects(tx)?, faults))
+        })
+        .await?;
+    if app.stripe.is_some() && as_of.is_none() {
+        let detail = match faults.first() {
+            Some((list, fault)) => format!("never read to the end; {list}: {fault}"),
+            None => "the first full sync is under way".to_owned(),
+        };
+        missing.push(Missing { part: "mirror", detail });
+    }
+    let now = app.clock.now().as_second();
+    Ok(json!({
+        "as_of": as_of.map(billing::time::wire),
+        "age_s": as_of.map(|as_of| now - as_of.as_second()),
+        "objects": counts,
+        "faults": faults.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+    }))
+}
+
+fn stripe(app: &App) -> Value {
+    let Some(stripe) = &app.stripe else { return json!({ "configured": false }) };
+    let state = stripe.state();
+    let skew = state.clock.map(|clock| clock.skew(app.clock.now()).as_secs());
+    json!({
+        "configured": true,
+        "answering": !matches!(state.breaker, BreakerState::Open { .. }) && state.last_error.is_none(),
+        "last_error": state.last_error.map(|error| error.code),
+        "clock_skew_s": skew.filter(|skew| skew.abs() > SKEW_MAX_S),
+    })
+}

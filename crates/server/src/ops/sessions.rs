@@ -1,0 +1,126 @@
+//! Sessions: a token is shown once and kept as its hash; role and state are read from the database, never from the session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::answers::{Account, TokenHash};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::store::{sessions, users};
+
+/// How the tokens of this program begin, so that leaked ones can be found.
+const PREFIX: &str = "bhs_";
+/// 256 random bits in base64url.
+const OWN_LENGTH: usize = PREFIX.len() + 43;
+/// Lengths that a foreign token can have.
+const FOREIGN_LENGTHS: std::ops::RangeInclusive<usize> = 16..=512;
+
+const REQUIRED: Error = Error::Unauthenticated { code: "auth.required" };
+
+/// Issues a session; the token, which is kept nowhere else.
+pub async fn issue(app: &App, user: &str, ttl: Duration) -> Result<String> {
+    let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(app.chance.bytes::<32>()?));
+    let (hash, user, now) = (hex(&hash(&token)), user.to_owned(), app.clock.now());
+    let expires_at = now.checked_add(ttl).map_err(Error::internal)?;
+    app.db
+        .write(move |tx| {
+            if users::get(tx, &user)?.is_none() {
+                return Err(Error::NotFound);
+            }
+            sessions::remove_expired(tx, now)?;
+            sessions::add(tx, &hash, &user, now, expires_at)
+        })
+        .await?;
+    Ok(token)
+}
+
+/// Ends the session of a token; whether there was one.
+pub async fn revoke(app: &App, token: &str) -> Result<bool> {
+    let hash = hex(&hash(token));
+    app.db.write(move |tx| sessions::remove(tx, &hash)).await
+}
+
+/// Ends every session of a user; how many there were.
+pub async fn revoke_all(app: &App, user: &str) -> Result<u64> {
+    let user = user.to_owned();
+    app.db.write(move |tx| sessions::remove_all(tx, &user)).await
+}
+
+/// Whose token this is, as the database says now.
+pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Account>> {
+    let own = token.len() == OWN_LENGTH && token.starts_with(PREFIX);
+    // What cannot be a token is turned away before any query.
+    if !(own || app.foreign_sessions.is_some() && FOREIGN_LENGTHS.contains(&token.len())) || !token.bytes().all(is_token_byte) {
+        return Err(REQUIRED);
+    }
+    let account = if own { own_session(app, token).await? } else { None };
+    let account = match account {
+        Some(account) => account,
+        None => foreign_session(app, token).await?.ok_or(REQUIRED)?,
+    };
+    if account.user.disabled { Err(REQUIRED) } else { Ok(account) }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~' | b'=' | b'+' | b'/' | b':')
+}
+
+async fn own_session(app: &App, token: &str) -> Result<Option<Arc<Account>>> {
+    let (token, now) = (hash(token), app.clock.now().as_second());
+    if let Some(signed) = app.answers.session(&token) {
+        return if now < signed.expires_at { Ok(Some(signed.account)) } else { Err(expired()) };
+    }
+    let (epoch, stored) = (app.answers.epoch(), hex(&token));
+    let found = app
+        .db
+        .read(move |tx| {
+            let Some(session) = sessions::get(tx, &stored)? else { return Ok(None) };
+            Ok(users::get(tx, &session.user)?.map(|user| (session.expires_at.as_second(), user)))
+        })
+        .await?;
+    let Some((expires_at, user)) = found else { return Ok(None) };
+    if now >= expires_at {
+        return Err(expired());
+    }
+    let account = app.answers.account(&user.id).unwrap_or_else(|| Arc::new(Account::new(user)));
+    if app.db.notices_other_writers() {
+        app.answers.keep(epoch, &account, Some((token, expires_at)));
+    }
+    Ok(Some(account))
+}
+
+const fn expired() -> Error {
+    Error::Unauthenticated { code: "auth.expired" }
+}
+
+async fn foreign_session(app: &App, token: &str) -> Result<Option<Arc<Account>>> {
+    let Some(foreign) = &app.foreign_sessions else { return Ok(None) };
+    let Some(id) = foreign.user_of(token).await? else { return Ok(None) };
+    if let Some(account) = app.answers.account(&id) {
+        return Ok(Some(account));
+    }
+    let epoch = app.answers.epoch();
+    let Some(user) = app.db.read(move |tx| users::get(tx, &id)).await? else { return Ok(None) };
+    let account = Arc::new(Account::new(user));
+    if app.db.notices_other_writers() {
+        app.answers.keep(epoch, &account, None);
+    }
+    Ok(Some(account))
+}
+
+fn hash(token: &str) -> TokenHash {
+    let mut out = TokenHash::default();
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
+    out
+}
+
+fn hex(hash: &TokenHash) -> String {
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,304 @@
+//! The database: SQLite or PostgreSQL behind one transaction type. Only this folder knows the drivers.
+//!
+//! A transaction is a synchronous closure that runs on a thread of the database's own. So nothing can wait for the
+//! network between begin and commit, a client that goes away leaves no half effect, and on SQLite the one writer thread
+//! can commit many closures with one disk flush.
+
+mod postgres;
+mod sqlite;
+mod value;
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::oneshot;
+
+pub use self::value::{Row, Value};
+use crate::error::{Cause, Error, Result, Upstream};
+
+/// The values of one statement, in order: `args![id, created]`.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { &[$($crate::store::db::Value::from($value)),*] };
+}
+pub(crate) use args;
+
+/// What a committed transaction changed, so that rendered answers which show it are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// A user's row, session or usage.
+    User(String),
+    /// Something at Stripe that belongs to this customer.
+    Customer(String),
+    /// Totals that admins see.
+    Totals,
+    /// Unknown: everything may have changed (another process wrote).
+    Everything,
+}
+
+/// The code of an error that goes away when the same work is tried again.
+const CONTENTION: &str = "storage.contention";
+
+type Listener = Box<dyn Fn(&[Change]) + Send + Sync>;
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone)]
+pub struct Db(Arc<Engine>);
+
+enum Engine {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match *self.0 {
+            Engine::Sqlite(_) => "Db(sqlite)",
+            Engine::Postgres(_) => "Db(postgres)",
+        })
+    }
+}
+
+/// Why a database cannot be used at all; found at start.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The address is not one of a database that we know.
+    Address(String),
+    /// A setting that can lose acknowledged rows; names the setting and its value.
+    Unsafe(String),
+    /// The database does not answer or is not one of ours.
+    Unusable(Cause),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(what) => write!(f, "DATABASE_URL: {what}"),
+            Self::Unsafe(what) => write!(f, "unsafe database setting: {what}"),
+            Self::Unusable(cause) => write!(f, "database: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What a statement ran into. The drivers' texts stay inside as causes; they may quote values and are for the log only.
+#[derive(Debug)]
+pub enum DbError {
+    /// Another transaction was in the way; the same work may succeed when repeated.
+    Contention(Cause),
+    /// The database cannot be reached or cannot write now.
+    Unavailable(Cause),
+    /// A row that the code cannot mean, or a statement that does not fit.
+    Fault(Cause),
+}
+
+impl From<DbError> for Error {
+    fn from(error: DbError) -> Self {
+        let retry_after = std::time::Duration::from_secs(1);
+        match error {
+            DbError::Contention(cause) => {
+                Self::Upstream { who: Upstream::Database, code: CONTENTION, retry_after, cause: Some(cause) }
+            }
+            DbError::Unavailable(cause) => {
+                Self::Upstream { who: Upstream::Database, code: "storage.unavailable", retry_after, cause: Some(cause) }
+            }
+            DbError::Fault(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+/// One driver's open transaction.
+trait Driver {
+    fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, DbError>;
+    fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, DbError>;
+    fn script(&mut self, sql: &str) -> Result<(), DbError>;
+    fn dialect(&self) -> Dialect;
+}
+
+/// Which SQL is spoken, for the few statements that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// An open transaction. Placeholders are `?1`, `?2`, … on both databases.
+pub struct Tx<'c> {
+    driver: &'c mut dyn Driver,
+    changes: Vec<Change>,
+}
+
+impl std::fmt::Debug for Tx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tx({:?})", self.changes)
+    }
+}
+
+impl<'c> Tx<'c> {
+    fn on(driver: &'c mut dyn Driver) -> Self {
+        Self { driver, changes: Vec::new() }
+    }
+
+    /// All rows of a query.
+    pub fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>> {
+        Ok(self.driver.rows(sql, args)?)
+    }
+
+    /// The first row of a query, if there is one.
+    pub fn row(&mut self, sql: &'static str, args: &[Value]) -> Result<Option<Row>> {
+        Ok(self.driver.rows(sql, args)?.into_iter().next())
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64> {
+        Ok(self.driver.run(sql, args)?)
+    }
+
+    /// Runs the statements of a migration.
+    pub(super) fn script(&mut self, sql: &str) -> Result<()> {
+        Ok(self.driver.script(sql)?)
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.driver.dialect()
+    }
+
+    /// Says what this transaction changes; heard by the listener after the commit and before the caller's answer.
+    pub fn changed(&mut self, change: Change) {
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+}
+
+/// A unit of work on a database thread: runs inside a transaction, is answered after its commit.
+trait Job: Send {
+    /// Runs the closure; `false` when its effects must be undone.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Whether the closure failed only because another transaction was in the way.
+    fn contended(&self) -> bool;
+    /// Answers the caller. `commit` is the error of the commit, when that failed.
+    fn answer(self: Box<Self>, commit: Option<Error>);
+}
+
+struct Call<F, T> {
+    work: F,
+    outcome: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let work = &mut self.work;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(tx)))
+            .unwrap_or_else(|_| Err(Error::internal("a transaction panicked")));
+        self.outcome.insert(outcome).is_ok()
+    }
+
+    fn contended(&self) -> bool {
+        matches!(&self.outcome, Some(Err(Error::Upstream { code: CONTENTION, .. })))
+    }
+
+    fn answer(self: Box<Self>, commit: Option<Error>) {
+        let outcome = match (self.outcome, commit) {
+            (Some(Ok(_)), Some(error)) => Err(error),
+            (Some(outcome), _) => outcome,
+            (None, error) => Err(error.unwrap_or_else(|| Error::internal("a transaction did not run"))),
+        };
+        // The caller may have gone away; the work is done all the same.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+impl Db {
+    /// Opens the database at `address` (`sqlite://PATH` or `postgres://…`) and refuses unsafe settings.
+    pub fn open(address: &str) -> Result<Self, OpenError> {
+        if let Some(path) = address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")) {
+            return Ok(Self(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(std::path::Path::new(path))?))));
+        }
+        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+            return Ok(Self(Arc::new(Engine::Postgres(postgres::Postgres::open(address)?))));
+        }
+        Err(OpenError::Address("expected sqlite://PATH or postgres://…".into()))
+    }
+
+    /// Runs `work` on one consistent snapshot, without writing.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Call { work, outcome: None, reply });
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.read(job),
+            Engine::Postgres(postgres) => postgres.submit(job),
+        }
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs `work` in one transaction; `Ok` means that it is on disk.
+    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Call { work, outcome: None, reply });
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.write(job),
+            Engine::Postgres(postgres) => postgres.submit(job),
+        }
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Who is told what each commit changed. Only the first listener is kept.
+    pub fn listen(&self, listener: impl Fn(&[Change]) + Send + Sync + 'static) {
+        let slot = match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.listener(),
+            Engine::Postgres(postgres) => postgres.listener(),
+        };
+        let _ = slot.set(Box::new(listener));
+    }
+
+    /// Whether rendered answers may be kept: only where a commit by another process is noticed at once.
+    pub fn notices_other_writers(&self) -> bool {
+        matches!(&*self.0, Engine::Sqlite(_))
+    }
+
+    /// Looks whether another process has written; if so, the listener hears `Everything` before this returns.
+    pub fn notice_other_writers(&self) {
+        if let Engine::Sqlite(sqlite) = &*self.0 {
+            sqlite.notice_other_writers();
+        }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        match &*self.0 {
+            Engine::Sqlite(_) => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The version and the settings that matter for safety, for `doctor`.
+    pub fn facts(&self) -> Vec<(String, String)> {
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.facts(),
+            Engine::Postgres(postgres) => postgres.facts(),
+        }
+    }
+}
+
+fn stopped() -> Error {
+    DbError::Unavailable("the database thread has stopped".into()).into()
+}
+
+/// Tells the listener, when there is one and there is something to tell.
+fn tell(listener: &OnceLock<Listener>, changes: &[Change]) {
+    if let (Some(listener), false) = (listener.get(), changes.is_empty()) {
+        listener(changes);
+    }
+}

@@ -1,0 +1,291 @@
+//! PostgreSQL: a few connections, each on a thread of its own; serialization conflicts are tried again.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+
+use postgres::config::{Host, SslMode};
+use postgres::error::SqlState;
+use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use postgres::{Client, Config, IsolationLevel, Statement, Transaction};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{Change, DbError, Dialect, Driver, Job, Listener, OpenError, Row, Tx, Value, tell};
+use crate::error::{Error, Result};
+
+const CONNECTIONS: usize = 4;
+const TRIES: u32 = 5;
+
+pub(super) struct Postgres {
+    queue: Arc<Queue>,
+    shared: Arc<OnceLock<Listener>>,
+    version: String,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<(VecDeque<Box<dyn Job>>, bool)>,
+    filled: Condvar,
+}
+
+impl Queue {
+    fn take(&self) -> Option<Box<dyn Job>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = state.0.pop_front() {
+                return Some(job);
+            }
+            if state.1 {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Postgres {
+    pub(super) fn open(address: &str) -> Result<Self, OpenError> {
+        let mut config: Config =
+            address.parse().map_err(|_| OpenError::Address("not a valid postgres:// address".into()))?;
+        if !address.contains("sslmode=") && is_local(&config) {
+            config.ssl_mode(SslMode::Disable);
+        }
+        config.connect_timeout(std::time::Duration::from_secs(5)).application_name("billhook");
+        let mut first = connect(&config).map_err(|error| OpenError::Unusable(error.into()))?;
+        refuse_unsafe(&mut first)?;
+        let version = setting(&mut first, "SHOW server_version").map_err(|error| OpenError::Unusable(error.into()))?;
+        let (queue, shared) = (Arc::new(Queue::default()), Arc::new(OnceLock::new()));
+        let mut clients = vec![Some(first)];
+        clients.resize_with(CONNECTIONS, || None);
+        let threads = clients
+            .into_iter()
+            .map(|client| {
+                let (queue, shared, config) = (Arc::clone(&queue), Arc::clone(&shared), config.clone());
+                std::thread::Builder::new()
+                    .name("store-postgres".into())
+                    .spawn(move || serve(Connection { client, statements: HashMap::new() }, &config, &queue, &shared))
+                    .map_err(|error| OpenError::Unusable(error.into()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { queue, shared, version, threads })
+    }
+
+    pub(super) fn submit(&self, job: Box<dyn Job>) {
+        self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(job);
+        self.queue.filled.notify_one();
+    }
+
+    pub(super) fn listener(&self) -> &OnceLock<Listener> {
+        &self.shared
+    }
+
+    pub(super) fn facts(&self) -> Vec<(String, String)> {
+        vec![
+            ("database".into(), format!("PostgreSQL {}", self.version)),
+            ("fsync".into(), "on".into()),
+            ("full_page_writes".into(), "on".into()),
+            ("synchronous_commit".into(), "on".into()),
+        ]
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.queue.filled.notify_all();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// TLS with the machine's own trust store; a server on this machine is spoken to in the clear unless the address asks.
+fn connect(config: &Config) -> Result<Client, postgres::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(rustls_platform_verifier::BuilderVerifierExt::with_platform_verifier);
+    match tls {
+        Ok(builder) => config.connect(MakeRustlsConnect::new(builder.with_no_client_auth())),
+        // No trust store on this machine: only a server that asks for no TLS will let us in.
+        Err(_) => config.connect(postgres::NoTls),
+    }
+}
+
+/// Whether every host of the address is this machine.
+fn is_local(config: &Config) -> bool {
+    config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
+        Host::Unix(_) => true,
+    })
+}
+
+fn setting(client: &mut Client, sql: &str) -> Result<String, postgres::Error> {
+    Ok(client.query_one(sql, &[])?.get(0))
+}
+
+/// A setting that acknowledges rows before they are safe would make our promises empty.
+fn refuse_unsafe(client: &mut Client) -> Result<(), OpenError> {
+    for (name, sql) in [
+        ("fsync", "SHOW fsync"),
+        ("full_page_writes", "SHOW full_page_writes"),
+        ("synchronous_commit", "SHOW synchronous_commit"),
+    ] {
+        let value = setting(client, sql).map_err(|error| OpenError::Unusable(error.into()))?;
+        if value == "off" {
+            return Err(OpenError::Unsafe(format!("{name} = off (needs on)")));
+        }
+    }
+    Ok(())
+}
+
+struct Connection {
+    client: Option<Client>,
+    statements: HashMap<&'static str, Statement>,
+}
+
+fn serve(mut connection: Connection, config: &Config, queue: &Queue, listener: &OnceLock<Listener>) {
+    while let Some(mut job) = queue.take() {
+        let mut failure = None;
+        for attempt in 1..=TRIES {
+            match attempt_once(&mut connection, config, job.as_mut()) {
+                Ok(changes) => {
+                    failure = None;
+                    tell(listener, &changes);
+                    break;
+                }
+                Err(error) => {
+                    let again = matches!(error, DbError::Contention(_)) && attempt < TRIES;
+                    failure = Some(Error::from(error));
+                    if !again {
+                        break;
+                    }
+                }
+            }
+        }
+        job.answer(failure);
+    }
+}
+
+/// One transaction; what it changed, once it is committed.
+fn attempt_once(connection: &mut Connection, config: &Config, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
+    if connection.client.as_ref().is_none_or(Client::is_closed) {
+        connection.statements.clear();
+        connection.client = Some(connect(config).map_err(classify)?);
+    }
+    let Connection { client: Some(client), statements } = connection else {
+        return Err(DbError::Unavailable("not connected".into()));
+    };
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().map_err(classify)?;
+    let mut session = Session { transaction, statements };
+    let mut tx = Tx::on(&mut session);
+    let done = job.run(&mut tx);
+    let changes = std::mem::take(&mut tx.changes);
+    if done {
+        session.transaction.commit().map_err(classify)?;
+        return Ok(changes);
+    }
+    session.transaction.rollback().map_err(classify)?;
+    if job.contended() {
+        return Err(DbError::Contention("serialization conflict".into()));
+    }
+    Ok(Vec::new())
+}
+
+struct Session<'c> {
+    transaction: Transaction<'c>,
+    statements: &'c mut HashMap<&'static str, Statement>,
+}
+
+impl Session<'_> {
+    fn statement(&mut self, sql: &'static str) -> Result<Statement, DbError> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.transaction.prepare(&numbered(sql)).map_err(classify)?;
+        self.statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+}
+
+impl Driver for Session<'_> {
+    fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, DbError> {
+        let statement = self.statement(sql)?;
+        let args: Vec<&(dyn ToSql + Sync)> = args.iter().map(|arg| arg as &(dyn ToSql + Sync)).collect();
+        let rows = self.transaction.query(&statement, &args).map_err(classify)?;
+        rows.iter().map(take).collect()
+    }
+
+    fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, DbError> {
+        let statement = self.statement(sql)?;
+        let args: Vec<&(dyn ToSql + Sync)> = args.iter().map(|arg| arg as &(dyn ToSql + Sync)).collect();
+        self.transaction.execute(&statement, &args).map_err(classify)
+    }
+
+    fn script(&mut self, sql: &str) -> Result<(), DbError> {
+        self.transaction.batch_execute(sql).map_err(classify)
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+}
+
+/// PostgreSQL's placeholders are `$1`; ours are SQLite's `?1`.
+fn numbered(sql: &str) -> String {
+    sql.replace('?', "$")
+}
+
+fn take(row: &postgres::Row) -> Result<Row, DbError> {
+    let mut values = Vec::with_capacity(row.len());
+    for (column, facts) in row.columns().iter().enumerate() {
+        let value = match *facts.type_() {
+            Type::INT8 => row.try_get::<_, Option<i64>>(column).map(|value| value.map(Value::Int)),
+            Type::INT4 => row.try_get::<_, Option<i32>>(column).map(|value| value.map(|v| Value::Int(i64::from(v)))),
+            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(column).map(|value| value.map(Value::Bytes)),
+            _ => row.try_get::<_, Option<String>>(column).map(|value| value.map(Value::Text)),
+        };
+        values.push(value.map_err(|error| DbError::Fault(error.into()))?.unwrap_or(Value::Null));
+    }
+    Ok(Row(values))
+}
+
+impl ToSql for Value {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Int(value) if *kind == Type::INT4 => i32::try_from(*value)?.to_sql(kind, out),
+            Self::Int(value) => value.to_sql(kind, out),
+            // PostgreSQL's text cannot hold NUL; it is kept as the visible mark of a character that cannot be shown.
+            Self::Text(value) if value.contains('\0') => value.replace('\0', "\u{fffd}").to_sql(kind, out),
+            Self::Text(value) => value.to_sql(kind, out),
+            Self::Bytes(value) => value.to_sql(kind, out),
+        }
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::INT4 | Type::INT8 | Type::TEXT | Type::VARCHAR | Type::BYTEA)
+    }
+
+    to_sql_checked!();
+}
+
+fn classify(error: postgres::Error) -> DbError {
+    let Some(code) = error.code().cloned() else { return DbError::Unavailable(error.into()) };
+    if code == SqlState::T_R_SERIALIZATION_FAILURE || code == SqlState::T_R_DEADLOCK_DETECTED {
+        return DbError::Contention(error.into());
+    }
+    let class = code.code().get(..2).unwrap_or_default();
+    // 08 connection, 25 read-only, 53 resources, 57 operator intervention, 58 system error.
+    if matches!(class, "08" | "25" | "53" | "57" | "58") {
+        return DbError::Unavailable(error.into());
+    }
+    let mut text = String::new();
+    let _ = write!(text, "{error} ({})", code.code());
+    DbError::Fault(text.into())
+}

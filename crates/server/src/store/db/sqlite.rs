@@ -1,0 +1,354 @@
+//! SQLite: one writer thread with group commit, a few readers, and an eye on other processes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, ToSql};
+
+use super::{Change, DbError, Dialect, Driver, Job, Listener, OpenError, Row, Tx, Value, tell};
+use crate::error::{Error, Result};
+
+/// Older versions can lose a WAL that another process resets (SQLite's own note on 3.51.3).
+const OLDEST: (i32, &str) = (3_051_003, "3.51.3");
+/// How many waiting transactions share one commit.
+const GROUP_MAX: usize = 512;
+const READERS: usize = 2;
+
+pub(super) struct Sqlite {
+    writes: Arc<Queue>,
+    reads: Arc<Queue>,
+    shared: Arc<Shared>,
+    version: String,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// What the writer thread and the requests both see.
+struct Shared {
+    listener: OnceLock<Listener>,
+    commits: CommitCount,
+    /// The count after the last commit that the listener has heard of.
+    known: AtomicU32,
+}
+
+/// Jobs waiting for a thread.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Box<dyn Job>>,
+    closed: bool,
+}
+
+impl Queue {
+    fn push(&self, job: Box<dyn Job>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            drop(state);
+            job.answer(Some(DbError::Unavailable("the database is closed".into()).into()));
+            return;
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Waits for work and takes up to `most` jobs; nothing once the queue is closed and empty.
+    fn take(&self, most: usize) -> Option<Vec<Box<dyn Job>>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.jobs.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let count = state.jobs.len().min(most);
+        Some(state.jobs.drain(..count).collect())
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.filled.notify_all();
+    }
+}
+
+/// SQLite's own count of committed transactions: the field `iChange` of the WAL index (sqlite.org/walformat.html).
+///
+/// The file is never closed while the process lives: closing any descriptor of it would drop SQLite's locks.
+struct CommitCount(&'static File);
+
+impl CommitCount {
+    fn open(database: &Path) -> Result<Self, OpenError> {
+        let mut name = database.as_os_str().to_owned();
+        name.push("-shm");
+        let file = File::open(PathBuf::from(name)).map_err(|error| OpenError::Unusable(error.into()))?;
+        Ok(Self(Box::leak(Box::new(file))))
+    }
+
+    fn read(&self) -> Option<u32> {
+        let mut bytes = [0_u8; 4];
+        self.0.read_exact_at(&mut bytes, 8).ok().map(|()| u32::from_ne_bytes(bytes))
+    }
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
+            return Err(OpenError::Address("a SQLite database is a file here: sqlite://PATH".into()));
+        }
+        if rusqlite::version_number() < OLDEST.0 {
+            return Err(OpenError::Unsafe(format!("SQLite {} (needs {} or newer)", rusqlite::version(), OLDEST.1)));
+        }
+        keep_private(path)?;
+        let writer = connect(path)?;
+        // The WAL index exists only once the write-ahead log was used.
+        writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(unusable)?;
+        let commits = CommitCount::open(path)?;
+        let known = AtomicU32::new(commits.read().unwrap_or_default());
+        let shared = Arc::new(Shared { listener: OnceLock::new(), commits, known });
+        let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
+        let mut threads = Vec::new();
+        let (queue, seen) = (Arc::clone(&writes), Arc::clone(&shared));
+        threads.push(thread("store-writer", move || write_loop(writer, &queue, &seen))?);
+        for _ in 0..READERS {
+            let reader = connect(path)?;
+            let queue = Arc::clone(&reads);
+            threads.push(thread("store-reader", move || read_loop(reader, &queue))?);
+        }
+        Ok(Self { writes, reads, shared, version: rusqlite::version().to_owned(), threads })
+    }
+
+    pub(super) fn write(&self, job: Box<dyn Job>) {
+        self.writes.push(job);
+    }
+
+    pub(super) fn read(&self, job: Box<dyn Job>) {
+        self.reads.push(job);
+    }
+
+    pub(super) fn listener(&self) -> &OnceLock<Listener> {
+        &self.shared.listener
+    }
+
+    pub(super) fn notice_other_writers(&self) {
+        self.shared.notice();
+    }
+
+    pub(super) fn facts(&self) -> Vec<(String, String)> {
+        vec![
+            ("database".into(), format!("SQLite {}", self.version)),
+            ("journal_mode".into(), "wal".into()),
+            ("synchronous".into(), "full".into()),
+        ]
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.writes.close();
+        self.reads.close();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Drops every rendered answer when the count of commits is not the one that we know.
+    fn notice(&self) {
+        let seen = self.commits.read();
+        if seen == Some(self.known.load(Ordering::Acquire)) {
+            return;
+        }
+        if let Some(seen) = seen {
+            self.known.store(seen, Ordering::Release);
+        }
+        tell(&self.listener, &[Change::Everything]);
+    }
+
+    /// After our own commit: only what it changed is dropped, unless somebody else has committed as well.
+    fn committed(&self, before: Option<u32>, wrote: bool, changes: &[Change]) {
+        let after = self.commits.read();
+        let expected = before.map(|count| count.wrapping_add(u32::from(wrote)));
+        if after.is_some() && after == expected {
+            tell(&self.listener, changes);
+            self.known.store(after.unwrap_or_default(), Ordering::Release);
+        } else {
+            tell(&self.listener, &[Change::Everything]);
+            self.known.store(after.unwrap_or_default(), Ordering::Release);
+        }
+    }
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, OpenError> {
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(|error| OpenError::Unusable(error.into()))
+}
+
+/// The file holds money and people: only the account that runs the program may read it.
+fn keep_private(path: &Path) -> Result<(), OpenError> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| OpenError::Unusable(format!("{}: {error}", path.display()).into()))?;
+    let facts = file.metadata().map_err(|error| OpenError::Unusable(error.into()))?;
+    if facts.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    tracing::warn!(mode = format!("{:o}", facts.mode() & 0o777), "the database file was open to others; it is 0600 now");
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .map_err(|_| OpenError::Unsafe(format!("{} is open to others and is not ours: chmod 600", path.display())))
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let connection = Connection::open(path).map_err(unusable)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(unusable)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(unusable)?;
+    if mode != "wal" {
+        return Err(OpenError::Unsafe(format!("journal_mode = {mode} (needs wal; is this a network disk?)")));
+    }
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")
+        .map_err(unusable)?;
+    let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(unusable)?;
+    if synchronous != 2 {
+        return Err(OpenError::Unsafe(format!("synchronous = {synchronous} (needs 2, FULL)")));
+    }
+    Ok(connection)
+}
+
+fn unusable(error: rusqlite::Error) -> OpenError {
+    OpenError::Unusable(error.into())
+}
+
+fn read_loop(mut connection: Connection, queue: &Queue) {
+    while let Some(jobs) = queue.take(1) {
+        for mut job in jobs {
+            let failed = match connection.transaction() {
+                Ok(transaction) => {
+                    job.run(&mut Tx::on(&mut Session(&transaction)));
+                    transaction.finish().err()
+                }
+                Err(error) => Some(error),
+            };
+            job.answer(failed.map(|error| classify(error).into()));
+        }
+    }
+}
+
+fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
+    while let Some(mut jobs) = queue.take(GROUP_MAX) {
+        match write_group(&connection, &mut jobs, shared) {
+            Ok(()) => jobs.into_iter().for_each(|job| job.answer(None)),
+            Err(error) => {
+                let _ = connection.execute_batch("ROLLBACK");
+                let text = error.to_string();
+                let class = classify(error);
+                let mut first = Some(Error::from(class));
+                for job in jobs {
+                    let error = first.take().unwrap_or_else(|| DbError::Unavailable(text.clone().into()).into());
+                    job.answer(Some(error));
+                }
+            }
+        }
+    }
+}
+
+/// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush.
+fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    // Inside the write lock nobody else can commit: what is new here is somebody else's.
+    shared.notice();
+    let before = shared.commits.read();
+    let rows_before = connection.total_changes();
+    let mut changes = Vec::new();
+    for job in jobs {
+        connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        let mut session = Session(connection);
+        let mut tx = Tx::on(&mut session);
+        if job.run(&mut tx) {
+            changes.append(&mut tx.changes);
+        } else {
+            connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        connection.prepare_cached("RELEASE job")?.execute([])?;
+    }
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    shared.committed(before, connection.total_changes() != rows_before, &changes);
+    Ok(())
+}
+
+struct Session<'c>(&'c Connection);
+
+impl Driver for Session<'_> {
+    fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, DbError> {
+        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(rusqlite::params_from_iter(args)).map_err(classify)?;
+        let mut out = Vec::new();
+        while let Some(row) = rows.next().map_err(classify)? {
+            let values = (0..columns).map(|column| row.get_ref(column).map_err(classify).and_then(take));
+            out.push(Row(values.collect::<Result<_, _>>()?));
+        }
+        Ok(out)
+    }
+
+    fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, DbError> {
+        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        let changed = statement.execute(rusqlite::params_from_iter(args)).map_err(classify)?;
+        Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
+    fn script(&mut self, sql: &str) -> Result<(), DbError> {
+        self.0.execute_batch(sql).map_err(classify)
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+}
+
+fn take(value: ValueRef<'_>) -> Result<Value, DbError> {
+    match value {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(value) => Ok(Value::Int(value)),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes)
+            .map(|text| Value::Text(text.to_owned()))
+            .map_err(|error| DbError::Fault(error.into())),
+        ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.to_vec())),
+        ValueRef::Real(_) => Err(DbError::Fault("a column holds a floating point number".into())),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Bytes(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+fn classify(error: rusqlite::Error) -> DbError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbError::Contention(error.into()),
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            DbError::Unavailable(error.into())
+        }
+        _ => DbError::Fault(error.into()),
+    }
+}

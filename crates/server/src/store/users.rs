@@ -1,0 +1,151 @@
+//! The users of the platform.
+
+use super::db::{Row, args};
+use super::{Change, Tx};
+use crate::error::{Error, Result};
+
+/// A user as the database knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub name: Option<String>,
+    pub tier: String,
+    /// A `cus_…` id. Whatever else an old row holds in that column is not an identity and is left out.
+    pub customer: Option<String>,
+    pub admin: bool,
+    pub disabled: bool,
+}
+
+
+fn user(row: &Row) -> Result<User> {
+    Ok(User {
+        id: row.text(0)?,
+        email: row.text(1)?,
+        name: row.text_or_null(2)?,
+        tier: row.text_or_null(3)?.unwrap_or_else(|| "trial".to_owned()),
+        customer: row.text_or_null(4)?.filter(|id| is_customer_id(id)),
+        admin: row.int_or_null(5)? == Some(1),
+        disabled: row.int_or_null(6)?.is_some(),
+    })
+}
+
+/// Whether a text can be a Stripe customer's id (`cus_…`; old accounts have other letters after an underscore).
+pub fn is_customer_id(text: &str) -> bool {
+    text.strip_prefix("cus_").is_some_and(|rest| {
+        (1..=250).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    })
+}
+
+pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
+    tx.row(
+        "SELECT id, email, name, subscription_tier, stripe_customer_id, is_admin, disabled_at FROM users WHERE id = ?1",
+        args![id],
+    )?
+    .as_ref()
+    .map(user)
+    .transpose()
+}
+
+/// Every user, oldest id first, for listings of the command line.
+pub fn page(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<User>> {
+    tx.rows(
+        "SELECT id, email, name, subscription_tier, stripe_customer_id, is_admin, disabled_at FROM users
+         WHERE id > ?1 ORDER BY id LIMIT ?2",
+        args![after, limit],
+    )?
+    .iter()
+    .map(user)
+    .collect()
+}
+
+/// A user to be added.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    pub id: String,
+    pub email: String,
+    pub name: String,
+    pub tier: String,
+    pub customer: Option<String>,
+    pub admin: bool,
+    /// `YYYY-MM-DD HH:MM:SS`, UTC, as Ops Center writes it.
+    pub now: String,
+}
+
+/// Adds a user; an e-mail that is taken is a conflict.
+pub fn add(tx: &mut Tx<'_>, new: &NewUser) -> Result<()> {
+    let added = tx.run(
+        "INSERT INTO users (id, email, name, oauth_provider, oauth_id, subscription_tier, stripe_customer_id, is_admin, created_at, updated_at)
+         VALUES (?1, ?2, ?3, 'billhook', ?1, ?4, NULL, ?5, ?6, ?6) ON CONFLICT DO NOTHING",
+        args![&new.id, &new.email, &new.name, &new.tier, new.admin, &new.now],
+    )?;
+    if added == 0 {
+        let detail = "there is a user with this e-mail already".to_owned();
+        return Err(Error::Conflict { code: "user.exists", detail });
+    }
+    if let Some(customer) = &new.customer {
+        link(tx, &new.id, customer, &new.now)?;
+    }
+    tx.changed(Change::User(new.id.clone()));
+    Ok(())
+}
+
+/// Links a user to a Stripe customer; a customer that is somebody else's is a conflict.
+pub fn link(tx: &mut Tx<'_>, id: &str, customer: &str, now: &str) -> Result<()> {
+    if !is_customer_id(customer) {
+        return Err(Error::invalid("/customer", "expected a Stripe customer id (cus_…)"));
+    }
+    let taken = tx.row("SELECT id FROM users WHERE stripe_customer_id = ?1 AND id <> ?2 LIMIT 1", args![customer, id])?;
+    if taken.is_some() {
+        let detail = "this customer is linked to another user".to_owned();
+        return Err(Error::Conflict { code: "customer.already_linked", detail });
+    }
+    let sql = "UPDATE users SET stripe_customer_id = ?2, updated_at = ?3 WHERE id = ?1";
+    update(tx, sql, args![id, customer, now], id)
+}
+
+pub fn set_admin(tx: &mut Tx<'_>, id: &str, admin: bool, now: &str) -> Result<()> {
+    update(tx, "UPDATE users SET is_admin = ?2, updated_at = ?3 WHERE id = ?1", args![id, admin, now], id)
+}
+
+/// Disables a user from `at` on, or enables them again.
+pub fn set_disabled(tx: &mut Tx<'_>, id: &str, at: Option<jiff::Timestamp>, now: &str) -> Result<()> {
+    update(tx, "UPDATE users SET disabled_at = ?2, updated_at = ?3 WHERE id = ?1", args![id, at, now], id)
+}
+
+fn update(tx: &mut Tx<'_>, sql: &'static str, args: &[super::db::Value], id: &str) -> Result<()> {
+    if tx.run(sql, args)? == 0 {
+        return Err(Error::NotFound);
+    }
+    tx.changed(Change::User(id.to_owned()));
+    Ok(())
+}
+
+/// What is wrong with the links of users to customers, for `doctor`: (user, what the column holds).
+pub fn unusable_links(tx: &mut Tx<'_>) -> Result<Vec<(String, String)>> {
+    tx.rows(
+        "SELECT id, stripe_customer_id FROM users
+         WHERE stripe_customer_id IS NOT NULL AND stripe_customer_id <> '' AND SUBSTR(stripe_customer_id, 1, 4) <> 'cus_'
+         ORDER BY id LIMIT 1000",
+        args![],
+    )?
+    .iter()
+    .map(|row| Ok((row.text(0)?, row.text(1)?)))
+    .collect()
+}
+
+/// Customers that more than one user is linked to, for `doctor`.
+pub fn shared_customers(tx: &mut Tx<'_>) -> Result<Vec<(String, u64)>> {
+    tx.rows(
+        "SELECT stripe_customer_id, COUNT(*) FROM users WHERE stripe_customer_id IS NOT NULL AND stripe_customer_id <> ''
+         GROUP BY stripe_customer_id HAVING COUNT(*) > 1 ORDER BY stripe_customer_id LIMIT 1000",
+        args![],
+    )?
+    .iter()
+    .map(|row| Ok((row.text(0)?, row.count(1)?)))
+    .collect()
+}
+
+pub fn count(tx: &mut Tx<'_>) -> Result<u64> {
+    tx.row("SELECT COUNT(*) FROM users", args![])?.map_or(Ok(0), |row| row.count(0))
+}

@@ -1,0 +1,2 @@
+mod stripe_gateway;
+fn main(){}
