@@ -121,6 +121,7 @@ fn start_postgres(programs: &Path, home: &Path) -> Outcome<(String, Running)> {
     initdb.args(["--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres", "--auth=scram-sha-256"]);
     initdb.arg(format!("--pwfile={}", password_file.display())).arg("-D").arg(&data).stdout(Stdio::null());
     shell::run(initdb.current_dir(&place))?;
+    std::fs::remove_file(&password_file).map_err(Fault::system("removing the password file"))?;
 
     let (port, running) = on_a_free_port(|port| {
         let mut postgres = tied(&programs.join("postgres"), user)?;

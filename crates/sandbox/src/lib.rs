@@ -5,6 +5,8 @@
 //! `Stripe-Version` the caller asks for. State lives in memory, and in one file if a path is given. [`Faults`] makes the
 //! next requests go wrong.
 
+#![recursion_limit = "512"] // the templates of Stripe's larger objects have many members
+
 mod body;
 mod calendar;
 mod error;

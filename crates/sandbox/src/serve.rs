@@ -12,10 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -88,17 +86,17 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Rec
     }
 }
 
-async fn finish(mut stream: TcpStream, end: End) {
+async fn finish(stream: TcpStream, end: End) {
     match end {
         End::Close => {}
         End::Reset => {
             let _ = stream.set_zero_linger();
         }
         End::EndlessHeaders => {
-            let mut line = String::from("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n");
-            while stream.write_all(line.as_bytes()).await.is_ok() {
+            let mut line: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+            while stream.writable().await.is_ok() && stream.try_write(line).is_ok() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                line = String::from("X-More: and more\r\n");
+                line = b"X-More: and more\r\n";
             }
         }
     }

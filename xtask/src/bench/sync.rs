@@ -24,6 +24,8 @@ pub fn run(bench: &Bench) -> Outcome {
     let mut command = unconfigured(Command::new(&bench.program));
     command.arg("sync").current_dir(&place).env("DATABASE_URL", "sqlite://sync.db");
     command.env("STRIPE_SECRET_KEY", KEY).env("STRIPE_API_BASE", &base_url);
+    // Our own politeness towards Stripe is not what is measured.
+    command.env("STRIPE_RATE", "10000");
     let begin = Instant::now();
     let mut sync = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "TERM")?;
     let lines = sync.lines();

@@ -56,7 +56,8 @@ struct Due {
 }
 
 pub(super) fn plant(world: &mut World) {
-    catalogue::plant(&mut world.store, world.born());
+    let born = world.born();
+    catalogue::plant(&mut world.store, born);
     plant_coupons(world);
     let plans = plans();
     for number in 0..CUSTOMERS {

@@ -158,10 +158,12 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
     synced?;
     let user = person(app, "ada@example.com", "Ada Moreno", Some(sandbox::USER_CUSTOMER), false).await?;
     let admin = person(app, "admin@example.com", "Admin", None, true).await?;
-    ops::usage::record(app, business_usage(&user)?).await?;
+    if user.new {
+        ops::usage::record(app, business_usage(&user.id)?).await?;
+    }
     let day = Duration::from_secs(24 * 3600);
-    let user_token = ops::sessions::issue(app, &user, day).await?;
-    let admin_token = ops::sessions::issue(app, &admin, day).await?;
+    let user_token = ops::sessions::issue(app, &user.id, day).await?;
+    let admin_token = ops::sessions::issue(app, &admin.id, day).await?;
     let base = format!("http://{address}");
     out::say(&format!("Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {stripe})", env!("CARGO_PKG_VERSION")));
     out::say(&format!("user   session_token={user_token}"));
@@ -181,13 +183,20 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
     Ok(())
 }
 
+/// Somebody of the little business.
+struct Person {
+    id: String,
+    /// Added just now, not at an earlier start.
+    new: bool,
+}
+
 /// The user with this e-mail, added when there is none yet.
-async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admin: bool) -> Result<String, Ending> {
+async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admin: bool) -> Result<Person, Ending> {
     let mut after = String::new();
     loop {
         let page = ops::users::list(app, &after, 500).await?;
         if let Some(known) = page.iter().find(|user| user.email == email) {
-            return Ok(known.id.clone());
+            return Ok(Person { id: known.id.clone(), new: false });
         }
         match page.last() {
             Some(last) => after.clone_from(&last.id),
@@ -201,10 +210,10 @@ async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admi
         customer: customer.map(str::to_owned),
         admin,
     };
-    Ok(ops::users::add(app, add).await?)
+    Ok(Person { id: ops::users::add(app, add).await?, new: true })
 }
 
-/// 450 + 120 + 10 + 5 events' worth of usage, 15 + 5 of it today: said again at each start, counted once.
+/// 450 + 120 + 10 + 5 events' worth of usage, 15 + 5 of it today.
 fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
     let now = System.now();
     let earlier = now.checked_sub(Duration::from_secs(2 * 24 * 3600)).map_err(|error| Ending::Refused(error.to_string()))?;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// How deep objects inside objects are shown. Deeper ones exist in nobody's head either.
-const DEPTH_MAX: usize = 6;
+const DEPTH_MAX: usize = 4;
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// One endpoint of the document.
@@ -288,7 +288,7 @@ fn example(openapi: &Value, schema: &Value, depth: usize) -> Value {
         let pairs = members.into_iter().map(|(name, member)| (name.clone(), example(openapi, member, depth + 1)));
         return Value::Object(pairs.collect::<Map<_, _>>());
     }
-    match kind_of(openapi, schema).as_str() {
+    match kind_of(openapi, schema).trim_end_matches(" or null") {
         "string" if schema["format"] == "date-time" => "2026-11-22T10:00:00Z".into(),
         "string" => "…".into(),
         "integer" | "number" => 0.into(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 use billing::usage::Quantity;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::answer;
@@ -36,9 +36,26 @@ pub struct View {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Sums {
     /// The day in the operator's time zone.
-    today: BTreeMap<String, Number>,
+    #[schema(value_type = BTreeMap<String, Number>)]
+    today: ByType,
     /// The credit period: the month of the subscription, or the calendar's without one.
-    month: BTreeMap<String, Number>,
+    #[schema(value_type = BTreeMap<String, Number>)]
+    month: ByType,
+}
+
+/// The four types that every catalogue has come first.
+const FIRST: [&str; 4] = ["inference", "embedding", "tts", "stt"];
+
+/// Quantities by event type.
+#[derive(Debug)]
+struct ByType(BTreeMap<String, Quantity>);
+
+impl Serialize for ByType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let first = FIRST.iter().filter_map(|kind| self.0.get_key_value(*kind));
+        let others = self.0.iter().filter(|(kind, _)| !FIRST.contains(&kind.as_str()));
+        serializer.collect_map(first.chain(others).map(|(kind, sum)| (kind, Number::from(*sum))))
+    }
 }
 
 /// Credits of the period.
@@ -69,10 +86,9 @@ pub async fn show(State(app): State<App>, me: Customer, known: Known) -> Result<
 
 impl View {
     fn of(overview: Overview) -> Self {
-        let numbers = |sums: BTreeMap<String, Quantity>| sums.into_iter().map(|(kind, sum)| (kind, sum.into())).collect();
         let account = overview.account;
         Self {
-            usage: Sums { today: numbers(overview.today), month: numbers(overview.month) },
+            usage: Sums { today: ByType(overview.today), month: ByType(overview.month) },
             credits: Credits {
                 tier: overview.tier.clone(),
                 included_credits: account.included.into(),

@@ -1,0 +1,223 @@
+//! A program in a test: the real router behind the real door, a sandbox as Stripe, and a clock that stands still.
+
+pub mod database;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use billhook::app::App;
+use billhook::clock::{Chance, Clock, Manual};
+use billhook::config::{self, Config};
+use billhook::http::{door, edge, router};
+use billhook::ops;
+use billhook::telemetry::Metrics;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+
+pub use database::Database;
+
+/// What every test's clock shows at first.
+pub const NOW: &str = "2026-11-22T10:00:00Z";
+/// The key of the test sandboxes; a canary for leaks, too.
+pub const KEY: &str = "sk_test_canaryCANARY1234";
+
+/// How a world is to be.
+pub struct Plan {
+    pub database: Database,
+    /// What Stripe holds at first; nothing runs without Stripe.
+    pub stripe: Option<sandbox::Seed>,
+    /// Another Stripe than the sandbox: its base URL.
+    pub stripe_base: Option<String>,
+    pub version: &'static str,
+    /// Further variables of the environment.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            database: Database::sqlite(),
+            stripe: Some(sandbox::Seed::Business),
+            stripe_base: None,
+            version: "2026-09-30.endive",
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running program with everything around it.
+pub struct World {
+    pub app: App,
+    pub clock: Arc<Manual>,
+    pub stripe: Option<sandbox::Sandbox>,
+    pub base: String,
+    http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    _database: Database,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ascii"))
+    }
+
+    /// Status and body as a snapshot shows them; the request id is another one every time.
+    pub fn shown(&self) -> String {
+        let body = serde_json::from_str::<serde_json::Value>(&self.body).map_or_else(
+            |_| self.body.clone(),
+            |mut body| {
+                if body.get("request_id").is_some() {
+                    body["request_id"] = "[request_id]".into();
+                }
+                serde_json::to_string_pretty(&body).expect("json")
+            },
+        );
+        format!("{}\n{body}", self.status)
+    }
+}
+
+impl World {
+    /// The usual world: the little business, read to the end.
+    pub async fn new() -> Self {
+        let world = Self::planned(Plan::default()).await;
+        world.sync().await;
+        world
+    }
+
+    /// A world in which nothing was read from Stripe yet.
+    pub async fn planned(plan: Plan) -> Self {
+        let clock = Arc::new(Manual::at(NOW.parse().expect("instant")));
+        let stripe = match plan.stripe {
+            Some(seed) if plan.stripe_base.is_none() => Some(start_stripe(seed, &clock).await),
+            _ => None,
+        };
+        let base = plan.stripe_base.clone().or_else(|| stripe.as_ref().map(sandbox::Sandbox::base_url));
+        let config = configuration(&plan, base);
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
+        let (base, stop) = open(&app).await;
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("client");
+        Self { app, clock, stripe, base, http, stop: Some(stop), _database: plan.database }
+    }
+
+    /// Reads everything from Stripe.
+    pub async fn sync(&self) -> ops::sync::Outcome {
+        ops::sync::full(&self.app, &|_| ()).await.expect("a sync")
+    }
+
+    /// Adds a user; the id and a session token.
+    pub async fn user(&self, email: &str, customer: Option<&str>, admin: bool) -> (String, String) {
+        let add = ops::users::Add {
+            email: email.to_owned(),
+            name: email.to_owned(),
+            tier: None,
+            customer: customer.map(str::to_owned),
+            admin,
+        };
+        let id = ops::users::add(&self.app, add).await.expect("a user");
+        let token = ops::sessions::issue(&self.app, &id, Duration::from_secs(24 * 3600)).await.expect("a session");
+        (id, token)
+    }
+
+    /// A session of the little business's user.
+    pub async fn ada(&self) -> String {
+        self.user("ada@example.com", Some(sandbox::USER_CUSTOMER), false).await.1
+    }
+
+    /// A session of an admin.
+    pub async fn admin(&self) -> String {
+        self.user("admin@example.com", None, true).await.1
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
+        self.request("GET", path, &[("cookie", &format!("session_token={token}"))]).await
+    }
+
+    pub async fn get_anonymous(&self, path: &str) -> Answer {
+        self.request("GET", path, &[]).await
+    }
+
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.text().await.expect("a body") }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// A sandbox on a free port that shares the test's clock.
+pub async fn start_stripe(seed: sandbox::Seed, clock: &Arc<Manual>) -> sandbox::Sandbox {
+    let clock = Arc::clone(clock);
+    let config = sandbox::Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        key: Some(KEY.to_owned()),
+        state: None,
+        seed,
+        now: Arc::new(move || clock.now()),
+    };
+    sandbox::start(config).await.expect("a sandbox")
+}
+
+fn configuration(plan: &Plan, base: Option<String>) -> Config {
+    let mut environment: std::collections::BTreeMap<String, String> =
+        plan.environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    environment.insert("DATABASE_URL".to_owned(), plan.database.address());
+    let mut config = Config::read(&environment).expect("a configuration");
+    config.stripe = base.map(|base| config::Stripe {
+        key: SecretString::from(KEY),
+        base,
+        version: plan.version.to_owned(),
+        rate_per_second: 5_000,
+    });
+    config
+}
+
+/// Opens the door on a free port.
+#[allow(clippy::disallowed_methods, reason = "the server runs beside the test")]
+async fn open(app: &App) -> (String, oneshot::Sender<()>) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("an address"));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let settings = edge::Settings {
+        hosts: edge::Hosts::Only(app.config.hosts.clone()),
+        https: false,
+        routes: Vec::new(),
+        started: app.clock.now(),
+        entropy: 7,
+    };
+    let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&Metrics::new().http));
+    tokio::spawn(door::serve(listener, edge, door::Limits::default(), async move {
+        let _ = stopped.await;
+    }));
+    (base, stop)
+}
