@@ -56,27 +56,20 @@ impl Bench {
                 return Err(Fault::Wrong(format!("the judge {} does not exist: {}", judge.name, judge.script)));
             }
             let (_sandbox, base_url) = sandbox(program, &[], &self.logs.join(format!("{}.log", judge.name)))?;
-            let mut command = self.command(judge, &script)?;
+            let mut command = self.command(judge, &script);
             heard(judge.name, Running::start(command.arg(base_url), "TERM")?)?;
         }
         Ok(JUDGES.len())
     }
 
-    fn command(&self, judge: &Judge, script: &Path) -> Outcome<Command> {
+    fn command(&self, judge: &Judge, script: &Path) -> Command {
         let mut command = match judge.runs_on {
             Runtime::Python => Command::new(&self.python),
             Runtime::Node => Command::new("node"),
         };
-        match judge.runs_on {
-            Runtime::Python => command.arg(script).current_dir(root()),
-            // node looks for modules beside the script and nowhere else: so the script goes to where the SDK is.
-            Runtime::Node => {
-                let copy = self.node_home.join(script.file_name().unwrap_or_default());
-                std::fs::copy(script, &copy).map_err(Fault::system(format!("copying {}", script.display())))?;
-                command.arg(copy).current_dir(&self.node_home)
-            }
-        };
-        Ok(command)
+        // A judge for node looks for the SDK where it is run, so that nothing has to be installed beside the script.
+        command.arg(script).current_dir(&self.node_home);
+        command
     }
 }
 

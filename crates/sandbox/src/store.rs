@@ -86,10 +86,6 @@ impl Store {
         self.sequence
     }
 
-    pub(crate) fn len(&self, kind: Kind) -> usize {
-        self.tables[kind as usize].rows.len()
-    }
-
     /// The object of this id.
     pub(crate) fn get(&self, kind: Kind, id: &str) -> Option<Arc<Value>> {
         let table = &self.tables[kind as usize];

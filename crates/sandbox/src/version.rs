@@ -16,7 +16,6 @@ pub(crate) const UNEMBEDDED: &str = "2022-11-15";
 /// A version of the right form; dates nobody has heard of are spoken like their neighbours.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
-    pub(crate) text: String,
     date: String,
 }
 
@@ -26,7 +25,7 @@ impl Version {
         let (date, name) = plain.split_once('.').map_or((plain, None), |(date, name)| (date, Some(name)));
         let named = name.is_none_or(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()));
         if date.len() == 10 && date.parse::<Date>().is_ok() && named {
-            return Ok(Version { text: text.to_owned(), date: date.to_owned() });
+            return Ok(Version { date: date.to_owned() });
         }
         Err(StripeError::invalid(format!(
             "Invalid Stripe API version: {text}. You can find a list of valid versions at https://stripe.com/docs/upgrades"
@@ -46,7 +45,7 @@ mod tests {
     #[test]
     fn the_right_form_is_enough() {
         for text in ["2020-08-27", "2025-03-31.basil", "2031-01-01.zinnia", "2025-09-30.preview; feature=v2"] {
-            assert_eq!(Version::parse(text).unwrap().text, text);
+            assert_eq!(Version::parse(text).unwrap().date, text[..10]);
         }
         for text in ["", "latest", "2025-3-31", "2025-13-01", "2025-03-31.", "2025-03-31.Basil", "20250331"] {
             let error = Version::parse(text).unwrap_err();

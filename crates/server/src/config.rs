@@ -335,7 +335,7 @@ fn catalogue(reader: &mut Reader<'_>) -> Option<Catalogue> {
         Ok(catalogue) => Some(catalogue),
         Err(faults) => {
             for fault in faults {
-                reader.fault("BILLHOOK_CATALOG", format!("{}: {}", fault.path, fault.problem));
+                reader.fault("BILLHOOK_CATALOG", fault.to_string());
             }
             None
         }

@@ -3,7 +3,7 @@
 //! A log line is one JSON object and one line, whatever is in it: text that could break a line or colour a terminal
 //! leaves as an escape. Numbers are plain atomics, read only when somebody asks.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -119,7 +119,7 @@ fn breaks_a_line(c: char) -> bool {
 fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len() + 32), |mut out, c| {
         if breaks_a_line(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            let _infallible = write!(out, "\\u{:04x}", u32::from(c));
         } else {
             out.push(c);
         }
@@ -163,8 +163,9 @@ impl Default for Metrics {
 }
 
 /// Upper bounds of the latency buckets, in microseconds.
-const BUCKETS_US: [u64; 14] =
-    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000];
+const BUCKETS_US: [u64; 14] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 30_000_000,
+];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SHARDS: usize = 8;
 
@@ -240,8 +241,12 @@ fn seconds(micros: u64) -> f64 {
 
 impl Collector for HttpMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut answers =
-            encoder.encode_descriptor("billhook_http_requests", "Answers by status class", None, MetricType::Counter)?;
+        let mut answers = encoder.encode_descriptor(
+            "billhook_http_requests",
+            "Answers by status class",
+            None,
+            MetricType::Counter,
+        )?;
         for (index, class) in CLASSES.iter().enumerate().skip(1) {
             let labels = [("status", *class)];
             ConstCounter::new(self.answers(index + 1)).encode(answers.encode_family(&labels)?)?;
@@ -328,7 +333,9 @@ mod tests {
         for good in ["info", "billhook=debug,info", "off", "WARN", "hyper=error , debug"] {
             assert_eq!(level(good), Ok(()), "{good}");
         }
-        for (bad, part) in [("loud", "loud"), ("info,x=loud", "x=loud"), ("", ""), ("info,", ""), ("=info", "=info"), ("3", "3")] {
+        for (bad, part) in
+            [("loud", "loud"), ("info,x=loud", "x=loud"), ("", ""), ("info,", ""), ("=info", "=info"), ("3", "3")]
+        {
             assert_eq!(level(bad), Err(part.to_owned()), "{bad}");
         }
         let chosen = levels("billhook=debug,info").unwrap();

@@ -30,6 +30,10 @@ pub fn run(bench: &Bench) -> Outcome {
     for list in LISTS {
         let first = many.question(&format!("/api/v1/admin/billing/{list}?limit=100"));
         let (far, number) = far_page(&first)?;
+        if number == 1 {
+            println!("{list}: one page only, nothing to compare");
+            continue;
+        }
         pages.push(compare(bench, &format!("{list}, page {number} against page 1"), &far, &first)?);
     }
     print("requests/s", "bare route", &[stats]);

@@ -3,6 +3,7 @@
 mod doctor;
 mod out;
 mod people;
+mod progress;
 mod sandbox;
 mod seed;
 mod serve;

@@ -9,12 +9,12 @@ use billing::usage::Quantity;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::tools::ProgressLine;
+use super::progress::ProgressLine;
 use super::{Ending, block_on, build, configured, out, parse_address, sandbox as stripe_sandbox};
 use crate::app::App;
 use crate::clock::{Clock, System};
 use crate::config::{self, Config, Environment, Process};
-use crate::http::{door, edge, metrics, router};
+use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
 use crate::ops;
 use crate::telemetry::Metrics;
@@ -79,12 +79,13 @@ async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
     let settings = edge::Settings {
         hosts: edge::Hosts::Only(app.config.hosts.clone()),
         https: app.config.public_url.starts_with("https://"),
-        routes: Vec::new(),
+        routes: openapi::paths(),
         started: app.clock.now(),
         entropy: app.chance.bytes::<8>().map(u64::from_le_bytes)?,
     };
     let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&counted.http));
-    let jobs = Jobs::start(&app);
+    let line = ProgressLine::new();
+    let jobs = Jobs::start(&app, Arc::new(move |progress| progress.map_or_else(|| line.end(), |progress| line.show(progress))));
     let measured = async {
         match metrics_listener {
             Some(listener) => metrics::serve_metrics(listener, Arc::clone(&counted), stopped(stop.clone())).await,

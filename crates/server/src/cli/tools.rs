@@ -1,13 +1,9 @@
 //! Small roles: sync, migrate, openapi, config.
 
-use std::io::IsTerminal;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
+use super::progress::ProgressLine;
 use super::{Ending, build, configured, out};
+use crate::app::BuildError;
 use crate::config::{Environment, Process, VARIABLES};
-use crate::ops::sync::Progress;
-use crate::store::mirror::Resource;
 use crate::store::{Db, migrations, users};
 
 /// `billhook sync`
@@ -36,45 +32,6 @@ pub(super) async fn sync(json: bool) -> Result<(), Ending> {
     Ok(())
 }
 
-/// How far the sync is: a bar over Stripe's lists on a terminal, now and then a line elsewhere.
-pub(super) struct ProgressLine {
-    started: Instant,
-    told: Mutex<Option<Instant>>,
-    terminal: bool,
-}
-
-impl ProgressLine {
-    #[allow(clippy::disallowed_methods, reason = "a progress line shows real time")]
-    pub(super) fn new() -> Self {
-        Self { started: Instant::now(), told: Mutex::new(None), terminal: std::io::stderr().is_terminal() }
-    }
-
-    pub(super) fn show(&self, progress: Progress) {
-        let pause = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let elapsed = self.started.elapsed();
-        if told.is_some_and(|told| told.elapsed() < pause) {
-            return;
-        }
-        *told = Some(self.started + elapsed);
-        let rate = u128::from(progress.objects) * 1000 / elapsed.as_millis().max(1);
-        let text = format!("{:15} {} objects, {rate}/s", progress.resource.name(), progress.objects);
-        if self.terminal {
-            let done = Resource::ALL.iter().position(|resource| *resource == progress.resource).unwrap_or(0);
-            let bar: String = (0..Resource::ALL.len()).map(|list| if list <= done { '#' } else { '-' }).collect();
-            out::tell_progress(&format!("[{bar}] {text}"));
-        } else {
-            out::complain(&format!("syncing with Stripe: {}", text.trim()));
-        }
-    }
-
-    pub(super) fn end(&self) {
-        if self.terminal {
-            out::tell_progress("");
-        }
-    }
-}
-
 /// `billhook migrate`
 pub(super) async fn migrate() -> Result<(), Ending> {
     let config = configured()?;
@@ -83,7 +40,7 @@ pub(super) async fn migrate() -> Result<(), Ending> {
     let db = opened
         .map_err(|error| Ending::Refused(error.to_string()))?
         .map_err(|error| Ending::Configuration(vec![error.to_string()]))?;
-    let report = migrations::run(&db).await?;
+    let report = migrations::run(&db).await.map_err(BuildError::Schema)?;
     if report.applied.is_empty() {
         out::say("up to date");
     }

@@ -78,7 +78,10 @@ pub async fn whole(body: Body) -> Result<Bytes> {
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
     let mut reader = serde_json::Deserializer::from_str(text);
-    Strict { depth_left: DEPTH_MAX }.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|fault| not_json(&fault))?;
+    Strict { depth_left: DEPTH_MAX }
+        .deserialize(&mut reader)
+        .and_then(|()| reader.end())
+        .map_err(|fault| not_json(&fault))?;
     serde_json::from_str(text).map_err(|fault| misshapen(text, &fault))
 }
 
@@ -179,7 +182,9 @@ fn misshapen(text: &str, fault: &serde_json::Error) -> Error {
     let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().replace('~', "~0").replace('/', "~1");
     let (pointer, detail) = match said.split_once("expected ") {
         _ if said.starts_with("missing field") => (format!("{place}/{}", quoted(said)), "is required".to_owned()),
-        Some((before, wanted)) if before.starts_with("unknown field") => (place, format!("is not a member here; expected {wanted}")),
+        Some((before, wanted)) if before.starts_with("unknown field") => {
+            (place, format!("is not a member here; expected {wanted}"))
+        }
         Some((_, wanted)) => (place, format!("expected {}", in_words(wanted))),
         None if said.starts_with("unknown field") => (place, "is not a member here".to_owned()),
         None => (place, "is not allowed here".to_owned()),

@@ -50,7 +50,7 @@ pub const CODES: &[CodeDoc] = &[
         "auth.expired",
         401,
         "The session has ended",
-        "The session is older than it may get, or it was revoked.",
+        "The session is older than it may get.",
         "Sign in again, or ask for a new session: billhook session issue --user ID.",
     ),
     row(
@@ -59,13 +59,6 @@ pub const CODES: &[CodeDoc] = &[
         "Nobody is signed in",
         "The request carries no session that is known here.",
         "Send the cookie session_token of a live session.",
-    ),
-    row(
-        "auth.disabled",
-        403,
-        "This account is disabled",
-        "The session belongs to a user whose account was disabled.",
-        "Ask an administrator.",
     ),
     row(
         "auth.forbidden",
@@ -240,7 +233,14 @@ pub const CODES: &[CodeDoc] = &[
         503,
         "The database is newer than the program",
         "A newer release has changed the schema.",
-        "Run the newer release, or restore the backup that it made beside the database.",
+        "Run the newer release, or go back to a copy of the database from before it.",
+    ),
+    row(
+        "sync.elsewhere",
+        409,
+        "Another process is syncing",
+        "Two full syncs wrote to one database; the slower one stopped.",
+        "Nothing is lost. Leave the sync to one process.",
     ),
     row(
         "storage.busy",
@@ -248,6 +248,13 @@ pub const CODES: &[CodeDoc] = &[
         "The database is busy",
         "Too many writes are waiting for the database.",
         "Try again after Retry-After, with growing pauses.",
+    ),
+    row(
+        "storage.contention",
+        503,
+        "Another transaction was in the way",
+        "Others changed the same rows at the same moment, several times in a row.",
+        "Try again after Retry-After.",
     ),
     row(
         "storage.unavailable",

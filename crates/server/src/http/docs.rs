@@ -14,10 +14,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::codes::{self, CODES, CodeDoc};
-use super::error::TYPE_BASE;
+use super::error::{Problem, TYPE_BASE};
 use super::reference::{self, escaped, prose};
 use crate::config::{VARIABLES, Variable};
 use crate::error::Error;
@@ -65,7 +65,7 @@ struct Page {
 impl Page {
     fn new(kind: HeaderValue, text: String) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-        let tag: String = digest.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let tag = digest.as_ref().iter().take(12).fold(String::new(), |tag, byte| format!("{tag}{byte:02x}"));
         // Hexadecimal digits in quotes are always a header value.
         let etag = HeaderValue::from_str(&format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"docs\""));
         Self { kind, text: text.into(), etag }
@@ -131,7 +131,11 @@ fn configuration(variables: &[Variable]) -> String {
             "" => "<span class=\"soft\">unset</span>".to_owned(),
             default => format!("<code>{}</code>", escaped(default)),
         };
-        format!("<tr><td><code>{}</code></td><td>{default}</td><td>{}</td></tr>\n", escaped(variable.name), prose(variable.meaning))
+        format!(
+            "<tr><td><code>{}</code></td><td>{default}</td><td>{}</td></tr>\n",
+            escaped(variable.name),
+            prose(variable.meaning)
+        )
     };
     format!(
         "<h2 id=\"configuration\">Configuration</h2>\n<p>The environment, and nothing else. Each variable may also be given as \
@@ -163,27 +167,24 @@ fn errors() -> String {
 }
 
 fn error(doc: &CodeDoc) -> String {
-    let mut example = json!({
-        "type": format!("{TYPE_BASE}{}", doc.code), "title": doc.title, "status": doc.status,
-        "detail": doc.cause, "code": doc.code, "request_id": "req_01KAN9SRY0Q8J5R2VN7T4C6W3B",
-    });
-    if doc.code == codes::INVALID {
-        example["errors"] = json!([{ "pointer": "?limit", "detail": "a number from 1 to 100" }]);
-    }
+    let invalid = Error::invalid("?limit", "a number from 1 to 100");
+    let problem = if doc.code == codes::INVALID { Problem::of(&invalid) } else { Problem::coded(doc.code, doc.status) };
     format!(
         "<h1>{}</h1>\n<p class=\"lead\"><code>{}</code> · status {}</p>\n<dl><dt>Why</dt><dd>{}</dd><dt>What to do</dt><dd>{}</dd></dl>\n\
-         <h4>What it looks like</h4>\n<pre><code>{}</code></pre>",
+         <h4>What it looks like</h4>\n<pre class=\"wrap\"><code>{}</code></pre>",
         escaped(doc.title),
         escaped(doc.code),
         doc.status,
         prose(doc.cause),
         prose(doc.fix),
-        escaped(&serde_json::to_string_pretty(&example).unwrap_or_default()),
+        escaped(&problem.shown("req_01KAN9SRY0Q8J5R2VN7T4C6W3B")),
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

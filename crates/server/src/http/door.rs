@@ -75,7 +75,12 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// None today: a listener that cannot accept is waited for, not given up.
-pub async fn serve(listener: TcpListener, edge: Edge, limits: Limits, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    edge: Edge,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let house = edge.open(limits);
     let slots = Slots::new(limits.connections_max);
     let mut number = 0;
@@ -174,8 +179,10 @@ fn start(connection: impl Future<Output = ()> + Send + 'static) {
 async fn attend(stream: TcpStream, visit: Arc<Visit>) {
     let limits = visit.house.limits;
     let io = TokioIo::new(Socket::new(stream, Arc::clone(&visit)));
-    let mut connection =
-        http1::Builder::new().max_header_size(HEAD_MAX).max_buf_size(BUFFER_MAX).serve_connection(io, Desk::new(&visit));
+    let mut connection = http1::Builder::new()
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(io, Desk::new(&visit));
     let mut closing = pin!(visit.house.closing.notified());
     let mut armed = visit.due(&limits);
     let mut alarm = pin!(sleep_until(armed.into()));
@@ -263,7 +270,10 @@ mod tests {
     #[test]
     fn the_defaults_are_the_documented_ones() {
         let limits = Limits::default();
-        assert_eq!((limits.header_timeout.as_secs(), limits.drain_max.as_secs(), limits.request_deadline.as_secs()), (10, 25, 30));
+        assert_eq!(
+            (limits.header_timeout.as_secs(), limits.drain_max.as_secs(), limits.request_deadline.as_secs()),
+            (10, 25, 30)
+        );
         assert_eq!((limits.connections_max, limits.body_max), (20_000, 1_048_576));
     }
 }

@@ -97,13 +97,14 @@ impl Hosts {
 /// A host without its port, and an IPv6 address without its brackets. What is not quite one of these stays as it is, and
 /// so is no name in any list.
 fn bare(authority: &[u8]) -> &[u8] {
-    let colons = authority.iter().filter(|byte| **byte == b':').count();
-    match authority {
-        [b'[', ..] => match authority.iter().position(|byte| *byte == b']') {
-            Some(end) if matches!(authority.get(end + 1), None | Some(b':')) => &authority[1..end],
-            _ => authority,
-        },
-        _ if colons == 1 => authority.split(|byte| *byte == b':').next().unwrap_or_default(),
+    if authority.starts_with(b"[") {
+        let end = authority.iter().position(|byte| *byte == b']').unwrap_or(0);
+        let alone = end > 0 && matches!(authority.get(end + 1), None | Some(b':'));
+        return if alone { &authority[1..end] } else { authority };
+    }
+    let mut parts = authority.split(|byte| *byte == b':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(host), Some(_port), None) => host,
         _ => authority,
     }
 }
@@ -256,7 +257,9 @@ impl House {
         match (hosts.next(), hosts.next()) {
             (Some(_), Some(_)) => return Err(Refusal::code("request.malformed")),
             (None, _) if request.version() != Version::HTTP_10 => return Err(Refusal::code("request.malformed")),
-            (Some(host), None) if !self.settings.hosts.allow(host.as_bytes()) => return Err(Refusal::code("host.unknown")),
+            (Some(host), None) if !self.settings.hosts.allow(host.as_bytes()) => {
+                return Err(Refusal::code("host.unknown"));
+            }
             _ => {}
         }
         match request.uri().authority() {
@@ -423,7 +426,12 @@ impl Future for Answer {
 impl Answer {
     #[cold]
     fn gave_up(&self) -> Response {
-        tracing::warn!(request.id = self.id.as_str(), http.route = self.route(), code = "deadline", "request took too long");
+        tracing::warn!(
+            request.id = self.id.as_str(),
+            http.route = self.route(),
+            code = "deadline",
+            "request took too long"
+        );
         Refusal { retry_after: Some(DEADLINE_PAUSE), ..Refusal::code("deadline") }.response(self.id)
     }
 
@@ -431,7 +439,12 @@ impl Answer {
     #[cold]
     fn panicked(&self) -> Response {
         self.visit.house.metrics.panics.fetch_add(1, Relaxed);
-        tracing::error!(request.id = self.id.as_str(), http.route = self.route(), code = "internal", "handler panicked");
+        tracing::error!(
+            request.id = self.id.as_str(),
+            http.route = self.route(),
+            code = "internal",
+            "handler panicked"
+        );
         Refusal::code("internal").response(self.id)
     }
 
@@ -487,13 +500,17 @@ impl Visit {
         let now = Instant::now();
         let id = RequestId::new(self.house.started_ms + self.house.millis(now), self.chance());
         let mut response = Response::new(Body::empty());
-        let problem = Problem::bare(axum::http::StatusCode::from_u16(status).unwrap_or(axum::http::StatusCode::BAD_REQUEST));
+        let problem =
+            Problem::bare(axum::http::StatusCode::from_u16(status).unwrap_or(axum::http::StatusCode::BAD_REQUEST));
         problem.write(&mut response, id.as_str());
         self.house.dress(response.headers_mut(), id);
         self.house.metrics.answered(self.lane, response.status().as_u16(), Duration::ZERO);
         let body = problem.body(id.as_str());
         let mut bytes = BytesMut::with_capacity(1024);
-        bytes.put_slice(format!("HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n", problem.status, body.len()).as_bytes());
+        bytes.put_slice(
+            format!("HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n", problem.status, body.len())
+                .as_bytes(),
+        );
         for (name, value) in response.headers() {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 bytes.put_slice(part);
@@ -538,7 +555,10 @@ mod tests {
 
     #[test]
     fn the_log_names_templates_and_never_what_was_asked_for() {
-        let settings = Settings { routes: vec!["/docs".into(), "/users/{id}".into(), "/users/{id}/plan".into()], ..Settings::default() };
+        let settings = Settings {
+            routes: vec!["/docs".into(), "/users/{id}".into(), "/users/{id}/plan".into()],
+            ..Settings::default()
+        };
         let house = Edge::new(Router::new(), settings, Arc::default()).open(Limits::default());
         for (path, template) in [
             ("/docs", "/docs"),

@@ -67,7 +67,9 @@ impl<'a> Problem<'a> {
             Error::Conflict { code, detail } => Self { detail: Cow::Borrowed(detail), ..Self::coded(code, 409) },
             Error::Unauthenticated { code } => Self::coded(code, 401),
             Error::Forbidden { code } => Self::coded(code, 403),
-            Error::LimitReached { code, retry_after } => Self { retry_after: Some(*retry_after), ..Self::coded(code, 429) },
+            Error::LimitReached { code, retry_after } => {
+                Self { retry_after: Some(*retry_after), ..Self::coded(code, 429) }
+            }
             Error::Upstream { who, code, retry_after, .. } => {
                 // The seed's own words: a Stripe failure is a 500. Our own stores being away is a 503.
                 let status = if *who == Upstream::Stripe { 500 } else { 503 };
@@ -117,17 +119,29 @@ impl<'a> Problem<'a> {
 
     /// The body, with the id under which the log knows this request.
     pub(super) fn body(&self, request_id: &str) -> Bytes {
-        let wire = Wire {
+        // Strings and numbers always serialise; an empty body would still carry the status.
+        Bytes::from(serde_json::to_vec(&self.wire(request_id)).unwrap_or_default())
+    }
+
+    /// The same for the documentation: for people to read.
+    pub(super) fn shown(&self, request_id: &str) -> String {
+        serde_json::to_string_pretty(&self.wire(request_id)).unwrap_or_default()
+    }
+
+    fn wire<'w>(&'w self, request_id: &'w str) -> Wire<'w> {
+        Wire {
             kind: format!("{TYPE_BASE}{}", self.code),
             title: self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
             code: self.code,
             request_id,
-            errors: self.faults.iter().map(|fault| WireFault { pointer: &fault.pointer, detail: &fault.detail }).collect(),
-        };
-        // Strings and numbers always serialise; an empty body would still carry the status.
-        Bytes::from(serde_json::to_vec(&wire).unwrap_or_default())
+            errors: self
+                .faults
+                .iter()
+                .map(|fault| WireFault { pointer: &fault.pointer, detail: &fault.detail })
+                .collect(),
+        }
     }
 
     /// Writes the problem over `response`: status, body and the headers that belong to it. Others (`Allow`) stay.

@@ -17,14 +17,17 @@ use super::error::not_found;
 use crate::error::Error;
 use crate::telemetry::{HttpMetrics, Metrics};
 
-const OPEN_METRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Answers `GET /metrics` on `listener`, and nothing else, until `shutdown`. A scraper may use any name for us here, and
 /// its visits are not counted among the API's.
-pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    let router = Router::new()
-        .route("/metrics", get(move || async move { scrape(&metrics) }))
-        .fallback(not_found);
+pub async fn serve_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let router = Router::new().route("/metrics", get(move || async move { scrape(&metrics) })).fallback(not_found);
     let settings = Settings { hosts: Hosts::Any, ..Settings::default() };
     let edge = Edge::new(router, settings, Arc::new(HttpMetrics::default()));
     let limits = Limits { connections_max: 64, in_flight_max: 16, ..Limits::default() };

@@ -98,3 +98,8 @@ fn problem() -> serde_json::Value {
         }
     })
 }
+
+/// The paths of the document, for the log.
+pub fn paths() -> Vec<String> {
+    Api::openapi().paths.paths.into_keys().collect()
+}

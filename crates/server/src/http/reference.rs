@@ -1,5 +1,7 @@
 //! The API reference as HTML, from an OpenAPI document: what each endpoint takes, gives and looks like when called.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 /// How deep objects inside objects are shown. Deeper ones exist in nobody's head either.
@@ -39,7 +41,9 @@ impl Operation<'_> {
 
     /// The path with its parameters, as in a call.
     fn target(&self) -> String {
-        let shown = |parameter: &&Value| parameter["in"] == "query" && (parameter["required"] == true || !parameter["example"].is_null());
+        let shown = |parameter: &&Value| {
+            parameter["in"] == "query" && (parameter["required"] == true || !parameter["example"].is_null())
+        };
         let pair = |parameter: &Value| {
             let example = match &parameter["example"] {
                 Value::String(text) => text.clone(),
@@ -56,7 +60,9 @@ impl Operation<'_> {
 fn all(openapi: &Value) -> Vec<Operation<'_>> {
     let paths = openapi["paths"].as_object().into_iter().flatten();
     paths
-        .flat_map(|(path, item)| METHODS.iter().filter_map(move |method| Some(Operation { method, path, value: item.get(method)? })))
+        .flat_map(|(path, item)| {
+            METHODS.iter().filter_map(move |method| Some(Operation { method, path, value: item.get(method)? }))
+        })
         .collect()
 }
 
@@ -79,15 +85,17 @@ pub(super) fn contents(openapi: &Value) -> String {
     let operations = all(openapi);
     let mut out = String::new();
     for (tag, _) in tags(openapi, &operations) {
-        out.push_str(&format!("<h2>{}</h2>\n<ul>", escaped(tag)));
+        let _infallible = write!(out, "<h2>{}</h2>\n<ul>", escaped(tag));
         for operation in operations.iter().filter(|operation| operation.tag() == tag) {
-            let name = operation.path.rsplit("/billing").next().filter(|rest| !rest.is_empty()).unwrap_or(operation.path);
-            out.push_str(&format!(
+            let name =
+                operation.path.rsplit("/billing").next().filter(|rest| !rest.is_empty()).unwrap_or(operation.path);
+            let _infallible = write!(
+                out,
                 "<li><a href=\"/docs#{}\">{}{}</a></li>",
                 escaped(&operation.anchor()),
                 badge(operation.method),
                 escaped(name.trim_start_matches('/'))
-            ));
+            );
         }
         out.push_str("</ul>\n");
     }
@@ -99,7 +107,8 @@ pub(super) fn operations(openapi: &Value) -> String {
     let operations = all(openapi);
     let mut out = String::new();
     for (tag, description) in tags(openapi, &operations) {
-        out.push_str(&format!("<h2>{}</h2>\n<p class=\"soft\">{}</p>\n", escaped(&capitalised(tag)), prose(description)));
+        let _infallible =
+            write!(out, "<h2>{}</h2>\n<p class=\"soft\">{}</p>\n", escaped(&capitalised(tag)), prose(description));
         for operation in operations.iter().filter(|operation| operation.tag() == tag) {
             out.push_str(&section(openapi, operation));
         }
@@ -150,7 +159,8 @@ fn parameters(openapi: &Value, operation: &Operation<'_>) -> String {
 }
 
 fn request(openapi: &Value, operation: &Operation<'_>) -> String {
-    json_schema(&operation.value["requestBody"]).map_or_else(String::new, |schema| table("Body", &members(openapi, schema)))
+    json_schema(&operation.value["requestBody"])
+        .map_or_else(String::new, |schema| table("Body", &members(openapi, schema)))
 }
 
 /// The first answer with a JSON body in full, and the statuses of all.
@@ -161,24 +171,28 @@ fn responses(openapi: &Value, operation: &Operation<'_>) -> String {
     let mut out = String::new();
     if let Some(schema) = schema {
         let example = example(openapi, schema, 0);
-        out.push_str(&format!("<h4>Answer</h4>\n{}", code(&serde_json::to_string_pretty(&example).unwrap_or_default())));
-        out.push_str(&format!(
-            "<details><summary>Members of the answer</summary>{}</details>\n",
+        let _infallible =
+            write!(out, "<h4>Answer</h4>\n{}", code(&serde_json::to_string_pretty(&example).unwrap_or_default()));
+        let _infallible = writeln!(
+            out,
+            "<details><summary>Members of the answer</summary>{}</details>",
             table("", &members(openapi, schema))
-        ));
+        );
     }
     let row = |(status, answer): &(&String, &Value)| {
-        format!("<tr><td>{}</td><td>{}</td></tr>\n", escaped(status), prose(answer["description"].as_str().unwrap_or_default()))
+        let said = answer["description"].as_str().filter(|said| !said.is_empty()).unwrap_or("As above");
+        format!("<tr><td>{}</td><td>{}</td></tr>\n", escaped(status), prose(said))
     };
     let rows: String = answers.iter().map(row).collect();
-    format!(
-        "{out}<details><summary>Statuses</summary><div class=\"wide\"><table>\n{rows}</table></div></details>\n"
-    )
+    format!("{out}<details><summary>Statuses</summary><div class=\"wide\"><table>\n{rows}</table></div></details>\n")
 }
 
 fn json_schema(holder: &Value) -> Option<&Value> {
     let content = holder["content"].as_object()?;
-    content.iter().find(|(kind, _)| kind.contains("json") && !kind.contains("problem")).map(|(_, media)| &media["schema"])
+    content
+        .iter()
+        .find(|(kind, _)| kind.contains("json") && !kind.contains("problem"))
+        .map(|(_, media)| &media["schema"])
 }
 
 fn table(title: &str, rows: &str) -> String {
@@ -186,7 +200,9 @@ fn table(title: &str, rows: &str) -> String {
         return String::new();
     }
     let title = if title.is_empty() { String::new() } else { format!("<h4>{}</h4>\n", escaped(title)) };
-    format!("{title}<div class=\"wide\"><table>\n<tr><th>Name</th><th>Type</th><th>Meaning</th></tr>\n{rows}</table></div>\n")
+    format!(
+        "{title}<div class=\"wide\"><table>\n<tr><th>Name</th><th>Type</th><th>Meaning</th></tr>\n{rows}</table></div>\n"
+    )
 }
 
 /// The members of a schema as rows, objects inside objects with their path: `today.inference`.
@@ -208,12 +224,13 @@ fn collect(openapi: &Value, schema: &Value, prefix: &str, depth: usize, rows: &m
         let dot = if prefix.is_empty() { "" } else { "." };
         let path = format!("{prefix}{dot}{name}");
         let own = member["description"].as_str().or_else(|| settled(openapi, member)["description"].as_str());
-        rows.push_str(&format!(
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>\n",
+        let _infallible = writeln!(
+            rows,
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td></tr>",
             escaped(&path),
             escaped(&kind_of(openapi, member)),
             prose(own.unwrap_or_default())
-        ));
+        );
         collect(openapi, member, &path, depth + 1, rows);
     }
 }
@@ -241,12 +258,16 @@ fn settled<'a>(openapi: &'a Value, schema: &'a Value) -> &'a Value {
 
 fn kind_of(openapi: &Value, schema: &Value) -> String {
     let nullable = schema["type"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "null"))
-        || [&schema["oneOf"], &schema["anyOf"]].iter().any(|choice| choice.as_array().is_some_and(|parts| parts.iter().any(|part| part["type"] == "null")));
+        || [&schema["oneOf"], &schema["anyOf"]]
+            .iter()
+            .any(|choice| choice.as_array().is_some_and(|parts| parts.iter().any(|part| part["type"] == "null")));
     let schema = settled(openapi, schema);
     let kind = match (&schema["type"], schema.get("items")) {
         (_, Some(items)) => format!("array of {}", kind_of(openapi, items)),
         (Value::String(kind), None) => kind.clone(),
-        (Value::Array(kinds), None) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("any").to_owned(),
+        (Value::Array(kinds), None) => {
+            kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("any").to_owned()
+        }
         _ if schema.get("properties").is_some() || schema.get("allOf").is_some() => "object".to_owned(),
         _ => "any".to_owned(),
     };
@@ -267,7 +288,8 @@ fn range(schema: &Value) -> String {
 /// A believable value of a schema: its own example where it has one.
 fn example(openapi: &Value, schema: &Value, depth: usize) -> Value {
     let given = |schema: &Value| {
-        let first = || schema["examples"].as_array().and_then(|all| all.first()).or_else(|| schema["enum"].as_array()?.first());
+        let first =
+            || schema["examples"].as_array().and_then(|all| all.first()).or_else(|| schema["enum"].as_array()?.first());
         schema.get("example").or_else(first).or_else(|| schema.get("default")).cloned()
     };
     if let Some(value) = given(schema) {
@@ -301,7 +323,11 @@ fn example(openapi: &Value, schema: &Value, depth: usize) -> Value {
 fn samples(openapi: &Value, operation: &Operation<'_>) -> String {
     let body = json_schema(&operation.value["requestBody"]).map(|schema| example(openapi, schema, 0).to_string());
     let body = body.as_deref();
-    let kinds = [("curl", curl(operation, body)), ("Python", python(operation, body)), ("TypeScript", typescript(operation, body))];
+    let kinds = [
+        ("curl", curl(operation, body)),
+        ("Python", python(operation, body)),
+        ("TypeScript", typescript(operation, body)),
+    ];
     let name = escaped(&operation.anchor());
     let sample = |(index, (title, text)): (usize, &(&str, String))| {
         let open = if index == 0 { " open" } else { "" };
@@ -313,14 +339,14 @@ fn samples(openapi: &Value, operation: &Operation<'_>) -> String {
 fn curl(operation: &Operation<'_>, body: Option<&str>) -> String {
     let mut out = String::from("curl -s");
     if operation.method != "get" {
-        out.push_str(&format!(" -X {}", operation.method.to_uppercase()));
+        let _infallible = write!(out, " -X {}", operation.method.to_uppercase());
     }
-    out.push_str(&format!(" \"$BILLHOOK{}\"", operation.target()));
+    let _infallible = write!(out, " \"$BILLHOOK{}\"", operation.target());
     if operation.needs_session() {
         out.push_str(" \\\n  --cookie \"session_token=$SESSION\"");
     }
     if let Some(body) = body {
-        out.push_str(&format!(" \\\n  --json '{}'", body.replace('\'', r"'\''")));
+        let _infallible = write!(out, " \\\n  --json '{}'", body.replace('\'', r"'\''"));
     }
     out
 }

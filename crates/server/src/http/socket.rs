@@ -90,7 +90,8 @@ impl Socket {
     }
 
     fn replace(&mut self, bare: &[u8]) -> usize {
-        let status = bare.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| digits.parse().ok());
+        let status =
+            bare.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|digits| digits.parse().ok());
         self.instead = self.visit.refusal(status.unwrap_or(400));
         self.visit.lingers();
         bare.len()
@@ -120,7 +121,11 @@ impl AsyncWrite for Socket {
         this.noted(written)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if let [only] = parts
             && this.is_bare(only)
@@ -166,7 +171,8 @@ fn breaks_framing(head: &[u8]) -> bool {
 /// One pass without branches, so that the compiler can take 16 bytes at a time: this runs on each request.
 fn has_bare_lf(head: &[u8]) -> bool {
     let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
-    head.first() == Some(&b'\n') || pairs.fold(0_u8, |bad, (a, b)| bad | (u8::from(*b == b'\n') & u8::from(*a != b'\r'))) != 0
+    head.first() == Some(&b'\n')
+        || pairs.fold(0_u8, |bad, (a, b)| bad | (u8::from(*b == b'\n') & u8::from(*a != b'\r'))) != 0
 }
 
 /// A quick sieve, again without branches: is there a line that begins like `Content-L` or `Tran`?

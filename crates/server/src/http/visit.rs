@@ -29,7 +29,10 @@ pub(super) enum Phase {
 
 impl Phase {
     fn read(number: u8) -> Self {
-        [Self::Fresh, Self::Waiting, Self::Head, Self::Busy].into_iter().find(|phase| *phase as u8 == number).unwrap_or(Self::Expired)
+        [Self::Fresh, Self::Waiting, Self::Head, Self::Busy]
+            .into_iter()
+            .find(|phase| *phase as u8 == number)
+            .unwrap_or(Self::Expired)
     }
 }
 

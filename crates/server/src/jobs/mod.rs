@@ -1,11 +1,18 @@
 //! Work that nobody waits for: started with the server, ended with it.
 
 mod sync;
+mod values;
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::ops::sync::Progress;
+
+/// Who is told how far a sync is; nothing when it has ended.
+pub type Report = Arc<dyn Fn(Option<Progress>) + Send + Sync>;
 
 /// Everything that runs beside the requests.
 #[derive(Debug)]
@@ -16,11 +23,12 @@ pub struct Jobs {
 
 impl Jobs {
     /// Starts every job.
-    pub fn start(app: &App) -> Self {
+    pub fn start(app: &App, report: Report) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
+        running.spawn(values::run(app.clone(), stopped.clone()));
         if app.stripe.is_some() {
-            running.spawn(sync::run(app.clone(), stopped));
+            running.spawn(sync::run(app.clone(), report, stopped));
         }
         Self { running, stop }
     }

@@ -1,6 +1,5 @@
 //! The full sync on its schedule.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,17 +7,18 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::ops::sync::{self, Progress};
+use crate::jobs::Report;
+use crate::ops::sync;
 
 /// The longest pause after a failure.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Syncs at once, then again after each pause, until it is told to stop.
-pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+pub async fn run(app: App, report: Report, mut stop: watch::Receiver<bool>) {
     let mut failures = 0_u32;
     loop {
         let pause = tokio::select! {
-            pause = once(&app, failures) => pause,
+            pause = once(&app, &report, failures) => pause,
             _ = stop.changed() => return,
         };
         failures = if pause.failed { failures.saturating_add(1) } else { 0 };
@@ -34,16 +34,11 @@ struct Pause {
     failed: bool,
 }
 
-async fn once(app: &App, failures: u32) -> Pause {
-    let (started, told) = (Instant::now(), Mutex::new(Instant::now()));
-    let progress = |progress: Progress| {
-        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if told.elapsed() >= Duration::from_secs(5) {
-            *told = Instant::now();
-            tracing::info!(resource = progress.resource.name(), objects = progress.objects, "syncing with Stripe");
-        }
-    };
-    match sync::full(app, &progress).await {
+async fn once(app: &App, report: &Report, failures: u32) -> Pause {
+    let started = Instant::now();
+    let synced = sync::full(app, &|progress| report(Some(progress))).await;
+    report(None);
+    match synced {
         Ok(outcome) => {
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(objects = outcome.objects, deleted = outcome.deleted, duration_ms, "synced with Stripe");

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+use super::sync::NO_SUCH_LIST;
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
@@ -112,12 +113,15 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
         };
         let name = resource.name();
         match (list.as_of, &list.fault) {
+            (None, Some(fault)) if fault == NO_SUCH_LIST => {
+                report.warn("mirror", format!("{name}: {fault}"), "what other objects embed is used instead");
+            }
             (None, fault) => {
                 let why = fault.as_deref().unwrap_or("the first sync is under way");
                 report.fault("mirror", format!("{name}: never read to the end: {why}"), "run billhook sync");
             }
             (Some(_), Some(fault)) => {
-                report.warn("mirror", format!("{name}: {fault}"), "what other objects embed is used instead");
+                report.warn("mirror", format!("{name}: {fault}"), "run billhook sync once the cause is gone");
             }
             (Some(as_of), None) => {
                 let age = now.as_second() - as_of.as_second();

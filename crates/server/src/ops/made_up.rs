@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::store::charges::{self, Charge};
 use crate::store::invoices::{self, Invoice};
 use crate::store::mirror::{Resource, Seen};
 use crate::store::payment_methods::{self, Card, PaymentMethod};
@@ -62,7 +63,25 @@ fn one(tx: &mut Tx<'_>, number: u64, now: Timestamp) -> Result<()> {
         _ => Status::Active,
     };
     let subscription = subscription(id.clone(), customer, tier, status, minor, created);
-    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[])
+    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[])?;
+    charge(tx, number, minor, created)
+}
+
+fn charge(tx: &mut Tx<'_>, number: u64, minor: i64, created: Timestamp) -> Result<()> {
+    let id = format!("ch_bench{number}");
+    let row = Charge {
+        id: id.clone(),
+        customer: Some(format!("cus_bench{number}")),
+        amount: Some(minor),
+        amount_refunded: Some(0),
+        currency: Some("usd".to_owned()),
+        status: Some("succeeded".to_owned()),
+        description: None,
+        created,
+        paid: true,
+        refunded: false,
+    };
+    charges::save(tx, seen(Resource::Charges, &id), &row)
 }
 
 fn subscription(id: String, customer: String, tier: &str, status: Status, minor: i64, created: Timestamp) -> Subscription {

@@ -1,6 +1,7 @@
 //! The full sync: every list of Stripe's from its beginning to its end, with a checkpoint in the transaction of each page.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -17,6 +18,12 @@ use crate::store::syncs::{self, ListState};
 const ABREAST: usize = 8;
 /// How many objects that a list left out are looked at in one step.
 const UNSEEN_BATCH: i64 = 100;
+
+/// The fault of a list that the server answers with 404.
+pub const NO_SUCH_LIST: &str = "the server does not have this list";
+
+/// How long somebody who asks may wait for Stripe; shorter than the deadline of their own request.
+const CUSTOMER_DEADLINE: Duration = Duration::from_secs(12);
 
 /// How far a sync has come.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +47,13 @@ pub struct Outcome {
     pub faults: Vec<(&'static str, String)>,
 }
 
-/// Reads everything. An outage ends the run with an error and leaves the checkpoint, from which the next run goes on.
+/// Reads everything. A list that cannot be read to its end keeps its checkpoint, from which the next run goes on, and does
+/// not stop the others; the first such error is the outcome.
 pub async fn full(app: &App, progress: OnProgress<'_>) -> Result<Outcome> {
     let Some(stripe) = &app.stripe else { return Ok(Outcome::default()) };
     let _turn = app.sync_turn.lock().await;
     let mut outcome = Outcome::default();
+    let mut failure = None;
     for resource in Resource::ALL {
         let walk = Walk { app, stripe, resource, progress, before: outcome.objects };
         match walk.run().await? {
@@ -55,14 +64,19 @@ pub async fn full(app: &App, progress: OnProgress<'_>) -> Result<Outcome> {
             }
             Err(error) => {
                 walk.fail(&error.to_string()).await?;
-                return Err(mirror::unavailable(error));
+                failure.get_or_insert(error);
             }
         }
     }
     derivation::follow_parts(app).await?;
     derivation::follow_time(app).await?;
-    app.db.write(|tx| { tx.changed(crate::store::Change::Everything); Ok(()) }).await?;
-    Ok(outcome)
+    app.db
+        .write(|tx| {
+            tx.changed(crate::store::Change::Everything);
+            Ok(())
+        })
+        .await?;
+    failure.map_or(Ok(outcome), |error| Err(mirror::unavailable(error)))
 }
 
 /// One list in one run.
@@ -141,9 +155,8 @@ impl Walk<'_> {
                 Ok(Ok(Done { objects, ..removed }))
             }
             Ok(Read::NoSuchList) => {
-                let fault = "the server does not have this list".to_owned();
-                self.complete(Some(fault.clone())).await?;
-                Ok(Ok(Done { fault: Some(fault), ..Done::default() }))
+                self.give_up().await?;
+                Ok(Ok(Done { fault: Some(NO_SUCH_LIST.to_owned()), ..Done::default() }))
             }
             Err(error) => Ok(Err(error)),
         }
@@ -219,6 +232,7 @@ impl Walk<'_> {
         self.app
             .db
             .write(move |tx| {
+                syncs::still_ours(tx, &saved)?;
                 for object in &objects {
                     mirror::apply(tx, resource, object, saved.run, &catalogue, now)?;
                 }
@@ -232,7 +246,13 @@ impl Walk<'_> {
     async fn rewind(&self, state: &mut ListState) -> Result<()> {
         (state.cursor, state.objects) = (None, 0);
         let saved = state.clone();
-        self.app.db.write(move |tx| syncs::save(tx, &saved)).await
+        self.app
+            .db
+            .write(move |tx| {
+                syncs::still_ours(tx, &saved)?;
+                syncs::save(tx, &saved)
+            })
+            .await
     }
 
     /// The payment methods of all customers, in the order of customers' ids; the cursor is a customer.
@@ -315,6 +335,15 @@ impl Walk<'_> {
             state.as_of = state.started_at.take();
             state.cursor = None;
             state.fault.clone_from(&fault);
+        })
+        .await
+    }
+
+    /// There is nothing to read. That makes nothing known: `as_of` stays what it was.
+    async fn give_up(&self) -> Result<()> {
+        self.settle(|state| {
+            (state.started_at, state.cursor) = (None, None);
+            state.fault = Some(NO_SUCH_LIST.to_owned());
         })
         .await
     }
@@ -410,7 +439,8 @@ async fn complete_items(stripe: &Stripe, raw: &mut String) -> Result<()> {
 pub async fn customer(app: &App, customer: &str) -> Result<()> {
     let Some(stripe) = &app.stripe else { return Ok(()) };
     let now = app.clock.now();
-    let found = match read_customer(stripe, customer).await {
+    let found = tokio::time::timeout(CUSTOMER_DEADLINE, read_customer(stripe, customer)).await;
+    let found = match found.unwrap_or(Err(StripeError::Timeout { after: CUSTOMER_DEADLINE })) {
         Ok(found) => found,
         // A customer that Stripe does not have owns nothing: that is known, not missing.
         Err(error) if is_gone(&error) => Vec::new(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::db::{Row, args};
 use super::{Change, Tx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The state of one list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,15 @@ pub fn save(tx: &mut Tx<'_>, sync: &ListState) -> Result<()> {
     )?;
     tx.changed(Change::Totals);
     Ok(())
+}
+
+/// A run that another process has brought to its end is not gone on with.
+pub fn still_ours(tx: &mut Tx<'_>, state: &ListState) -> Result<()> {
+    let known = get(tx, &state.resource)?;
+    if known.is_some_and(|known| known.run == state.run && known.started_at == state.started_at) {
+        return Ok(());
+    }
+    Err(Error::Conflict { code: "sync.elsewhere", detail: "another process is syncing this database".to_owned() })
 }
 
 /// When a customer was last read on their own.

@@ -3,6 +3,10 @@
 
 mod harness;
 
+mod access;
+mod cli;
 mod door;
 mod endpoints;
+mod input;
+mod leaks;
 mod stripe_gateway;

@@ -31,7 +31,11 @@ fn planted_violations_are_found_where_they_are() {
             "use crate::{error::Error,\n ops::x};",
             "2: store/ does not name `crate::ops`",
         ),
-        ("crates/server/src/http/a.rs", "app.db.read(x)", "2: `db.read` only in ops/, store/, jobs/, app.rs, cli/tools.rs"),
+        (
+            "crates/server/src/http/a.rs",
+            "app.db.read(x)",
+            "2: `db.read` only in ops/, store/, jobs/, app.rs, cli/tools.rs",
+        ),
         ("crates/server/src/http/a.rs", "crate::gateways::x()", "2: http/ does not name `crate::gateways`"),
         ("crates/server/src/clock.rs", "use crate::http::x;", "2: clock.rs does not name `crate::http`"),
         ("crates/server/src/ops/a.rs", "let x = 1f64;", "2: no `f64`"),

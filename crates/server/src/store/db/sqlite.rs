@@ -168,23 +168,20 @@ impl Shared {
         if seen == Some(self.known.load(Ordering::Acquire)) {
             return;
         }
+        // Told before the count is taken over: whoever sees the new count finds nothing old.
+        tell(&self.listener, &[Change::Everything]);
         if let Some(seen) = seen {
             self.known.store(seen, Ordering::Release);
         }
-        tell(&self.listener, &[Change::Everything]);
     }
 
     /// After our own commit: only what it changed is dropped, unless somebody else has committed as well.
     fn committed(&self, before: Option<u32>, wrote: bool, changes: &[Change]) {
         let after = self.commits.read();
         let expected = before.map(|count| count.wrapping_add(u32::from(wrote)));
-        if after.is_some() && after == expected {
-            tell(&self.listener, changes);
-            self.known.store(after.unwrap_or_default(), Ordering::Release);
-        } else {
-            tell(&self.listener, &[Change::Everything]);
-            self.known.store(after.unwrap_or_default(), Ordering::Release);
-        }
+        let ours_alone = after.is_some() && after == expected;
+        tell(&self.listener, if ours_alone { changes } else { &[Change::Everything] });
+        self.known.store(after.unwrap_or_default(), Ordering::Release);
     }
 }
 

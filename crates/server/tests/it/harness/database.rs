@@ -60,7 +60,7 @@ impl Drop for Database {
     }
 }
 
-fn unique_name() -> String {
+pub fn unique_name() -> String {
     format!("billhook_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 

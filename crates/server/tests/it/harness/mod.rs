@@ -1,6 +1,7 @@
 //! A program in a test: the real router behind the real door, a sandbox as Stripe, and a clock that stands still.
 
 pub mod database;
+pub mod program;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use billhook::app::App;
 use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::{self, Config};
-use billhook::http::{door, edge, router};
+use billhook::http::{door, edge, openapi, router};
 use billhook::ops;
 use billhook::telemetry::Metrics;
 use jiff::Timestamp;
@@ -55,7 +56,7 @@ pub struct World {
     pub base: String,
     http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
-    _database: Database,
+    pub database: Database,
 }
 
 /// What came back.
@@ -108,7 +109,7 @@ impl World {
         let app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
         let (base, stop) = open(&app).await;
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("client");
-        Self { app, clock, stripe, base, http, stop: Some(stop), _database: plan.database }
+        Self { app, clock, stripe, base, http, stop: Some(stop), database: plan.database }
     }
 
     /// Reads everything from Stripe.
@@ -149,19 +150,41 @@ impl World {
     }
 
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = request.send().await.expect("an answer");
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.text().await.expect("a body") }
+        self.send(method, path, headers, "").await
+    }
+
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        send(&self.http, method, &format!("{}{path}", self.base), headers, body).await
+    }
+
+    /// Tells the sandbox something, as the owner of the Stripe account would; the object that comes back.
+    pub async fn at_stripe(&self, method: &str, path: &str, form: &str) -> serde_json::Value {
+        let base = self.stripe.as_ref().expect("a sandbox").base_url();
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        let answer = send(&self.http, method, &format!("{base}{path}"), &headers, form).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
     }
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// One request with any client.
+pub async fn send(http: &reqwest::Client, method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
+    let mut request = http.request(method, url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if !body.is_empty() {
+        request = request.body(body.to_owned());
+    }
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, body: response.text().await.expect("a body") }
 }
 
 impl Drop for World {
@@ -208,7 +231,7 @@ async fn open(app: &App) -> (String, oneshot::Sender<()>) {
     let settings = edge::Settings {
         hosts: edge::Hosts::Only(app.config.hosts.clone()),
         https: false,
-        routes: Vec::new(),
+        routes: openapi::paths(),
         started: app.clock.now(),
         entropy: 7,
     };

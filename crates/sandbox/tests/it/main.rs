@@ -1,0 +1,12 @@
+//! The sandbox through its own door: real HTTP, every promise of its documentation.
+
+mod errors;
+mod expand;
+mod faults;
+mod idempotency;
+mod lab;
+mod pages;
+mod persistence;
+mod seeds;
+mod shapes;
+mod subscriptions;

@@ -1,0 +1,124 @@
+//! The state file.
+
+use crate::lab::{Lab, NOW};
+use sandbox::Seed;
+use std::fs;
+use std::path::PathBuf;
+
+/// A file that is gone when the test is over.
+struct State(PathBuf);
+
+impl State {
+    fn new(name: &str) -> State {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.jsonl", std::process::id()));
+        let _ = fs::remove_file(&path);
+        State(path)
+    }
+
+    fn open(&self, seed: Seed) -> Lab {
+        Lab::with(seed, Some(self.0.clone()))
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    for (name, seed) in [("empty", Seed::Empty), ("business", Seed::Business), ("scale", Seed::Scale { customers: 30 })] {
+        let state = State::new(name);
+        let lab = state.open(seed);
+        let eve = lab.post_once("key", "/v1/customers", "name=Eve").unwrap();
+        let gone = lab.made("/v1/customers", "name=Gone")["id"].as_str().unwrap().to_owned();
+        lab.delete(&format!("/v1/customers/{gone}"));
+        let before = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"].map(|path| lab.get(path).text);
+        lab.stop();
+        let lab = state.open(Seed::Empty);
+        let after = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"].map(|path| lab.get(path).text);
+        assert_eq!(before, after, "{name}");
+        assert_eq!(lab.get(&format!("/v1/customers/{gone}")).body["deleted"], true);
+        let again = lab.post_once("key", "/v1/customers", "name=Eve").unwrap();
+        assert_eq!((again.header("idempotent-replayed"), &again.text), ("true", &eve.text), "{name}");
+        let fresh = lab.made("/v1/customers", "name=Fresh");
+        assert_eq!(lab.get("/v1/customers?limit=1").body["data"][0], fresh, "ids go on, {name}");
+    }
+}
+
+#[test]
+fn lazy_objects_can_be_changed_for_good() {
+    let state = State::new("lazy");
+    let lab = state.open(Seed::Scale { customers: 30 });
+    lab.made("/v1/customers/cus_scale_0000007", "email=new%40example.com");
+    lab.delete("/v1/customers/cus_scale_0000008");
+    lab.stop();
+    let lab = state.open(Seed::Empty);
+    assert_eq!(lab.get("/v1/customers?email=new%40example.com").ids(), ["cus_scale_0000007"]);
+    assert_eq!(lab.get("/v1/customers?limit=100").rows().len(), 29);
+    assert_eq!(lab.get("/v1/subscriptions/sub_scale_0000008").body["status"], "canceled");
+}
+
+#[test]
+fn invoice_numbers_count_on() {
+    let state = State::new("numbers");
+    let lab = state.open(Seed::Business);
+    let number = |lab: &Lab| {
+        let form = "customer=cus_sandbox_user&items[0][price]=price_starter_monthly&expand[]=latest_invoice";
+        let number = lab.made("/v1/subscriptions", form)["latest_invoice"]["number"].as_str().unwrap().to_owned();
+        number.strip_prefix("INV-2026-").unwrap().parse::<u32>().unwrap()
+    };
+    let first = number(&lab);
+    lab.stop();
+    assert_eq!(number(&state.open(Seed::Empty)), first + 1);
+}
+
+#[test]
+fn a_torn_last_line_is_cut_off() {
+    let state = State::new("torn");
+    let lab = state.open(Seed::Empty);
+    lab.made("/v1/customers", "name=Whole");
+    lab.stop();
+    let mut text = fs::read(&state.0).unwrap();
+    text.extend_from_slice(br#"{"put":"customer","sequence":9,"obj"#);
+    fs::write(&state.0, text).unwrap();
+    let lab = state.open(Seed::Empty);
+    assert_eq!(lab.get("/v1/customers").rows().len(), 1);
+    lab.made("/v1/customers", "name=After");
+    lab.stop();
+    assert_eq!(state.open(Seed::Empty).get("/v1/customers").rows().len(), 2);
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    for (name, text) in [
+        ("foreign", "hello\n"),
+        ("newer", "{\"billhook_sandbox\":99,\"seed\":\"empty\",\"born\":1}\n"),
+        ("broken", "{\"billhook_sandbox\":1,\"seed\":\"empty\",\"born\":1}\n{\"put\":\"unicorn\",\"sequence\":1,\"object\":{}}\n"),
+    ] {
+        let state = State::new(name);
+        fs::write(&state.0, text).unwrap();
+        let lab = Lab::new(Seed::Empty);
+        let error = lab.start(Seed::Business, Some(state.0.clone())).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{name}");
+        assert_eq!(fs::read_to_string(&state.0).unwrap(), text, "{name}");
+    }
+}
+
+#[test]
+fn much_history_is_compacted() {
+    let state = State::new("history");
+    let lab = state.open(Seed::Empty);
+    let id = lab.made("/v1/customers", "name=Busy")["id"].as_str().unwrap().to_owned();
+    lab.stop();
+    let text = fs::read_to_string(&state.0).unwrap();
+    let line = text.lines().nth(1).unwrap();
+    let longer = format!("{text}{}", format!("{line}\n").repeat(12_000));
+    fs::write(&state.0, longer).unwrap();
+    let lab = state.open(Seed::Empty);
+    assert_eq!(lab.get("/v1/customers").ids(), [id.as_str()]);
+    lab.made("/v1/customers", &format!("name=Later&metadata[at]={NOW}"));
+    lab.stop();
+    assert_eq!(fs::read_to_string(&state.0).unwrap().lines().count(), 3);
+}

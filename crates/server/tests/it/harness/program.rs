@@ -1,0 +1,211 @@
+//! The real binary in a folder of its own, with nothing in its environment but what the test puts there.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{Answer, database};
+
+/// How long a program may take to say what a test waits for; generous, the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder and an environment to run the binary in.
+pub struct Program {
+    folder: PathBuf,
+    environment: BTreeMap<String, String>,
+}
+
+/// What a run that has ended left behind.
+#[derive(Debug)]
+pub struct Done {
+    /// The exit status; nothing when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    /// The one line on stdout of a run that did its work.
+    pub fn line(&self) -> &str {
+        assert_eq!((self.code, self.stdout.lines().count()), (Some(0), 1), "{self:?}");
+        self.stdout.trim_end()
+    }
+
+    /// Stdout as one JSON object a line.
+    pub fn objects(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+}
+
+impl Program {
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("{}_dir", database::unique_name()));
+        std::fs::create_dir(&folder).expect("a folder");
+        Self { folder, environment: BTreeMap::new() }
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A program whose Stripe is this server.
+    pub fn at_stripe(base: &str) -> Self {
+        Self::new().with("STRIPE_SECRET_KEY", super::KEY).with("STRIPE_API_BASE", base).with("STRIPE_RATE", "5000")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The default database, opened past the program.
+    pub fn database(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path("billhook.db")).expect("the database")
+    }
+
+    pub fn run(&self, args: &[&str]) -> Done {
+        self.run_with(args, "")
+    }
+
+    /// Runs to the end, with something on standard input.
+    pub fn run_with(&self, args: &[&str], input: &str) -> Done {
+        let mut running = self.start(args);
+        let mut stdin = running.child.stdin.take().expect("piped");
+        // A program that does not read its input may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        running.wait()
+    }
+
+    pub fn start(&self, args: &[&str]) -> Running {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_billhook"))
+            .args(args)
+            .current_dir(&self.folder)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        let (stdout, stderr) = (Heard::default(), Heard::default());
+        let readers = vec![
+            stdout.listen(child.stdout.take().expect("piped")),
+            stderr.listen(child.stderr.take().expect("piped")),
+        ];
+        Running { child, stdout, stderr, readers }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a program has said so far on one channel.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    text: String,
+    ended: bool,
+}
+
+impl Heard {
+    fn listen(&self, pipe: impl Read + Send + 'static) -> JoinHandle<()> {
+        let heard = self.clone();
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+                heard.0.0.lock().expect("lock").text += &String::from_utf8_lossy(&std::mem::take(&mut line));
+                heard.0.1.notify_all();
+            }
+            heard.0.0.lock().expect("lock").ended = true;
+            heard.0.1.notify_all();
+        })
+    }
+
+    pub fn text(&self) -> String {
+        self.0.0.lock().expect("lock").text.clone()
+    }
+
+    /// Waits for a whole line with these words in it.
+    pub fn line(&self, words: &str) -> String {
+        let found = |state: &State| state.text.lines().find(|line| line.contains(words)).map(str::to_owned);
+        let state = self.0.0.lock().expect("lock");
+        let going_on = |state: &mut State| found(state).is_none() && !state.ended;
+        let (state, _) = self.0.1.wait_timeout_while(state, PATIENCE, going_on).expect("lock");
+        found(&state).unwrap_or_else(|| panic!("never said {words:?}, but: {}", state.text))
+    }
+}
+
+/// A program that runs beside the test, until it is stopped or the test ends.
+pub struct Running {
+    child: Child,
+    pub stdout: Heard,
+    pub stderr: Heard,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The base URL that `serve` (on stderr), `serve --sandbox` or `sandbox` (on stdout) names.
+    pub fn base(&self, heard: &Heard) -> String {
+        let line = heard.line("http://127.0.0.1:");
+        let from = line.find("http://").expect("an address");
+        line[from..].split([' ', '/']).take(3).collect::<Vec<_>>().join("/")
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub fn stop(self) -> Done {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.wait()
+    }
+
+    /// Ends it as a power cut would (SIGKILL).
+    pub fn kill(mut self) -> Done {
+        self.child.kill().expect("kill");
+        self.wait()
+    }
+
+    /// Waits for its own end.
+    pub fn wait(mut self) -> Done {
+        let code = self.child.wait().expect("an end").code();
+        self.readers.drain(..).for_each(|reader| reader.join().expect("a reader"));
+        Done { code, stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `GET` with a session, if there is one, from a program that is not in this process.
+pub async fn get(url: &str, token: Option<&str>) -> Answer {
+    // Somebody else in this process may have chosen already, and chose the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("client");
+    let cookie = token.map(|token| format!("session_token={token}"));
+    let headers: Vec<(&str, &str)> = cookie.iter().map(|cookie| ("cookie", cookie.as_str())).collect();
+    super::send(&http, "GET", url, &headers, "").await
+}
+
+/// Whether only its owner can read the file.
+pub fn is_private(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).expect("the file").permissions().mode() & 0o777 == 0o600
+}
