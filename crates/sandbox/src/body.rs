@@ -13,11 +13,18 @@ const CHUNK: u64 = 64 * 1024;
 pub(crate) enum Flow {
     Whole(Option<Bytes>),
     /// A few bytes, then a pause.
-    Slow { rest: Bytes, at_once: usize, pause: Option<Pin<Box<Sleep>>> },
+    Slow {
+        rest: Bytes,
+        at_once: usize,
+        pause: Option<Pin<Box<Sleep>>>,
+    },
     /// Some bytes, then the connection breaks.
     Cut(Option<Bytes>),
     /// A JSON list that does not end before so many bytes; `true` until its beginning was sent.
-    Huge { left: u64, fresh: bool },
+    Huge {
+        left: u64,
+        fresh: bool,
+    },
 }
 
 impl Flow {
@@ -37,7 +44,9 @@ impl Body for Flow {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
-            Flow::Whole(bytes) => Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Flow::Whole(bytes) => {
+                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
+            }
             Flow::Slow { rest, at_once, pause } => {
                 if rest.is_empty() {
                     return Poll::Ready(None);

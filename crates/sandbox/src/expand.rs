@@ -43,11 +43,8 @@ const PRICE: &[Edge] =
     &[("currency_options", To::Hidden(None)), ("product", To::Id(Kind::Product)), ("tiers", To::Hidden(None))];
 const PLAN: &[Edge] = &[("product", To::Id(Kind::Product)), ("tiers", To::Hidden(None))];
 const COUPON: &[Edge] = &[("applies_to", To::Hidden(None)), ("currency_options", To::Hidden(None))];
-const DISCOUNT: &[Edge] = &[
-    ("customer", To::Id(Kind::Customer)),
-    ("promotion_code", To::Null),
-    ("source.coupon", To::Id(Kind::Coupon)),
-];
+const DISCOUNT: &[Edge] =
+    &[("customer", To::Id(Kind::Customer)), ("promotion_code", To::Null), ("source.coupon", To::Id(Kind::Coupon))];
 const SUBSCRIPTION: &[Edge] = &[
     ("application", To::Null),
     ("customer", To::Id(Kind::Customer)),
@@ -155,9 +152,7 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
-        "payment_intent" => {
-            (PAYMENT_INTENT, &[("charges", To::List("charge")), ("invoice", To::Id(Kind::Invoice))])
-        }
+        "payment_intent" => (PAYMENT_INTENT, &[("charges", To::List("charge")), ("invoice", To::Id(Kind::Invoice))]),
         _ => (&[], &[]),
     };
     let gone = |path: &str| match (kind, path) {
@@ -219,7 +214,8 @@ impl Expansions {
 }
 
 fn refuse(path: &str, below_data: bool) -> StripeError {
-    let hint = if below_data { format!(" You may want to try expanding 'data.{path}' instead.") } else { String::new() };
+    let hint =
+        if below_data { format!(" You may want to try expanding 'data.{path}' instead.") } else { String::new() };
     StripeError::invalid(format!("This property cannot be expanded ({path}).{hint}"))
 }
 
@@ -238,14 +234,13 @@ fn leads(kind: &str, path: &[&str], version: &Version) -> bool {
     }
     let edges = edges(kind, version);
     match first_edge(&edges, path) {
-        None => false,
-        Some((_, [])) | Some(((_, To::Null), _)) => true,
+        None | Some(((_, To::Hidden(None)), [_, ..])) => false,
+        Some((_, []) | ((_, To::Null), _)) => true,
         Some(((_, To::Id(kind)), rest)) => leads(kind.name(), rest, version),
         Some(((_, To::Whole(kind)), rest)) => leads(kind, rest, version),
         Some(((_, To::List(kind) | To::Hidden(Some(kind))), rest)) => {
             rest.first() == Some(&"data") && leads(kind, &rest[1..], version)
         }
-        Some(((_, To::Hidden(None)), _)) => false,
     }
 }
 

@@ -2,6 +2,7 @@
 //! whose first request is still running is a conflict. Keys are kept for a day, as Stripe does at least.
 
 use crate::error::StripeError;
+use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
@@ -38,7 +39,7 @@ pub(crate) struct Idempotency {
 pub(crate) fn fingerprint(method: &str, path: &str, parameters: &str) -> String {
     let text = format!("{method} {path}\n{parameters}");
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest)
 }
 
 impl Idempotency {

@@ -120,7 +120,13 @@ impl Journal {
     }
 
     /// Writes the file anew where most of its lines are history, through a temporary file, so that a crash costs nothing.
-    pub(crate) fn compacted(self, path: &Path, header: &Header, store: &Store, saved: &Idempotency) -> io::Result<Journal> {
+    pub(crate) fn compacted(
+        self,
+        path: &Path,
+        header: &Header,
+        store: &Store,
+        saved: &Idempotency,
+    ) -> io::Result<Journal> {
         let held: usize = Kind::ALL.iter().map(|kind| store.held(*kind).count()).sum();
         if self.lines < 10_000 || self.lines < held * 4 {
             return Ok(self);

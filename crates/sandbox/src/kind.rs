@@ -119,7 +119,6 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
     };
     match kind {
         Kind::Customer => add(Index::Email, &object["email"]),
-        Kind::Product => {}
         Kind::Price => {
             add(Index::Product, &object["product"]);
             add(Index::Type, &object["type"]);
@@ -158,7 +157,7 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
             add(Index::Type, &object["type"]);
         }
         Kind::PaymentIntent => add(Index::Customer, &object["customer"]),
-        Kind::Coupon | Kind::Discount | Kind::Event => {}
+        Kind::Product | Kind::Coupon | Kind::Discount | Kind::Event => {}
     }
     flags(kind, object, &mut out);
     out

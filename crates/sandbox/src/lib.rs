@@ -66,7 +66,11 @@ pub struct Config {
 impl fmt::Debug for Config {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Config { listen, key: _, state, seed, now: _ } = self;
-        out.debug_struct("Config").field("listen", listen).field("state", state).field("seed", seed).finish_non_exhaustive()
+        out.debug_struct("Config")
+            .field("listen", listen)
+            .field("state", state)
+            .field("seed", seed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +102,10 @@ pub async fn start(config: Config) -> io::Result<Sandbox> {
     Ok(Sandbox { address, shared, stop, task })
 }
 
-#[allow(clippy::disallowed_methods, reason = "the accept loop is this crate's only task, and Sandbox::stop waits for it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the accept loop is this crate's only task, and Sandbox::stop waits for it"
+)]
 fn spawn(accepting: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(accepting)
 }
@@ -131,7 +138,8 @@ fn begin(path: &Path, seed: Seed, now: i64) -> io::Result<World> {
 }
 
 fn resume(path: &Path, header: &Header) -> io::Result<World> {
-    let seed = Seed::parse(&header.seed).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "sandbox state: unknown seed"))?;
+    let seed = Seed::parse(&header.seed)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "sandbox state: unknown seed"))?;
     let mut world = World::new(header.born);
     if let Seed::Scale { .. } = seed {
         seed::plant(&mut world, seed);

@@ -73,8 +73,7 @@ pub(crate) const PAGE: &[Field] = &[
     opt("created", Spec::Range),
 ];
 
-const RANGE: &[Field] =
-    &[opt("gt", Spec::Time), opt("gte", Spec::Time), opt("lt", Spec::Time), opt("lte", Spec::Time)];
+const RANGE: &[Field] = &[opt("gt", Spec::Time), opt("gte", Spec::Time), opt("lt", Spec::Time), opt("lte", Spec::Time)];
 
 /// Reads `a=1&b[c]=2` (query string and body alike) into `into`.
 pub(crate) fn read(form: &str, into: &mut Vec<(String, Sent)>) -> Result<(), StripeError> {
@@ -139,13 +138,11 @@ fn insert(
     let Some((next, deeper)) = rest.split_first() else {
         return put_text(hash, name, value, key);
     };
-    let place = match hash.iter().rposition(|(known, _)| known == name && !(name.is_empty() && taken(hash, rest))) {
-        Some(place) => place,
-        None => {
-            hash.push((name.to_owned(), Sent::Hash(Vec::new())));
-            hash.len() - 1
-        }
-    };
+    let known = hash.iter().rposition(|(known, _)| known == name && !(name.is_empty() && taken(hash, rest)));
+    let place = known.unwrap_or(hash.len());
+    if known.is_none() {
+        hash.push((name.to_owned(), Sent::Hash(Vec::new())));
+    }
     match &mut hash[place].1 {
         Sent::Hash(inner) => insert(inner, next, deeper, value, key),
         Sent::Text(_) => Err(StripeError::invalid(format!("Invalid object: {key}")).param(key)),
@@ -282,7 +279,9 @@ fn check_one(spec: Spec, sent: &Sent, path: &str) -> Result<Option<Value>, Strip
         (Spec::Hash(_) | Spec::ClearableHash(_) | Spec::Metadata, Sent::Text(_)) => {
             Err(StripeError::invalid("Invalid object").param(path))
         }
-        (Spec::List(_) | Spec::ClearableList(_), Sent::Text(_)) => Err(StripeError::invalid("Invalid array").param(path)),
+        (Spec::List(_) | Spec::ClearableList(_), Sent::Text(_)) => {
+            Err(StripeError::invalid("Invalid array").param(path))
+        }
         (_, Sent::Hash(_)) => Err(StripeError::invalid("Invalid string: {...}").param(path)),
         (_, Sent::Text(text)) => scalar(spec, text, path).map(Some),
     }
@@ -325,7 +324,8 @@ fn scalar(spec: Spec, text: &str, path: &str) -> Result<Value, StripeError> {
 fn integer(text: &str, path: &str, min: i64, max: i64) -> Result<i64, StripeError> {
     let refuse = |message: String| Err(StripeError::invalid(message).code("parameter_invalid_integer").param(path));
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let Some(value) = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten() else {
+    let Some(value) = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten()
+    else {
         return refuse(format!("Invalid integer: {text}"));
     };
     if value < min {
@@ -424,7 +424,9 @@ mod tests {
         let mut sent = Vec::new();
         match read(form, &mut sent).and_then(|()| check(&[FIELDS], &sent)) {
             Ok(params) => Value::Object(params.0).to_string(),
-            Err(error) => format!("{} {}: {}", error.code.unwrap_or("-"), error.param.unwrap_or_default(), error.message),
+            Err(error) => {
+                format!("{} {}: {}", error.code.unwrap_or("-"), error.param.unwrap_or_default(), error.message)
+            }
         }
     }
 
@@ -451,8 +453,14 @@ mod tests {
             ("nmae=x", "parameter_unknown nmae: Received unknown parameter: nmae"),
             ("items[0][prise]=x", "parameter_unknown items[0][prise]: Received unknown parameter: items[0][prise]"),
             ("items[0][quantity]=1", "parameter_missing items[0][price]: Missing required param: items[0][price]."),
-            ("items[0][price]=a&items[0][quantity]=x", "parameter_invalid_integer items[0][quantity]: Invalid integer: x"),
-            ("items[0][price]=a&items[0][quantity]=101", "parameter_invalid_integer items[0][quantity]: This value must be less than or equal to 100 (it currently is '101')."),
+            (
+                "items[0][price]=a&items[0][quantity]=x",
+                "parameter_invalid_integer items[0][quantity]: Invalid integer: x",
+            ),
+            (
+                "items[0][price]=a&items[0][quantity]=101",
+                "parameter_invalid_integer items[0][quantity]: This value must be less than or equal to 100 (it currently is '101').",
+            ),
             ("live=yes", "- live: Invalid boolean: yes"),
             ("colour=green", "- colour: Invalid colour: must be one of red, or blue"),
             ("items=x", "- items: Invalid array"),

@@ -143,11 +143,17 @@ mod tests {
 
     #[test]
     fn paths_find_their_routes() {
-        let ids = |method: &str, path: &'static str| route(method, path).map(|(route, ids)| (route.pattern, ids.join(",")));
+        let ids =
+            |method: &str, path: &'static str| route(method, path).map(|(route, ids)| (route.pattern, ids.join(",")));
         let found = |pattern: &'static str, ids: &str| Some((pattern, ids.to_owned()));
         assert_eq!(ids("GET", "/v1/customers"), found("/v1/customers", ""));
-        assert_eq!(ids("GET", "/v1/customers/cus_1/payment_methods"), found("/v1/customers/{id}/payment_methods", "cus_1"));
-        for (method, path) in [("GET", "/v1/customers/"), ("PUT", "/v1/customers"), ("GET", "/v1/nothing"), ("GET", "/")] {
+        assert_eq!(
+            ids("GET", "/v1/customers/cus_1/payment_methods"),
+            found("/v1/customers/{id}/payment_methods", "cus_1")
+        );
+        for (method, path) in
+            [("GET", "/v1/customers/"), ("PUT", "/v1/customers"), ("GET", "/v1/nothing"), ("GET", "/")]
+        {
             assert_eq!(ids(method, path), None, "{method} {path}");
         }
     }

@@ -162,7 +162,7 @@ async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultK
             let wait = Some(Duration::from_millis(milliseconds));
             response(shared.desk.answer(arrived, Demand { wait, ..Demand::default() }).await)
         }
-        FaultKind::Html => page(html()),
+        FaultKind::Html => response(html()),
         FaultKind::HugeBody { bytes } => huge(bytes),
         FaultKind::SlowBody { bytes_per_second } => slow(usual().await, bytes_per_second),
         FaultKind::TruncatedBody => truncated(usual().await),
@@ -190,10 +190,16 @@ async fn failed(shared: &Shared, arrived: &Arrived, status: u16) -> Reaction {
     let error = match status {
         401 => invalid("Invalid API Key provided: sk_test_****"),
         403 => invalid("The provided key does not have the required permissions for this endpoint."),
-        409 => StripeError::new(409, "idempotency_error", "There is currently another in-progress request using this Idempotent Key.")
-            .code("idempotency_key_in_use"),
-        429 => invalid("Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.")
-            .code("rate_limit"),
+        409 => StripeError::new(
+            409,
+            "idempotency_error",
+            "There is currently another in-progress request using this Idempotent Key.",
+        )
+        .code("idempotency_key_in_use"),
+        429 => invalid(
+            "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+        )
+        .code("rate_limit"),
         400..=499 => invalid("The fault script says no."),
         _ => StripeError::new(status, "api_error", "An unknown error occurred"),
     };
@@ -205,11 +211,11 @@ async fn failed(shared: &Shared, arrived: &Arrived, status: u16) -> Reaction {
 
 fn html() -> Reaction {
     let body = "<!doctype html>\n<html><head><title>Be right back</title></head><body><h1>We'll be right back.</h1></body></html>\n";
-    Reaction { status: 200, headers: vec![("content-type", "text/html; charset=utf-8".to_owned())], body: body.to_owned() }
-}
-
-fn page(reaction: Reaction) -> hyper::Response<Flow> {
-    response(reaction)
+    Reaction {
+        status: 200,
+        headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
+        body: body.to_owned(),
+    }
 }
 
 fn lied(mut reaction: Reaction, lie: impl FnOnce(&mut Value)) -> Reaction {
@@ -240,8 +246,8 @@ fn huge(bytes: u64) -> hyper::Response<Flow> {
     answered(&Reaction { status: 200, headers, body: String::new() }, Flow::Huge { left: bytes, fresh: true })
 }
 
-fn response(reaction: Reaction) -> hyper::Response<Flow> {
-    let body = Bytes::from(reaction.body.clone());
+fn response(mut reaction: Reaction) -> hyper::Response<Flow> {
+    let body = Bytes::from(std::mem::take(&mut reaction.body));
     answered(&reaction, Flow::whole(body))
 }
 
@@ -271,7 +277,9 @@ fn control(shared: &Shared, arrived: &Arrived) -> Reaction {
             let one = || serde_json::from_str::<Fault>(&arrived.body).map(|fault| vec![fault]);
             match serde_json::from_str::<Vec<Fault>>(&arrived.body).or_else(|_| one()) {
                 Ok(script) => {
-                    script.into_iter().for_each(|fault| shared.faults.push(fault));
+                    for fault in script {
+                        shared.faults.push(fault);
+                    }
                     answer(201, json!({"faults": shared.faults.pending()}))
                 }
                 Err(error) => answer(422, json!({"error": error.to_string()})),

@@ -4,7 +4,7 @@
 //! between are left out for callers who are older than they are.
 
 use crate::kind::{Index, Kind};
-use crate::resources::{embedded, subscriptions};
+use crate::resources::{embedded, subscription_items};
 use crate::store::{Query, Start, Store};
 use crate::version::{BASIL, CLOVER, UNEMBEDDED, Version};
 use crate::world::array;
@@ -112,7 +112,8 @@ fn price(object: &mut Map<String, Value>, old: bool) {
 fn discount(store: &Store, object: &mut Map<String, Value>) {
     let id = object.get("source").and_then(|source| source["coupon"].as_str()).unwrap_or_default();
     let coupon = store.get(Kind::Coupon, id);
-    let coupon = coupon.map_or_else(|| json!({"id": id, "object": "coupon", "deleted": true}), |coupon| (*coupon).clone());
+    let coupon =
+        coupon.map_or_else(|| json!({"id": id, "object": "coupon", "deleted": true}), |coupon| (*coupon).clone());
     put(object, "coupon", coupon);
     remove(object, &["source"]);
 }
@@ -125,7 +126,7 @@ fn first_discount(store: &Store, object: &Map<String, Value>) -> Value {
 }
 
 fn subscription(store: &Store, object: &mut Map<String, Value>) {
-    let (start, end) = subscriptions::current_period(&Value::Object(object.clone()));
+    let (start, end) = subscription_items::current_period(object.get("items").unwrap_or(&Value::Null));
     put(object, "current_period_start", json!(start));
     put(object, "current_period_end", json!(end));
     let discount = first_discount(store, object);
@@ -221,7 +222,7 @@ pub(crate) fn refunds(store: &Store, charge: &str) -> Value {
 pub(crate) fn first_ten(store: &Store, kind: Kind, index: Index, value: &str, url: String) -> Value {
     let query = Query { equal: vec![(index, Arc::from(value))], ..Query::default() };
     let page = store.page(kind, &query, Start::Newest, 10);
-    let mut list = embedded(url, page.rows.iter().map(|row| (**row).clone()).collect());
+    let mut list = embedded(url, page.rows.iter().map(|row| (*store.made(row)).clone()).collect());
     list["has_more"] = json!(page.has_more);
     list
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// Where an object stands in the order of creation: second, then sequence within everything.
 pub(crate) type Key = (i64, u64);
 
-/// Makes the object of a lazy row again, always the same.
-pub(crate) type Maker = Arc<dyn Fn(Kind, u32) -> Value + Send + Sync>;
+/// Writes the JSON of a lazy row, always the same.
+pub(crate) type Maker = Arc<dyn Fn(Kind, u32) -> String + Send + Sync>;
 
 #[derive(Clone)]
 enum Slot {
@@ -20,17 +20,15 @@ enum Slot {
     Lazy(u32),
 }
 
-struct Row {
-    id: Arc<str>,
-    slot: Slot,
-}
-
 #[derive(Default)]
 struct Table {
-    rows: BTreeMap<Key, Row>,
+    rows: BTreeMap<Key, Slot>,
     by_id: HashMap<Arc<str>, Key>,
     index: BTreeSet<(Index, Arc<str>, Key)>,
 }
+
+/// A condition on an object.
+pub(crate) type Keep<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
 
 /// Which rows a list wants, before paging.
 #[derive(Default)]
@@ -42,7 +40,7 @@ pub(crate) struct Query<'a> {
     /// Creation time, before (exclusive).
     pub(crate) before: Option<i64>,
     /// A rare condition that has no index.
-    pub(crate) keep: Option<Box<dyn Fn(&Value) -> bool + 'a>>,
+    pub(crate) keep: Option<Keep<'a>>,
 }
 
 /// Where the page begins.
@@ -53,9 +51,15 @@ pub(crate) enum Start {
     Before(Key),
 }
 
+/// A row of a page: the object, or where it can be made.
+pub(crate) enum Row {
+    Made(Arc<Value>),
+    Lazy(Kind, u32),
+}
+
 /// One page, newest first.
 pub(crate) struct Page {
-    pub(crate) rows: Vec<Arc<Value>>,
+    pub(crate) rows: Vec<Row>,
     pub(crate) has_more: bool,
 }
 
@@ -89,8 +93,8 @@ impl Store {
     /// The object of this id.
     pub(crate) fn get(&self, kind: Kind, id: &str) -> Option<Arc<Value>> {
         let table = &self.tables[kind as usize];
-        let row = table.rows.get(table.by_id.get(id)?)?;
-        Some(self.object(kind, row))
+        let slot = table.rows.get(table.by_id.get(id)?)?;
+        Some(self.object(kind, slot))
     }
 
     /// Where the object of this id stands: what a cursor means.
@@ -103,11 +107,23 @@ impl Store {
         self.gone.contains(&(kind, id.to_owned()))
     }
 
-    fn object(&self, kind: Kind, row: &Row) -> Arc<Value> {
-        match (&row.slot, &self.maker) {
-            (Slot::Held(object), _) => Arc::clone(object),
-            (Slot::Lazy(number), Some(maker)) => Arc::new(maker(kind, *number)),
-            (Slot::Lazy(_), None) => Arc::new(Value::Null),
+    fn object(&self, kind: Kind, slot: &Slot) -> Arc<Value> {
+        match slot {
+            Slot::Held(object) => Arc::clone(object),
+            Slot::Lazy(number) => Arc::new(serde_json::from_str(&self.text(kind, *number)).unwrap_or_default()),
+        }
+    }
+
+    /// The JSON of a lazy row, in the newest shape.
+    pub(crate) fn text(&self, kind: Kind, number: u32) -> String {
+        self.maker.as_ref().map_or_else(|| "null".to_owned(), |maker| maker(kind, number))
+    }
+
+    /// The object of a row.
+    pub(crate) fn made(&self, row: &Row) -> Arc<Value> {
+        match row {
+            Row::Made(object) => Arc::clone(object),
+            Row::Lazy(kind, number) => self.object(*kind, &Slot::Lazy(*number)),
         }
     }
 
@@ -142,13 +158,13 @@ impl Store {
 
     fn insert(&mut self, kind: Kind, key: Key, id: Arc<str>, slot: Slot, found: Vec<Entry>) {
         let table = &mut self.tables[kind as usize];
-        table.by_id.insert(Arc::clone(&id), key);
+        table.by_id.insert(id, key);
         table.index.extend(found.into_iter().map(|(index, value)| (index, value, key)));
-        table.rows.insert(key, Row { id, slot });
+        table.rows.insert(key, slot);
     }
 
     fn unindex(&mut self, kind: Kind, key: Key) {
-        let Some(old) = self.tables[kind as usize].rows.get(&key).map(|row| self.object(kind, row)) else { return };
+        let Some(old) = self.tables[kind as usize].rows.get(&key).map(|slot| self.object(kind, slot)) else { return };
         for (index, value) in entries(kind, &old) {
             self.tables[kind as usize].index.remove(&(index, value, key));
         }
@@ -188,7 +204,7 @@ impl Store {
 
     /// Every object of a kind that is held, oldest first, with its sequence. Lazy rows are left out.
     pub(crate) fn held(&self, kind: Kind) -> impl Iterator<Item = (u64, &Arc<Value>)> {
-        self.tables[kind as usize].rows.iter().filter_map(|(key, row)| match &row.slot {
+        self.tables[kind as usize].rows.iter().filter_map(|(key, slot)| match slot {
             Slot::Held(object) => Some((key.1, object)),
             Slot::Lazy(_) => None,
         })
@@ -202,13 +218,14 @@ impl Store {
     /// All objects with this index value, newest first.
     pub(crate) fn all(&self, kind: Kind, index: Index, value: &str) -> Vec<Arc<Value>> {
         let query = Query { equal: vec![(index, Arc::from(value))], ..Query::default() };
-        self.page(kind, &query, Start::Newest, usize::MAX - 1).rows
+        let page = self.page(kind, &query, Start::Newest, usize::MAX - 1);
+        page.rows.iter().map(|row| self.made(row)).collect()
     }
 
     /// The newest object with this index value.
     pub(crate) fn newest(&self, kind: Kind, index: Index, value: &str) -> Option<Arc<Value>> {
         let query = Query { equal: vec![(index, Arc::from(value))], ..Query::default() };
-        self.page(kind, &query, Start::Newest, 1).rows.pop()
+        self.page(kind, &query, Start::Newest, 1).rows.pop().map(|row| self.made(&row))
     }
 
     /// One page: walks an index or the rows from where the page starts and stops one row after its end.
@@ -253,13 +270,18 @@ impl Store {
         keys: impl DoubleEndedIterator<Item = Key>,
         upwards: bool,
         limit: usize,
-    ) -> Vec<Arc<Value>> {
+    ) -> Vec<Row> {
         let table = &self.tables[kind as usize];
-        let wanted = |key: &Key| {
-            rest.iter().all(|(index, value)| table.index.contains(&(*index, Arc::clone(value), *key)))
+        let wanted =
+            |key: &Key| rest.iter().all(|(index, value)| table.index.contains(&(*index, Arc::clone(value), *key)));
+        let load = |key: Key| match (table.rows.get(&key)?, &query.keep) {
+            (Slot::Lazy(number), None) => Some(Row::Lazy(kind, *number)),
+            (slot, _) => Some(Row::Made(self.object(kind, slot))),
         };
-        let load = |key: Key| table.rows.get(&key).map(|row| self.object(kind, row));
-        let kept = |object: &Arc<Value>| query.keep.as_ref().is_none_or(|keep| keep(object));
+        let kept = |row: &Row| match (row, &query.keep) {
+            (Row::Made(object), Some(keep)) => keep(object),
+            _ => true,
+        };
         if upwards {
             keys.filter(wanted).filter_map(load).filter(kept).take(limit + 1).collect()
         } else {
@@ -270,7 +292,7 @@ impl Store {
     /// The ids of a kind, for checks of the whole.
     #[cfg(test)]
     pub(crate) fn ids(&self, kind: Kind) -> Vec<Arc<str>> {
-        self.tables[kind as usize].rows.values().map(|row| Arc::clone(&row.id)).collect()
+        self.tables[kind as usize].by_id.keys().map(Arc::clone).collect()
     }
 }
 
@@ -289,8 +311,8 @@ mod tests {
         store
     }
 
-    fn ids(page: &Page) -> String {
-        let ids: Vec<&str> = page.rows.iter().filter_map(|row| row["id"].as_str()).collect();
+    fn ids(store: &Store, page: &Page) -> String {
+        let ids: Vec<String> = page.rows.iter().map(|row| store.made(row)["id"].as_str().unwrap().to_owned()).collect();
         format!("{}{}", ids.join(" "), if page.has_more { " .." } else { "" })
     }
 
@@ -299,7 +321,7 @@ mod tests {
         let store = filled(7);
         let all = Query::default();
         let at = |id: &str| store.place(Kind::Charge, id).unwrap();
-        let show = |start: Start| ids(&store.page(Kind::Charge, &all, start, 3));
+        let show = |start: Start| ids(&store, &store.page(Kind::Charge, &all, start, 3));
         assert_eq!(show(Start::Newest), "ch_6 ch_5 ch_4 ..");
         assert_eq!(show(Start::After(at("ch_4"))), "ch_3 ch_2 ch_1 ..");
         assert_eq!(show(Start::After(at("ch_1"))), "ch_0");
@@ -312,7 +334,7 @@ mod tests {
     fn filters_are_indexes() {
         let mut store = filled(7);
         let even = || Query { equal: vec![(Index::Customer, Arc::from("cus_even"))], ..Query::default() };
-        let show = |store: &Store, query: &Query<'_>| ids(&store.page(Kind::Charge, query, Start::Newest, 9));
+        let show = |store: &Store, query: &Query<'_>| ids(store, &store.page(Kind::Charge, query, Start::Newest, 9));
         assert_eq!(show(&store, &even()), "ch_6 ch_4 ch_2 ch_0");
         assert_eq!(show(&store, &Query { from: Some(1), before: Some(2), ..even() }), "ch_4");
         store.put(Kind::Charge, json!({"id": "ch_4", "created": 1, "customer": "cus_odd"}));

@@ -61,7 +61,9 @@ impl World {
     pub(crate) fn recount_invoices(&mut self) {
         for (_, invoice) in self.store.held(Kind::Invoice) {
             let mut parts = invoice["number"].as_str().unwrap_or_default().split('-').skip(1);
-            if let (Some(Ok(year)), Some(Ok(number))) = (parts.next().map(str::parse::<i16>), parts.next().map(str::parse::<u32>)) {
+            if let (Some(Ok(year)), Some(Ok(number))) =
+                (parts.next().map(str::parse::<i16>), parts.next().map(str::parse::<u32>))
+            {
                 let last = self.numbers.entry(year).or_default();
                 *last = number.max(*last);
             }

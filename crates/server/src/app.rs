@@ -13,20 +13,32 @@ use crate::ops::page::CursorKey;
 use crate::sessions::ForeignSessions;
 use crate::store::{self, Db};
 
-/// Cheap to clone; every field is shared.
+/// The program; a clone is one more pointer to the same parts.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What the program is made of.
+#[derive(Debug)]
+pub struct Parts {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
     pub chance: Arc<Chance>,
-    pub config: Arc<Config>,
+    pub config: Config,
     pub catalogue: Arc<Catalogue>,
     pub stripe: Option<Stripe>,
     pub foreign_sessions: Option<ForeignSessions>,
     pub answers: Arc<Answers>,
-    pub cursor_key: Arc<CursorKey>,
+    pub cursor_key: CursorKey,
     /// Held by the full sync that is under way in this process.
-    pub sync_turn: Arc<tokio::sync::Mutex<()>>,
+    pub sync_turn: tokio::sync::Mutex<()>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// Why the program cannot be built.
@@ -60,7 +72,7 @@ impl App {
         let answers = Arc::new(Answers::default());
         let kept = Arc::clone(&answers);
         db.listen(move |changes| kept.drop_changed(changes));
-        let app = Self {
+        let app = Self(Arc::new(Parts {
             db,
             clock,
             chance,
@@ -68,10 +80,10 @@ impl App {
             stripe,
             foreign_sessions: config.redis_url.clone().map(ForeignSessions::new),
             answers,
-            cursor_key: Arc::new(cursor_key),
-            sync_turn: Arc::default(),
-            config: Arc::new(config),
-        };
+            cursor_key,
+            sync_turn: tokio::sync::Mutex::default(),
+            config,
+        }));
         crate::ops::derivation::follow_catalogue(&app).await.map_err(BuildError::Schema)?;
         Ok(app)
     }

@@ -19,18 +19,58 @@ pub struct Variable {
 
 /// Every variable. Each may also be given as `NAME_FILE`, the path of a file that holds the value.
 pub const VARIABLES: &[Variable] = &[
-    Variable { name: "STRIPE_SECRET_KEY", default: "", meaning: "sk_… or rk_…; unset: the program runs without Stripe" },
-    Variable { name: "STRIPE_API_BASE", default: "https://api.stripe.com", meaning: "base URL, for sandboxes and proxies" },
-    Variable { name: "STRIPE_API_VERSION", default: "2026-09-30.endive", meaning: "the Stripe-Version sent with every request" },
-    Variable { name: "STRIPE_RATE", default: "", meaning: "requests a second at most; unset: 80 with a live key, 20 with a test key" },
-    Variable { name: "REDIS_URL", default: "", meaning: "redis://…, where Ops Center keeps its sessions; unset: own sessions only" },
+    Variable {
+        name: "STRIPE_SECRET_KEY",
+        default: "",
+        meaning: "sk_… or rk_…; unset: the program runs without Stripe",
+    },
+    Variable {
+        name: "STRIPE_API_BASE",
+        default: "https://api.stripe.com",
+        meaning: "base URL, for sandboxes and proxies",
+    },
+    Variable {
+        name: "STRIPE_API_VERSION",
+        default: "2026-09-30.endive",
+        meaning: "the Stripe-Version sent with every request",
+    },
+    Variable {
+        name: "STRIPE_RATE",
+        default: "",
+        meaning: "requests a second at most; unset: 80 with a live key, 20 with a test key",
+    },
+    Variable {
+        name: "REDIS_URL",
+        default: "",
+        meaning: "redis://…, where Ops Center keeps its sessions; unset: own sessions only",
+    },
     Variable { name: "DATABASE_URL", default: "sqlite://billhook.db", meaning: "sqlite://PATH or postgres://…" },
     Variable { name: "BILLHOOK_LISTEN", default: "127.0.0.1:8084", meaning: "address of the API" },
-    Variable { name: "BILLHOOK_METRICS_LISTEN", default: "", meaning: "address of GET /metrics; unset: no metrics listener" },
-    Variable { name: "BILLHOOK_PUBLIC_URL", default: "http://localhost:8084", meaning: "used for every URL that leaves the program" },
-    Variable { name: "BILLHOOK_ALLOWED_HOSTS", default: "", meaning: "further names the API may be called by, comma separated" },
-    Variable { name: "BILLHOOK_CATALOG", default: "", meaning: "path of the tier catalogue (TOML); unset: the built-in one" },
-    Variable { name: "BILLHOOK_SYNC_INTERVAL", default: "5m", meaning: "pause between full syncs with Stripe (30s, 5m, 1h, …)" },
+    Variable {
+        name: "BILLHOOK_METRICS_LISTEN",
+        default: "",
+        meaning: "address of GET /metrics; unset: no metrics listener",
+    },
+    Variable {
+        name: "BILLHOOK_PUBLIC_URL",
+        default: "http://localhost:8084",
+        meaning: "used for every URL that leaves the program",
+    },
+    Variable {
+        name: "BILLHOOK_ALLOWED_HOSTS",
+        default: "",
+        meaning: "further names the API may be called by, comma separated",
+    },
+    Variable {
+        name: "BILLHOOK_CATALOG",
+        default: "",
+        meaning: "path of the tier catalogue (TOML); unset: the built-in one",
+    },
+    Variable {
+        name: "BILLHOOK_SYNC_INTERVAL",
+        default: "5m",
+        meaning: "pause between full syncs with Stripe (30s, 5m, 1h, …)",
+    },
     Variable { name: "BILLHOOK_LOG", default: "info", meaning: "log level, or TARGET=LEVEL pairs, comma separated" },
 ];
 
@@ -212,7 +252,10 @@ fn stripe(reader: &mut Reader<'_>) -> Option<Stripe> {
     if let Some(key) = &key
         && !is_stripe_key(key)
     {
-        reader.fault("STRIPE_SECRET_KEY", "expected a secret or restricted key: sk_test_…, sk_live_…, rk_test_… or rk_live_…");
+        reader.fault(
+            "STRIPE_SECRET_KEY",
+            "expected a secret or restricted key: sk_test_…, sk_live_…, rk_test_… or rk_live_…",
+        );
     }
     let base = reader.parsed("STRIPE_API_BASE", base_url);
     let version = reader.parsed("STRIPE_API_VERSION", api_version);
@@ -240,7 +283,9 @@ fn is_stripe_key(key: &str) -> bool {
 fn base_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']) => Ok(text.trim_end_matches('/').to_owned()),
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', '@', ' ']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
         _ => Err("expected http://HOST or https://HOST without user, query or fragment".to_owned()),
     }
 }
@@ -253,7 +298,10 @@ fn public_url(text: &str) -> Result<String, String> {
 fn api_version(text: &str) -> Result<String, String> {
     let (date, name) = text.split_once('.').unwrap_or((text, "x"));
     let fits = date.len() == 10
-        && date.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+        && date
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
         && !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_lowercase());
     if fits { Ok(text.to_owned()) } else { Err("expected a Stripe version such as 2026-09-30.endive".to_owned()) }
@@ -268,15 +316,20 @@ fn redis_url(text: &str) -> Result<SecretString, String> {
 
 fn database_url(text: &str) -> Result<SecretString, String> {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-    if known { Ok(SecretString::from(text.to_owned())) } else { Err("expected sqlite://PATH or postgres://…".to_owned()) }
+    if known {
+        Ok(SecretString::from(text.to_owned()))
+    } else {
+        Err("expected sqlite://PATH or postgres://…".to_owned())
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:8084".to_owned())
 }
 
+/// Read by whom it is for: a word that is no level would otherwise be taken here, and then nothing would be logged at all.
 fn log_filter(text: &str) -> Result<String, String> {
-    text.parse::<tracing_subscriber::filter::Targets>()
+    crate::telemetry::levels(text)
         .map(|_| text.to_owned())
         .map_err(|_| "expected error, warn, info, debug, trace or TARGET=LEVEL pairs".to_owned())
 }
@@ -361,7 +414,8 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<Fault>> {
-        let table: BTreeMap<String, String> = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let table: BTreeMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Config::read(&table)
     }
 
@@ -382,13 +436,19 @@ mod tests {
             ("BILLHOOK_LISTEN", "canary"),
             ("BILLHOOK_SYNC_INTERVAL", "-5m"),
             ("BILLHOOK_PUBLIC_URL", ""),
-            ("BILLHOOK_LOG", "canary=loud"),
+            ("BILLHOOK_LOG", "canary"),
         ])
         .expect_err("all wrong");
         let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_str()).collect();
-        for name in
-            ["STRIPE_SECRET_KEY", "STRIPE_API_BASE", "DATABASE_URL", "BILLHOOK_LISTEN", "BILLHOOK_SYNC_INTERVAL", "BILLHOOK_PUBLIC_URL", "BILLHOOK_LOG"]
-        {
+        for name in [
+            "STRIPE_SECRET_KEY",
+            "STRIPE_API_BASE",
+            "DATABASE_URL",
+            "BILLHOOK_LISTEN",
+            "BILLHOOK_SYNC_INTERVAL",
+            "BILLHOOK_PUBLIC_URL",
+            "BILLHOOK_LOG",
+        ] {
             assert!(names.contains(&name), "{name} missing in {names:?}");
         }
         assert!(!format!("{faults:?}").contains("canary"));
@@ -396,7 +456,8 @@ mod tests {
 
     #[test]
     fn f56_a_live_key_never_travels_in_the_clear() {
-        let faults = read(&[("STRIPE_SECRET_KEY", "sk_live_12345678"), ("STRIPE_API_BASE", "http://proxy")]).expect_err("refused");
+        let faults = read(&[("STRIPE_SECRET_KEY", "sk_live_12345678"), ("STRIPE_API_BASE", "http://proxy")])
+            .expect_err("refused");
         assert_eq!(faults[0].name, "STRIPE_API_BASE");
     }
 
@@ -404,7 +465,8 @@ mod tests {
     fn s63_a_secret_file_that_others_can_read_is_refused() {
         let path = std::env::temp_dir().join(format!("billhook-secret-{}", std::process::id()));
         std::fs::write(&path, "sk_test_12345678\n").expect("write");
-        let set = |mode| std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("chmod");
+        let set =
+            |mode| std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("chmod");
         let text = path.to_string_lossy().into_owned();
         set(0o644);
         let faults = read(&[("STRIPE_SECRET_KEY_FILE", &text)]).expect_err("open to others");
@@ -426,7 +488,17 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, seconds) in [("90s", Some(90)), ("5m", Some(300)), ("24h", Some(86_400)), ("7d", Some(604_800)), ("5", None), ("", None), ("-1s", None), ("0s", None), ("401d", None)] {
+        for (text, seconds) in [
+            ("90s", Some(90)),
+            ("5m", Some(300)),
+            ("24h", Some(86_400)),
+            ("7d", Some(604_800)),
+            ("5", None),
+            ("", None),
+            ("-1s", None),
+            ("0s", None),
+            ("401d", None),
+        ] {
             assert_eq!(duration(text, Duration::from_secs(1)).ok().map(|length| length.as_secs()), seconds, "{text}");
         }
     }

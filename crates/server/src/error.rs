@@ -68,7 +68,9 @@ impl std::fmt::Display for Error {
                 faults.iter().try_for_each(|fault| write!(f, "; {}: {}", fault.pointer, fault.detail))
             }
             Self::Malformed { code, detail } | Self::Conflict { code, detail } => write!(f, "{code}: {detail}"),
-            Self::Unauthenticated { code } | Self::Forbidden { code } | Self::LimitReached { code, .. } => f.write_str(code),
+            Self::Unauthenticated { code } | Self::Forbidden { code } | Self::LimitReached { code, .. } => {
+                f.write_str(code)
+            }
             Self::Upstream { code, cause: Some(cause), .. } => write!(f, "{code}: {cause}"),
             Self::Upstream { code, cause: None, .. } => f.write_str(code),
             Self::Internal(cause) => write!(f, "internal: {cause}"),

@@ -39,7 +39,8 @@ impl ForeignSessions {
     /// The id of the user whose session this is; nothing when there is no such session.
     pub async fn user_of(&self, token: &str) -> Result<Option<String>> {
         let found = tokio::time::timeout(DEADLINE, self.get(token)).await;
-        let text = found.map_err(|_| unavailable("no answer in time".into()))?.map_err(|error| unavailable(error.into()))?;
+        let text =
+            found.map_err(|_| unavailable("no answer in time".into()))?.map_err(|error| unavailable(error.into()))?;
         Ok(text.as_deref().and_then(user_id))
     }
 
@@ -80,7 +81,12 @@ fn user_id(text: &str) -> Option<String> {
 }
 
 fn unavailable(cause: Cause) -> Error {
-    Error::Upstream { who: Upstream::Redis, code: "redis.unavailable", retry_after: Duration::from_secs(1), cause: Some(cause) }
+    Error::Upstream {
+        who: Upstream::Redis,
+        code: "redis.unavailable",
+        retry_after: Duration::from_secs(1),
+        cause: Some(cause),
+    }
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ fn outcome(decline: Option<&str>) -> Value {
     })
 }
 
-fn details(method: &Value, amount: i64) -> Value {
+/// What a charge remembers of the method that paid it.
+pub(crate) fn details(method: &Value, amount: i64) -> Value {
     let kind = method["type"].as_str().unwrap_or("card");
     let given = &method[kind];
     let details = match kind {
@@ -189,7 +190,10 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         method: &method,
         decline,
     });
-    sent.assign(&mut charge, &["receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group"]);
+    sent.assign(
+        &mut charge,
+        &["receipt_email", "statement_descriptor", "statement_descriptor_suffix", "transfer_group"],
+    );
     sent.merge_metadata(&mut charge);
     if sent.flag("capture") == Some(false) {
         return Err(StripeError::unsupported("capture"));

@@ -86,7 +86,8 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
 }
 
 fn percent_off(text: &str) -> Result<Value, StripeError> {
-    let number = text.parse::<Number>().ok().filter(|_| hundredths(text).is_some_and(|part| (1..=10_000).contains(&part)));
+    let number =
+        text.parse::<Number>().ok().filter(|_| hundredths(text).is_some_and(|part| (1..=10_000).contains(&part)));
     let bad = || StripeError::invalid(format!("Invalid percent_off: {text}")).param("percent_off");
     number.map(Value::Number).ok_or_else(bad)
 }

@@ -57,11 +57,7 @@ const COMMON: &[Field] = &[
 
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
-    &[
-        opt("payment_method", Spec::Text),
-        opt("tax_id_data", Spec::Unsupported),
-        opt("test_clock", Spec::Unsupported),
-    ],
+    &[opt("payment_method", Spec::Text), opt("tax_id_data", Spec::Unsupported), opt("test_clock", Spec::Unsupported)],
 ];
 
 pub(crate) const UPDATE: &[&[Field]] = &[COMMON, &[opt("default_source", Spec::Text)]];
@@ -159,10 +155,8 @@ fn write(world: &World, customer: &mut Value, sent: &Params) -> Result<(), Strip
         let param = "invoice_settings[default_payment_method]";
         let found = named(&world.store, Kind::PaymentMethod, method, param)?;
         if found["customer"] != customer["id"] {
-            return Err(StripeError::no_such("PaymentMethod", method, param).with(
-                "detail",
-                json!("The customer does not have a payment method with this ID; attach it first."),
-            ));
+            return Err(StripeError::no_such("PaymentMethod", method, param)
+                .with("detail", json!("The customer does not have a payment method with this ID; attach it first.")));
         }
     }
     fill(&mut customer["invoice_settings"], settings);

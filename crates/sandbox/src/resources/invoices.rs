@@ -5,7 +5,7 @@ use super::{charges, invoice_payments, payment_intents, payment_methods};
 use crate::calendar::{DAY, Period};
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
-use crate::store::Store;
+use crate::store::{Row, Store};
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
 /// The lines of one invoice.
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {
     let invoice = super::find(&world.store, Kind::Invoice, call.id())?;
-    let rows = array(&invoice["lines"]["data"]).iter().map(|line| Arc::new(line.clone())).collect();
+    let rows = array(&invoice["lines"]["data"]).iter().map(|line| Row::Made(Arc::new(line.clone()))).collect();
     Ok(super::Reply::Page { url: call.path.to_owned(), rows, has_more: false })
 }
 
@@ -306,7 +306,9 @@ fn discounted(store: &Store, bill: &Bill<'_>, mut lines: Vec<Value>) -> Vec<Valu
             continue;
         }
         let mut left = coupon["amount_off"].as_i64().unwrap_or(i64::MAX);
-        for line in lines.iter_mut().filter(|line| coupons::covers(&coupon, &line["pricing"]["price_details"]["product"])) {
+        for line in
+            lines.iter_mut().filter(|line| coupons::covers(&coupon, &line["pricing"]["price_details"]["product"]))
+        {
             let already: i64 = array(&line["discount_amounts"]).iter().filter_map(|part| part["amount"].as_i64()).sum();
             let amount = line["subtotal"].as_i64().unwrap_or_default() - already;
             let off = coupons::taken_off(&coupon, amount).min(left);
@@ -408,7 +410,9 @@ mod tests {
 
     #[test]
     fn decimals_are_rounded_once() {
-        for (decimal, quantity, expected) in [("0.5", 3, 2), ("0.25", 1, 0), ("4900", 2, 9800), ("0.000000000001", 1, 0)] {
+        for (decimal, quantity, expected) in
+            [("0.5", 3, 2), ("0.25", 1, 0), ("4900", 2, 9800), ("0.000000000001", 1, 0)]
+        {
             assert_eq!(rounded(decimal, quantity), expected, "{decimal} x {quantity}");
         }
     }
@@ -419,9 +423,13 @@ mod tests {
             {"up_to": 10, "unit_amount_decimal": "100", "flat_amount_decimal": null},
             {"up_to": null, "unit_amount_decimal": "50", "flat_amount_decimal": "500"}
         ]);
-        for (mode, quantity, expected) in
-            [("graduated", 10, 1000), ("graduated", 12, 1600), ("volume", 10, 1000), ("volume", 12, 1100), ("volume", 0, 0)]
-        {
+        for (mode, quantity, expected) in [
+            ("graduated", 10, 1000),
+            ("graduated", 12, 1600),
+            ("volume", 10, 1000),
+            ("volume", 12, 1100),
+            ("volume", 0, 0),
+        ] {
             assert_eq!(tiered(&json!({"tiers": tiers, "tiers_mode": mode}), quantity), expected, "{mode} {quantity}");
         }
     }
@@ -429,6 +437,9 @@ mod tests {
     #[test]
     fn quantities_are_bundled() {
         let price = |round: &str| json!({"transform_quantity": {"divide_by": 10, "round": round}});
-        assert_eq!((transformed(&price("up"), 11), transformed(&price("down"), 19), transformed(&json!({}), 7)), (2, 1, 7));
+        assert_eq!(
+            (transformed(&price("up"), 11), transformed(&price("down"), 19), transformed(&json!({}), 7)),
+            (2, 1, 7)
+        );
     }
 }

@@ -19,7 +19,7 @@ pub(crate) mod subscriptions;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::Params;
-use crate::store::{Query, Start, Store};
+use crate::store::{Query, Row, Start, Store};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Call<'_> {
 /// An answer, still in the newest shape.
 pub(crate) enum Reply {
     One(Arc<Value>),
-    Page { url: String, rows: Vec<Arc<Value>>, has_more: bool },
+    Page { url: String, rows: Vec<Row>, has_more: bool },
 }
 
 pub(crate) type Answer = Result<Reply, StripeError>;
@@ -90,9 +90,8 @@ pub(crate) fn list_where(world: &World, kind: Kind, call: &Call<'_>, mut query: 
 }
 
 fn start(world: &World, kind: Kind, call: &Call<'_>) -> Result<Start, StripeError> {
-    let place = |param: &str, id: &str| {
-        world.store.place(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param))
-    };
+    let place =
+        |param: &str, id: &str| world.store.place(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param));
     match (call.params.text("starting_after"), call.params.text("ending_before")) {
         (Some(_), Some(_)) => {
             let text = "Received both starting_after and ending_before parameters. Please pass in only one.";
@@ -131,6 +130,7 @@ pub(crate) fn embedded(url: String, data: Vec<Value>) -> Value {
 }
 
 /// A change of an object that is stored.
+#[allow(clippy::unnecessary_wraps, reason = "it is what handlers end with")]
 pub(crate) fn changed(world: &mut World, kind: Kind, object: Value) -> Answer {
     Ok(Reply::One(world.store.put(kind, object)))
 }
@@ -142,7 +142,8 @@ pub(crate) fn deleted(kind: Kind, id: &str) -> Reply {
 
 /// An address with all its members, those not given being null.
 pub(crate) fn address(given: Option<&Value>) -> Value {
-    let mut out = json!({"city": null, "country": null, "line1": null, "line2": null, "postal_code": null, "state": null});
+    let mut out =
+        json!({"city": null, "country": null, "line1": null, "line2": null, "postal_code": null, "state": null});
     fill(&mut out, given);
     out
 }

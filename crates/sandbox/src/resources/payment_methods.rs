@@ -19,8 +19,7 @@ pub(crate) const LIST: &[Field] = &[
 ];
 
 /// The same list below a customer's path.
-pub(crate) const CUSTOMER_LIST: &[Field] =
-    &[opt("allow_redisplay", Spec::OneOf(REDISPLAY)), opt("type", Spec::Text)];
+pub(crate) const CUSTOMER_LIST: &[Field] = &[opt("allow_redisplay", Spec::OneOf(REDISPLAY)), opt("type", Spec::Text)];
 
 const REDISPLAY: &[&str] = &["always", "limited", "unspecified"];
 
@@ -60,11 +59,8 @@ pub(crate) const CREATE: &[Field] = &[
     opt("us_bank_account", Spec::Hash(US_BANK)),
 ];
 
-const CARD_UPDATE: &[Field] = &[
-    opt("exp_month", Spec::Int(1, 12)),
-    opt("exp_year", Spec::Int(0, 9999)),
-    opt("networks", Spec::Unsupported),
-];
+const CARD_UPDATE: &[Field] =
+    &[opt("exp_month", Spec::Int(1, 12)), opt("exp_year", Spec::Int(0, 9999)), opt("networks", Spec::Unsupported)];
 
 pub(crate) const UPDATE: &[Field] = &[
     opt("allow_redisplay", Spec::OneOf(REDISPLAY)),
@@ -215,8 +211,7 @@ fn card_from(world: &World, given: &Value) -> Result<Value, StripeError> {
     if let Some(token) = given["token"].as_str() {
         let name = token.strip_prefix("tok_").unwrap_or(token);
         let known = CARDS.iter().find(|(known, ..)| *known == name);
-        let (_, brand, funding, number) =
-            known.ok_or_else(|| StripeError::no_such("token", token, "card[token]"))?;
+        let (_, brand, funding, number) = known.ok_or_else(|| StripeError::no_such("token", token, "card[token]"))?;
         return Ok(card(brand, funding, last4(number), 12, year + 4));
     }
     let number = given["number"].as_str().ok_or_else(|| StripeError::missing("card[number]"))?.replace(' ', "");

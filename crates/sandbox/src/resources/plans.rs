@@ -4,6 +4,7 @@ use super::{Answer, Call, Reply, deleted, find, list_where, narrow, prices};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
+use crate::store::Row;
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     query.equal.push((Index::Type, Arc::from("recurring")));
     match list_where(world, Kind::Price, call, query)? {
         Reply::Page { url, rows, has_more } => {
-            let rows = rows.iter().map(|price| Arc::new(object(price))).collect();
+            let rows = rows.iter().map(|row| Row::Made(Arc::new(object(&world.store.made(row))))).collect();
             Ok(Reply::Page { url, rows, has_more })
         }
         other @ Reply::One(_) => Ok(other),

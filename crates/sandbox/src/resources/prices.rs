@@ -9,11 +9,8 @@ use serde_json::{Value, json};
 
 pub(crate) const AMOUNT_MAX: i64 = 99_999_999_999;
 
-const RECURRING_FILTER: &[Field] = &[
-    opt("interval", Spec::OneOf(INTERVALS)),
-    opt("meter", Spec::Text),
-    opt("usage_type", Spec::OneOf(USAGE)),
-];
+const RECURRING_FILTER: &[Field] =
+    &[opt("interval", Spec::OneOf(INTERVALS)), opt("meter", Spec::Text), opt("usage_type", Spec::OneOf(USAGE))];
 
 pub(crate) const LIST: &[Field] = &[
     opt("active", Spec::Bool),
@@ -230,9 +227,9 @@ fn amounts(price: &mut Value, sent: &Params) -> Result<(), StripeError> {
         return Err(StripeError::invalid(text).param("tiers"));
     }
     match (sent.int("unit_amount"), sent.text("unit_amount_decimal")) {
-        (Some(_), Some(_)) => Err(StripeError::invalid(
-            "You may only specify one of these parameters: unit_amount, unit_amount_decimal.",
-        )),
+        (Some(_), Some(_)) => {
+            Err(StripeError::invalid("You may only specify one of these parameters: unit_amount, unit_amount_decimal."))
+        }
         (Some(_), None) => Ok(()),
         (None, Some(decimal)) => {
             price["unit_amount"] = json!(decimal.parse::<i64>().ok());
@@ -291,7 +288,8 @@ fn claim_lookup_key(world: &mut World, price: &Value, sent: &Params) -> Result<(
             continue;
         }
         if sent.flag("transfer_lookup_key") != Some(true) {
-            let text = format!("A price (`{}`) already uses that lookup key.", other["id"].as_str().unwrap_or_default());
+            let text =
+                format!("A price (`{}`) already uses that lookup key.", other["id"].as_str().unwrap_or_default());
             return Err(StripeError::invalid(text).param("lookup_key"));
         }
         let mut other = (*other).clone();

@@ -1,7 +1,7 @@
 //! Products.
 
-use super::{Answer, Call, changed, deleted, find, narrow, list_where, retrieve};
 use super::prices;
+use super::{Answer, Call, changed, deleted, find, list_where, narrow, retrieve};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -75,7 +75,9 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let ids = params.list("ids");
     query.keep = Some(Box::new(move |product| {
         (ids.is_empty() || ids.contains(&product["id"]))
-            && ["shippable", "type", "url"].iter().all(|name| params.get(name).is_none_or(|want| product[*name] == *want))
+            && ["shippable", "type", "url"]
+                .iter()
+                .all(|name| params.get(name).is_none_or(|want| product[*name] == *want))
     }));
     list_where(world, Kind::Product, call, query)
 }

@@ -30,7 +30,9 @@ pub(crate) const UPDATE: &[Field] = &[opt("metadata", Spec::Metadata)];
 pub(crate) fn object(id: &str, charge: &Value, amount: i64, reason: Option<&str>, created: i64) -> Value {
     let kind = charge["payment_method_details"]["type"].as_str().unwrap_or("card");
     let destination = match kind {
-        "card" => json!({"card": {"reference": null, "reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}, "type": "card"}),
+        "card" => {
+            json!({"card": {"reference": null, "reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}, "type": "card"})
+        }
         other => json!({other: {}, "type": other}),
     };
     json!({
@@ -83,7 +85,9 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
             named(&world.store, Kind::Charge, charge, "payment_intent")?
         }
         (None, None) => {
-            return Err(StripeError::invalid("One of the following params should be provided for this request: payment_intent or charge."));
+            return Err(StripeError::invalid(
+                "One of the following params should be provided for this request: payment_intent or charge.",
+            ));
         }
     };
     let amount = allowed(&charge, sent.int("amount"))?;

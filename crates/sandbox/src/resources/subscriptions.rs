@@ -3,8 +3,9 @@
 //! Not modelled: prorations, and renewal as time goes by.
 
 use super::invoices::{self, Bill, Billed, Payment};
-use super::{Answer, Call, Reply, changed, coupons, embedded, find, list_where, named, narrow, plans, prices};
-use crate::calendar::{DAY, Recurrence, period};
+use super::subscription_items as items;
+use super::{Answer, Call, Reply, changed, coupons, embedded, find, list_where, named, narrow};
+use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -40,40 +41,6 @@ const STATUSES: &[&str] = &[
 
 const COLLECTION: &[&str] = &["charge_automatically", "send_invoice"];
 
-const PRICE_DATA: &[Field] = &[
-    req("currency", Spec::Text),
-    req("product", Spec::Text),
-    req("recurring", Spec::Hash(PRICE_DATA_RECURRING)),
-    opt("tax_behavior", Spec::Ignored),
-    opt("unit_amount", Spec::Int(0, prices::AMOUNT_MAX)),
-    opt("unit_amount_decimal", Spec::Decimal),
-];
-
-const PRICE_DATA_RECURRING: &[Field] =
-    &[req("interval", Spec::OneOf(prices::INTERVALS)), opt("interval_count", Spec::Int(1, 1095))];
-
-const ITEM: &[Field] = &[
-    opt("billing_thresholds", Spec::Unsupported),
-    opt("discounts", Spec::Unsupported),
-    opt("metadata", Spec::Metadata),
-    opt("plan", Spec::Text),
-    opt("price", Spec::Text),
-    opt("price_data", Spec::Hash(PRICE_DATA)),
-    opt("quantity", Spec::Int(0, 1_000_000_000)),
-    opt("tax_rates", Spec::Unsupported),
-];
-
-const ITEM_UPDATE: &[Field] = &[
-    opt("clear_usage", Spec::Ignored),
-    opt("deleted", Spec::Bool),
-    opt("id", Spec::Text),
-    opt("metadata", Spec::Metadata),
-    opt("plan", Spec::Text),
-    opt("price", Spec::Text),
-    opt("price_data", Spec::Hash(PRICE_DATA)),
-    opt("quantity", Spec::Int(0, 1_000_000_000)),
-];
-
 const DISCOUNT: &[Field] =
     &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Unsupported)];
 const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
@@ -83,10 +50,8 @@ const END: &[Field] = &[
     opt("billing_cycle_anchor", Spec::Ignored),
 ];
 const TRIAL_SETTINGS: &[Field] = &[req("end_behavior", Spec::Hash(END))];
-const PAUSE: &[Field] = &[
-    req("behavior", Spec::OneOf(&["keep_as_draft", "mark_uncollectible", "void"])),
-    opt("resumes_at", Spec::Time),
-];
+const PAUSE: &[Field] =
+    &[req("behavior", Spec::OneOf(&["keep_as_draft", "mark_uncollectible", "void"])), opt("resumes_at", Spec::Time)];
 const PAYMENT_SETTINGS: &[Field] = &[
     opt("payment_method_options", Spec::Ignored),
     opt("payment_method_types", Spec::ClearableList(&Spec::Text)),
@@ -135,13 +100,14 @@ const COMMON: &[Field] = &[
     opt("trial_settings", Spec::Hash(TRIAL_SETTINGS)),
 ];
 
-const BEHAVIOR: Spec = Spec::OneOf(&["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"]);
+const BEHAVIOR: Spec =
+    Spec::OneOf(&["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"]);
 
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
     &[
         req("customer", Spec::Text),
-        req("items", Spec::List(&Spec::Hash(ITEM))),
+        req("items", Spec::List(&Spec::Hash(items::ITEM))),
         opt("backdate_start_date", Spec::Unsupported),
         opt("billing_cycle_anchor", Spec::Unsupported),
         opt("billing_cycle_anchor_config", Spec::Unsupported),
@@ -161,7 +127,7 @@ pub(crate) const UPDATE: &[&[Field]] = &[
         opt("billing_cycle_anchor", Spec::Unsupported),
         opt("billing_schedules", Spec::Unsupported),
         opt("cancellation_details", Spec::Hash(CANCELLATION)),
-        opt("items", Spec::List(&Spec::Hash(ITEM_UPDATE))),
+        opt("items", Spec::List(&Spec::Hash(items::ITEM_UPDATE))),
         opt("pause_collection", Spec::ClearableHash(PAUSE)),
         opt("payment_behavior", BEHAVIOR),
         opt("proration_behavior", Spec::OneOf(&["create_prorations", "none"])),
@@ -174,14 +140,6 @@ pub(crate) const CANCEL: &[Field] = &[
     opt("invoice_now", Spec::OneOf(&["false"])),
     opt("prorate", Spec::OneOf(&["false"])),
 ];
-
-/// The billing period that counts for the whole: the latest start and the earliest end, as Stripe's own filters say.
-pub(crate) fn current_period(subscription: &Value) -> (Option<i64>, Option<i64>) {
-    let items = array(&subscription["items"]["data"]);
-    let start = items.iter().filter_map(|item| item["current_period_start"].as_i64()).max();
-    let end = items.iter().filter_map(|item| item["current_period_end"].as_i64()).min();
-    (start, end)
-}
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let params = &call.params;
@@ -196,7 +154,7 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         (params.get("collection_method"), params.get("current_period_start"), params.get("current_period_end"));
     if method.is_some() || from.is_some() || until.is_some() {
         query.keep = Some(Box::new(move |subscription| {
-            let (start, end) = current_period(subscription);
+            let (start, end) = items::current_period(&subscription["items"]);
             method.is_none_or(|method| subscription["collection_method"] == *method)
                 && super::within(from, start)
                 && super::within(until, end)
@@ -267,65 +225,17 @@ pub(crate) fn object(id: &str, customer: &str, currency: &str, created: i64) -> 
     })
 }
 
-/// One item; a metered price has no quantity.
-pub(crate) fn item(id: &str, subscription: &str, price: &Value, quantity: i64, created: i64) -> Value {
-    let mut item = json!({
-        "id": id,
-        "object": "subscription_item",
-        "billed_until": null,
-        "billing_thresholds": null,
-        "created": created,
-        "current_period_end": created,
-        "current_period_start": created,
-        "discounts": [],
-        "metadata": {},
-        "plan": plans::object(price),
-        "price": prices::shown(price),
-        "quantity": quantity,
-        "subscription": subscription,
-        "tax_rates": []
-    });
-    if let (true, Some(members)) = (price["recurring"]["usage_type"] == "metered", item.as_object_mut()) {
-        members.remove("quantity");
-    }
-    item
-}
-
-pub(crate) fn recurrence(price: &Value) -> Recurrence<'_> {
-    Recurrence {
-        interval: price["recurring"]["interval"].as_str().unwrap_or("month"),
-        count: price["recurring"]["interval_count"].as_i64().unwrap_or(1),
-    }
-}
-
-/// Sets the period of every item to the one that `at` lies in, or to the trial.
-pub(crate) fn set_periods(subscription: &mut Value, at: i64) {
-    let anchor = subscription["billing_cycle_anchor"].as_i64().unwrap_or(at);
-    let trial = match (subscription["trial_start"].as_i64(), subscription["trial_end"].as_i64()) {
-        (Some(start), Some(end)) if at < end => Some((start, end)),
-        _ => None,
-    };
-    for item in subscription["items"]["data"].as_array_mut().into_iter().flatten() {
-        let (start, end) = trial.unwrap_or_else(|| {
-            let found = period(anchor, recurrence(&item["price"]), at);
-            (found.start, found.end)
-        });
-        item["current_period_start"] = json!(start);
-        item["current_period_end"] = json!(end);
-    }
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let customer_id = sent.need("customer")?;
     let customer = named(&world.store, Kind::Customer, customer_id, "customer")?;
-    check_items(world, sent.list("items"))?;
+    items::check_items(world, sent.list("items"))?;
     let method = pay_with(world, sent.text("default_payment_method"), &customer)?;
     let trial_end = trial_end(world, sent)?;
     check_payable(sent, method.as_deref(), trial_end, &customer)?;
     check_coupons(world, sent)?;
     let id = world.id("sub");
-    let items = new_items(world, &id, sent.list("items"))?;
+    let items = items::new_items(world, &id, sent.list("items"))?;
     let currency = items.first().map_or(Value::Null, |item| item["price"]["currency"].clone());
     let mut subscription = object(&id, customer_id, currency.as_str().unwrap_or("usd"), world.now);
     subscription["items"]["data"] = Value::Array(items);
@@ -337,7 +247,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
     }
     set_discounts(world, &mut subscription, sent)?;
-    set_periods(&mut subscription, world.now);
+    items::set_periods(&mut subscription, world.now);
     open(world, subscription, &customer, method, sent)
 }
 
@@ -397,67 +307,6 @@ fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) 
     }
 }
 
-/// All that can be wrong with items, before anything is made.
-fn check_items(world: &World, items: &[Value]) -> Result<(), StripeError> {
-    if items.is_empty() {
-        return Err(StripeError::missing("items"));
-    }
-    if items.len() > 20 {
-        return Err(StripeError::invalid("A subscription can have at most 20 items.").param("items"));
-    }
-    let mut currency: Option<String> = None;
-    for (place, item) in items.iter().enumerate() {
-        let found = match item["price"].as_str().or(item["plan"].as_str()) {
-            Some(id) => {
-                let price = usable_price(world, id, &format!("items[{place}][price]"))?;
-                price["currency"].as_str().unwrap_or_default().to_owned()
-            }
-            None if item["price_data"].is_object() => {
-                let product = item["price_data"]["product"].as_str().unwrap_or_default();
-                named(&world.store, Kind::Product, product, &format!("items[{place}][price_data][product]"))?;
-                prices::currency(item["price_data"]["currency"].as_str().unwrap_or_default())?
-            }
-            None => return Err(StripeError::missing(&format!("items[{place}][price]"))),
-        };
-        if currency.get_or_insert_with(|| found.clone()) != &found {
-            let text = "You cannot combine currencies on a single subscription. Make sure all of its prices have the same currency.";
-            return Err(StripeError::invalid(text));
-        }
-    }
-    Ok(())
-}
-
-fn usable_price(world: &World, id: &str, param: &str) -> Result<Arc<Value>, StripeError> {
-    let price = named(&world.store, Kind::Price, id, param)?;
-    if price["type"] != "recurring" {
-        let text = "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.";
-        return Err(StripeError::invalid(text).param(param));
-    }
-    if price["active"] != true {
-        let text = "The price specified is inactive. This field only accepts active prices.";
-        return Err(StripeError::invalid(text).param(param));
-    }
-    Ok(price)
-}
-
-fn new_items(world: &mut World, subscription: &str, items: &[Value]) -> Result<Vec<Value>, StripeError> {
-    items.iter().map(|asked| new_item(world, subscription, asked)).collect()
-}
-
-fn new_item(world: &mut World, subscription: &str, asked: &Value) -> Result<Value, StripeError> {
-    let price = match asked["price"].as_str().or(asked["plan"].as_str()) {
-        Some(id) => (*usable_price(world, id, "price")?).clone(),
-        None => {
-            let product = asked["price_data"]["product"].as_str().unwrap_or_default();
-            prices::from_data(world, &asked["price_data"], product)?
-        }
-    };
-    let id = world.id("si");
-    let mut made = item(&id, subscription, &price, asked["quantity"].as_i64().unwrap_or(1), world.now);
-    Params::over(asked).merge_metadata(&mut made);
-    Ok(made)
-}
-
 /// The method that will be charged: the one asked for, else the customer's default.
 fn pay_with(world: &World, asked: Option<&str>, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
     if let Some(id) = asked {
@@ -476,21 +325,25 @@ fn pay_with(world: &World, asked: Option<&str>, customer: &Value) -> Result<Opti
 
 fn trial_end(world: &World, sent: &Params) -> Result<Option<i64>, StripeError> {
     match (sent.get("trial_end"), sent.int("trial_period_days")) {
-        (Some(_), Some(_)) => Err(StripeError::invalid(
-            "You may only specify one of these parameters: trial_end, trial_period_days.",
-        )),
-        (Some(Value::String(_)), None) | (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            Err(StripeError::invalid("You may only specify one of these parameters: trial_end, trial_period_days."))
+        }
+        (Some(Value::String(_)) | None, None) => Ok(None),
         (Some(end), None) => match end.as_i64().filter(|end| *end > world.now) {
             Some(end) => Ok(Some(end)),
-            None => {
-                Err(StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.").param("trial_end"))
-            }
+            None => Err(StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.")
+                .param("trial_end")),
         },
         (None, Some(days)) => Ok(Some(world.now + days * DAY)),
     }
 }
 
-fn check_payable(sent: &Params, method: Option<&Value>, trial: Option<i64>, customer: &Value) -> Result<(), StripeError> {
+fn check_payable(
+    sent: &Params,
+    method: Option<&Value>,
+    trial: Option<i64>,
+    customer: &Value,
+) -> Result<(), StripeError> {
     if sent.text("collection_method") == Some("send_invoice") {
         return match sent.int("days_until_due") {
             Some(_) => Ok(()),
@@ -542,7 +395,9 @@ fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
                 let coupon = named(&world.store, Kind::Coupon, id, &param)?;
                 let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
                 if over || coupon["valid"] != true {
-                    return Err(StripeError::invalid(format!("Coupon expired: {id}")).code("coupon_expired").param(param));
+                    return Err(StripeError::invalid(format!("Coupon expired: {id}"))
+                        .code("coupon_expired")
+                        .param(param));
                 }
             }
             None if asked["discount"].is_string() => {}
@@ -593,13 +448,13 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
         pay_with(world, Some(id), &customer)?;
     }
     check_coupons(world, sent)?;
-    change_items(world, &mut subscription, sent.list("items"))?;
+    items::change_items(world, &mut subscription, sent.list("items"))?;
     end_trial(world, &mut subscription, sent)?;
     write(&mut subscription, sent);
     set_discounts(world, &mut subscription, sent)?;
     match sent.flag("cancel_at_period_end") {
         Some(true) => {
-            let (_, end) = current_period(&subscription);
+            let (_, end) = items::current_period(&subscription["items"]);
             subscription["cancel_at"] = json!(end);
             subscription["canceled_at"] = json!(world.now);
             subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
@@ -620,49 +475,14 @@ fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(
         Some(Value::String(_)) => Err(StripeError::unsupported("trial_end=now")),
         Some(end) => {
             let end = end.as_i64().filter(|end| *end > world.now).ok_or_else(|| {
-                StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.").param("trial_end")
+                StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.")
+                    .param("trial_end")
             })?;
             start_trial(subscription, world.now, end);
-            set_periods(subscription, world.now);
+            items::set_periods(subscription, world.now);
             Ok(())
         }
     }
-}
-
-fn change_items(world: &mut World, subscription: &mut Value, asked: &[Value]) -> Result<(), StripeError> {
-    let id = subscription["id"].as_str().unwrap_or_default().to_owned();
-    let mut items = array(&subscription["items"]["data"]).to_vec();
-    for (place, change) in asked.iter().enumerate() {
-        let Some(item_id) = change["id"].as_str() else {
-            check_items(world, std::slice::from_ref(change))?;
-            items.push(new_item(world, &id, change)?);
-            continue;
-        };
-        let missing = || StripeError::no_such("subscription_item", item_id, &format!("items[{place}][id]"));
-        let at = items.iter().position(|item| item["id"] == item_id).ok_or_else(missing)?;
-        if change["deleted"] == true {
-            items.remove(at);
-            continue;
-        }
-        if let Some(price) = change["price"].as_str().or(change["plan"].as_str()) {
-            let price = usable_price(world, price, &format!("items[{place}][price]"))?;
-            items[at]["price"] = prices::shown(&price);
-            items[at]["plan"] = plans::object(&price);
-        }
-        Params::over(change).assign(&mut items[at], &["quantity"]);
-        Params::over(change).merge_metadata(&mut items[at]);
-    }
-    if items.is_empty() {
-        return Err(StripeError::invalid("A subscription must have at least one active item.").param("items"));
-    }
-    if items.iter().any(|item| item["price"]["currency"] != subscription["currency"]) {
-        return Err(StripeError::invalid("You cannot combine currencies on a single subscription."));
-    }
-    subscription["items"]["data"] = Value::Array(items);
-    if !asked.is_empty() {
-        set_periods(subscription, world.now);
-    }
-    Ok(())
 }
 
 pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {

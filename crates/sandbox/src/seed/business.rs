@@ -8,7 +8,7 @@ use super::{catalogue, people};
 use crate::calendar::{DAY, Period, Recurrence, period, step};
 use crate::kind::Kind;
 use crate::resources::invoices::{self, Bill, Payment};
-use crate::resources::{coupons, customers, payment_methods, refunds, subscriptions};
+use crate::resources::{coupons, customers, payment_methods, refunds, subscription_items, subscriptions};
 use crate::world::{World, mix};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -83,12 +83,9 @@ fn plans() -> Vec<Plan> {
     out.extend((41..=109).map(|customer| match customer {
         44 | 57 | 70 | 83 | 96 => plan(customer, "professional", &["price_professional_yearly"], Oddity::None),
         61 => plan(customer, "professional", &["price_professional_monthly_jpy"], Oddity::Forever),
-        66 => plan(
-            customer,
-            "professional",
-            &["price_professional_monthly", "price_addon_support_monthly"],
-            Oddity::None,
-        ),
+        66 => {
+            plan(customer, "professional", &["price_professional_monthly", "price_addon_support_monthly"], Oddity::None)
+        }
         75 => plan(customer, "professional", &["price_professional_monthly"], Oddity::Refunded),
         _ => plan(customer, "professional", &["price_professional_monthly"], Oddity::None),
     }));
@@ -114,10 +111,14 @@ fn chance(number: usize, question: u64, below: i64) -> i64 {
 fn plant_coupons(world: &mut World) {
     let at = world.born() - 400 * DAY;
     let mut forever = coupons::object("FOUNDING20", "forever", at);
-    crate::resources::fill(&mut forever, Some(&json!({"name": "Founding customer", "percent_off": 20, "times_redeemed": 1})));
+    crate::resources::fill(
+        &mut forever,
+        Some(&json!({"name": "Founding customer", "percent_off": 20, "times_redeemed": 1})),
+    );
     world.store.put(Kind::Coupon, forever);
     let mut once = coupons::object("WELCOME5", "once", at + 60);
-    let facts = json!({"name": "Five dollars off the first month", "amount_off": 500, "currency": "usd", "times_redeemed": 1});
+    let facts =
+        json!({"name": "Five dollars off the first month", "amount_off": 500, "currency": "usd", "times_redeemed": 1});
     crate::resources::fill(&mut once, Some(&facts));
     world.store.put(Kind::Coupon, once);
 }
@@ -150,7 +151,7 @@ fn plant_customer(world: &mut World, number: usize, plan: Option<&Plan>) {
     let facts = json!({
         "address": people::home(number), "email": person.email, "name": person.name,
         "metadata": {"user_id": format!("user_{number:04}"), "tier": tier},
-        "preferred_locales": if number % 7 == 0 { json!(["en"]) } else { json!([]) }
+        "preferred_locales": if number.is_multiple_of(7) { json!(["en"]) } else { json!([]) }
     });
     crate::resources::fill(&mut customer, Some(&facts));
     if let Some(plan) = plan {
@@ -195,9 +196,10 @@ fn plant_subscription(world: &mut World, plan: &Plan) -> Value {
     let prices: Vec<Value> = plan.prices.iter().map(|id| catalogue::price(&world.store, id)).collect();
     let currency = prices[0]["currency"].as_str().unwrap_or("usd");
     let mut subscription = subscriptions::object(&id, &customer, currency, start);
-    let items = prices.iter().zip(1..).map(|(price, place)| {
-        subscriptions::item(&format!("si_{suffix}_{place}"), &id, price, 1, start)
-    });
+    let items = prices
+        .iter()
+        .zip(1..)
+        .map(|(price, place)| subscription_items::object(&format!("si_{suffix}_{place}"), &id, price, 1, start));
     subscription["items"]["data"] = Value::Array(items.collect());
     subscription["description"] = json!(format!("{} subscription", catalogue::tier_name(plan.tier)));
     if plan.customer.is_multiple_of(3) {
@@ -245,7 +247,7 @@ fn dues(world: &World, plan: &Plan, place: usize, subscription: &Value) -> Vec<D
     let now = world.born();
     let start = began(world, plan);
     let price = &subscription["items"]["data"][0]["price"];
-    let recurrence = subscriptions::recurrence(price);
+    let recurrence = subscription_items::recurrence(price);
     if plan.oddity == Oddity::Trial {
         let period = Period { start, end: start + 14 * DAY };
         return vec![Due { at: start, subscription: place, number: 1, period, last: true }];
@@ -310,7 +312,7 @@ fn give_back(world: &mut World, charge: &str, at: i64) {
 /// What the oddity makes of a subscription in the end.
 fn finish(world: &World, plan: &Plan, subscription: &mut Value) {
     let now = world.born();
-    subscriptions::set_periods(subscription, if plan.oddity == Oddity::Canceled { ended(now) } else { now });
+    subscription_items::set_periods(subscription, if plan.oddity == Oddity::Canceled { ended(now) } else { now });
     match plan.oddity {
         Oddity::PastDue => subscription["status"] = json!("past_due"),
         Oddity::Canceled => {
@@ -321,12 +323,64 @@ fn finish(world: &World, plan: &Plan, subscription: &mut Value) {
                 json!({"comment": null, "feedback": "unused", "reason": "cancellation_requested"});
         }
         Oddity::Leaving => {
-            let (_, end) = subscriptions::current_period(subscription);
+            let (_, end) = subscription_items::current_period(&subscription["items"]);
             subscription["cancel_at_period_end"] = json!(true);
             subscription["cancel_at"] = json!(end);
             subscription["canceled_at"] = json!(now - 5 * DAY);
             subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Index;
+    use crate::store::Store;
+    use crate::world::array;
+
+    fn objects(store: &Store, kind: Kind) -> Vec<Value> {
+        store.held(kind).map(|(_, object)| (**object).clone()).collect()
+    }
+
+    fn month_value(subscription: &Value) -> i64 {
+        let of = |item: &Value| {
+            let amount = item["price"]["unit_amount"].as_i64().unwrap();
+            if item["price"]["recurring"]["interval"] == "year" { amount / 12 } else { amount }
+        };
+        array(&subscription["items"]["data"]).iter().map(of).sum()
+    }
+
+    /// Short months, leap days and turns of the year: the business is the same on whatever day it is planted.
+    #[test]
+    fn every_day_of_planting_is_a_good_day() {
+        let days = (0..6).map(|turn| 1_735_689_600 + turn * 97 * DAY + turn * 7_777);
+        let odd = ["2028-02-29", "2026-03-31", "2026-12-31", "2027-01-01", "2026-03-10", "2026-05-31"]
+            .map(|day| format!("{day}T23:59:59Z").parse::<jiff::Timestamp>().unwrap().as_second());
+        for born in days.chain(odd) {
+            let mut world = World::new(born);
+            plant(&mut world);
+            let store = &world.store;
+            let subscriptions = objects(store, Kind::Subscription);
+            let count = |status: &str| subscriptions.iter().filter(|row| row["status"] == status).count();
+            assert_eq!(["active", "trialing", "past_due", "canceled"].map(count), [109, 10, 1, 1], "{born}");
+            let counted = subscriptions.iter().filter(|row| row["currency"] == "usd" && row["status"] != "canceled");
+            assert_eq!(counted.map(month_value).sum::<i64>(), 499_000, "{born}");
+            for row in &subscriptions {
+                let (start, end) = subscription_items::current_period(&row["items"]);
+                let inside = start <= Some(born) && Some(born) < end;
+                assert!(inside || row["status"] == "canceled", "{born} {}", row["id"]);
+                assert!(row["latest_invoice"].is_string(), "{born} {}", row["id"]);
+            }
+            let charges = objects(store, Kind::Charge);
+            assert_eq!(charges.iter().filter(|row| row["status"] == "failed").count(), 1, "{born}");
+            assert_eq!(charges.iter().filter(|row| row["refunded"] == true).count(), 1, "{born}");
+            assert_eq!(store.all(Kind::Invoice, Index::Customer, USER_CUSTOMER).len(), 6, "{born}");
+            for kind in Kind::ALL {
+                let late = objects(store, kind).into_iter().find(|row| row["created"].as_i64() > Some(born));
+                assert_eq!(late, None, "{born}");
+            }
+        }
     }
 }

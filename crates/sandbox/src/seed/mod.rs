@@ -4,6 +4,7 @@ mod business;
 mod catalogue;
 mod people;
 mod scale;
+mod stencil;
 
 use crate::world::World;
 

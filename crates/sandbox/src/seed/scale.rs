@@ -1,14 +1,18 @@
 //! Very many customers, each with a subscription, an invoice that was paid by a charge, and a card. Only their places are
-//! kept; the objects are made while they are read, always the same.
+//! kept; the objects are stamped out while they are read, always the same.
 
+use super::stencil::{Mark, Stencil};
 use super::{catalogue, people};
-use crate::calendar::{DAY, Period, period};
+use crate::calendar::{DAY, Period, Recurrence, period};
 use crate::kind::{Entry, Index, Kind};
 use crate::resources::invoices::{self, Bill, Payment};
-use crate::resources::{charges, customers, invoice_payments, payment_intents, payment_methods, subscriptions};
+use crate::resources::{
+    charges, customers, invoice_payments, payment_intents, payment_methods, subscription_items, subscriptions,
+};
 use crate::store::Store;
-use crate::world::World;
+use crate::world::{World, opaque};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Customers begin this far apart, the last of them twenty days before the sandbox was born.
@@ -23,125 +27,224 @@ fn price_of(number: u32) -> &'static str {
     }
 }
 
-/// Everything the objects of one sandbox are made from.
+/// What differs from customer to customer.
+#[derive(Debug, Clone, Copy)]
+enum Hole {
+    Number,
+    /// When the customer subscribed, and so many seconds.
+    Began(i64),
+    From,
+    Until,
+    Name,
+    Email,
+    Home,
+    Card,
+    Charged,
+    Prefix,
+    Secret,
+}
+
+const NUMBER: &str = "~number~";
+const BEGAN: i64 = 1_111_111_111;
+const FROM: i64 = 1_222_222_222;
+const UNTIL: i64 = 1_333_333_333;
+
+/// The marks that stand for the holes in the pattern objects. Where a mark stands for a whole value, its quotes go too.
+const MARKS: &[Mark<Hole>] = &[
+    (NUMBER, Hole::Number),
+    ("1111111111", Hole::Began(0)),
+    ("1111111081", Hole::Began(-30)),
+    ("1111111051", Hole::Began(-60)),
+    ("1222222222", Hole::From),
+    ("1333333333", Hole::Until),
+    ("\"~name~\"", Hole::Name),
+    ("~email~", Hole::Email),
+    ("\"~home~\"", Hole::Home),
+    ("\"~card~\"", Hole::Card),
+    ("\"~charged~\"", Hole::Charged),
+    ("~prefix~", Hole::Prefix),
+    ("~secret~", Hole::Secret),
+];
+
+const KINDS: [Kind; 7] = [
+    Kind::Customer,
+    Kind::PaymentMethod,
+    Kind::Subscription,
+    Kind::Invoice,
+    Kind::Charge,
+    Kind::PaymentIntent,
+    Kind::InvoicePayment,
+];
+
+/// One object of each kind with marks for its particulars, for one price.
+struct Pattern<'a> {
+    catalogue: &'a Store,
+    price: Value,
+}
+
+impl Pattern<'_> {
+    fn object(&self, kind: Kind) -> Value {
+        match kind {
+            Kind::Customer => customer(),
+            Kind::PaymentMethod => method(),
+            Kind::Subscription => self.subscription(),
+            Kind::Invoice => self.invoice(),
+            Kind::Charge => self.charge(),
+            Kind::PaymentIntent => self.intent(),
+            Kind::InvoicePayment => self.payment(),
+            _ => Value::Null,
+        }
+    }
+
+    fn subscription(&self) -> Value {
+        let own = id("sub");
+        let mut subscription = subscriptions::object(&own, &id("cus"), "usd", BEGAN);
+        let mut item = subscription_items::object(&id("si"), &own, &self.price, 1, BEGAN);
+        item["current_period_start"] = json!(FROM);
+        item["current_period_end"] = json!(UNTIL);
+        subscription["items"]["data"] = json!([item]);
+        subscription["latest_invoice"] = json!(id("in"));
+        subscription
+    }
+
+    fn invoice(&self) -> Value {
+        let bill = Bill {
+            name: None,
+            subscription: &self.subscription(),
+            customer: &customer(),
+            reason: "subscription_cycle",
+            at: FROM,
+            period: Some(Period { start: FROM, end: UNTIL }),
+            trial: false,
+            payment: Payment::Wait,
+        };
+        let mut invoice = invoices::draft(self.catalogue, &bill, &id("in"), &format!("SCALE-{NUMBER}"));
+        invoices::attempted(&mut invoice, true, FROM);
+        invoice
+    }
+
+    fn charge(&self) -> Value {
+        let mut charge = charges::object(&charges::Asked {
+            id: &id("ch"),
+            created: FROM,
+            amount: amount(&self.price),
+            currency: "usd",
+            customer: &json!(id("cus")),
+            description: Some("Subscription update"),
+            intent: Some(&id("pi")),
+            method: &method(),
+            decline: None,
+        });
+        charge["payment_method_details"] = json!("~charged~");
+        charge
+    }
+
+    fn intent(&self) -> Value {
+        let customer = json!(id("cus"));
+        let mut intent = payment_intents::object(&id("pi"), FROM, amount(&self.price), "usd", &customer);
+        payment_intents::charged(&mut intent, &self.charge(), &method());
+        intent["client_secret"] = json!("~secret~");
+        intent
+    }
+
+    fn payment(&self) -> Value {
+        let invoice = json!({"id": id("in"), "total": amount(&self.price), "currency": "usd", "created": FROM});
+        invoice_payments::object(&id("inpay"), &invoice, &id("pi"), Some(FROM))
+    }
+}
+
+fn customer() -> Value {
+    let mut customer = customers::object(&id("cus"), BEGAN - 60);
+    let facts = json!({
+        "name": "~name~", "email": "~email~", "currency": "usd", "address": "~home~", "invoice_prefix": "~prefix~",
+        "metadata": {"user_id": format!("user_{NUMBER}")}
+    });
+    crate::resources::fill(&mut customer, Some(&facts));
+    customer["invoice_settings"]["default_payment_method"] = json!(id("pm"));
+    customer
+}
+
+fn method() -> Value {
+    let mut method = payment_methods::object(&id("pm"), "card", BEGAN - 30);
+    method["card"] = json!("~card~");
+    method["customer"] = json!(id("cus"));
+    method
+}
+
+/// The id of a pattern; [`numbered`] is that of an object.
+fn id(prefix: &str) -> String {
+    format!("{prefix}_scale_{NUMBER}")
+}
+
+fn numbered(prefix: &str, number: u32) -> String {
+    format!("{prefix}_scale_{number:07}")
+}
+
+fn amount(price: &Value) -> i64 {
+    price["unit_amount"].as_i64().unwrap_or_default()
+}
+
+/// Stamps out every object of one sandbox.
 struct Maker {
-    /// Products and prices only.
-    catalogue: Store,
+    stencils: HashMap<(Kind, &'static str), Stencil<Hole>>,
+    amounts: HashMap<&'static str, i64>,
     born: i64,
     customers: u32,
 }
 
 impl Maker {
+    fn new(catalogue: &Store, born: i64, customers: u32) -> Maker {
+        let (mut stencils, mut amounts) = (HashMap::new(), HashMap::new());
+        for name in (0..10).map(price_of) {
+            let pattern = Pattern { catalogue, price: catalogue::price(catalogue, name) };
+            amounts.insert(name, amount(&pattern.price));
+            for kind in KINDS {
+                stencils.insert((kind, name), Stencil::cut(&pattern.object(kind).to_string(), MARKS));
+            }
+        }
+        Maker { stencils, amounts, born, customers }
+    }
+
     fn began(&self, number: u32) -> i64 {
         self.born - 20 * DAY - i64::from(self.customers - number) * APART
     }
 
     fn current(&self, number: u32) -> Period {
-        let month = crate::calendar::Recurrence { interval: "month", count: 1 };
-        period(self.began(number), month, self.born)
+        period(self.began(number), Recurrence { interval: "month", count: 1 }, self.born)
     }
 
-    fn make(&self, kind: Kind, number: u32) -> Value {
-        match kind {
-            Kind::Customer => self.customer(number),
-            Kind::PaymentMethod => self.method(number),
-            Kind::Subscription => self.subscription(number),
-            Kind::Invoice => self.invoice(number),
-            Kind::Charge => self.charge(number),
-            Kind::PaymentIntent => self.intent(number),
-            Kind::InvoicePayment => self.payment(number),
-            _ => Value::Null,
-        }
-    }
-
-    fn customer(&self, number: u32) -> Value {
-        let person = people::person(place(number));
-        let mut customer = customers::object(&id("cus", number), self.began(number) - 60);
-        customer["name"] = json!(person.name);
-        customer["email"] = json!(email(number));
-        customer["currency"] = json!("usd");
-        customer["address"] = people::home(place(number));
-        customer["metadata"] = json!({"user_id": format!("user_{number:07}")});
-        customer["invoice_settings"]["default_payment_method"] = json!(id("pm", number));
-        customer
-    }
-
-    fn method(&self, number: u32) -> Value {
-        let (brand, funding, last4) = people::card(place(number));
-        let mut method = payment_methods::object(&id("pm", number), "card", self.began(number) - 30);
-        let year = i64::from(crate::calendar::year(self.born));
-        method["card"] = payment_methods::card(brand, funding, &last4, 1 + i64::from(number % 12), year + 2);
-        method["customer"] = json!(id("cus", number));
-        method
-    }
-
-    fn subscription(&self, number: u32) -> Value {
-        let (own, start) = (id("sub", number), self.began(number));
-        let price = catalogue::price(&self.catalogue, price_of(number));
-        let mut subscription = subscriptions::object(&own, &id("cus", number), "usd", start);
-        subscription["items"]["data"] = json!([subscriptions::item(&id("si", number), &own, &price, 1, start)]);
-        subscription["latest_invoice"] = json!(id("in", number));
-        subscriptions::set_periods(&mut subscription, self.born);
-        subscription
-    }
-
-    fn invoice(&self, number: u32) -> Value {
-        let period = self.current(number);
-        let bill = Bill {
-            name: None,
-            subscription: &self.subscription(number),
-            customer: &self.customer(number),
-            reason: "subscription_cycle",
-            at: period.start,
-            period: Some(period),
-            trial: false,
-            payment: Payment::Wait,
-        };
-        let mut invoice = invoices::draft(&self.catalogue, &bill, &id("in", number), &format!("SCALE-{number:07}"));
-        invoices::attempted(&mut invoice, true, period.start);
-        invoice
-    }
-
-    fn amount(&self, number: u32) -> i64 {
-        let price = self.catalogue.get(Kind::Price, price_of(number));
-        price.and_then(|price| price["unit_amount"].as_i64()).unwrap_or_default()
-    }
-
-    fn charge(&self, number: u32) -> Value {
-        charges::object(&charges::Asked {
-            id: &id("ch", number),
-            created: self.current(number).start,
-            amount: self.amount(number),
-            currency: "usd",
-            customer: &json!(id("cus", number)),
-            description: Some("Subscription update"),
-            intent: Some(&id("pi", number)),
-            method: &self.method(number),
-            decline: None,
+    fn text(&self, kind: Kind, number: u32) -> String {
+        let Some(stencil) = self.stencils.get(&(kind, price_of(number))) else { return "null".to_owned() };
+        let current = self.current(number);
+        stencil.stamp(|hole| match hole {
+            Hole::Number => format!("{number:07}"),
+            Hole::Began(shift) => (self.began(number) + shift).to_string(),
+            Hole::From => current.start.to_string(),
+            Hole::Until => current.end.to_string(),
+            Hole::Name => json!(people::person(place(number)).name).to_string(),
+            Hole::Email => email(number),
+            Hole::Home => people::home(place(number)).to_string(),
+            Hole::Card => self.card(number).to_string(),
+            Hole::Charged => self.charged(number).to_string(),
+            Hole::Prefix => opaque(11, u64::from(number), 8).to_uppercase(),
+            Hole::Secret => format!("{}_secret_{}", numbered("pi", number), opaque(12, u64::from(number), 25)),
         })
     }
 
-    fn intent(&self, number: u32) -> Value {
-        let (amount, customer) = (self.amount(number), json!(id("cus", number)));
-        let at = self.current(number).start;
-        let mut intent = payment_intents::object(&id("pi", number), at, amount, "usd", &customer);
-        payment_intents::charged(&mut intent, &self.charge(number), &self.method(number));
-        intent
+    fn card(&self, number: u32) -> Value {
+        let (brand, funding, last4) = people::card(place(number));
+        let year = i64::from(crate::calendar::year(self.born));
+        payment_methods::card(brand, funding, &last4, 1 + i64::from(number % 12), year + 2)
     }
 
-    fn payment(&self, number: u32) -> Value {
-        let at = self.current(number).start;
-        let invoice = json!({"id": id("in", number), "total": self.amount(number), "currency": "usd", "created": at});
-        invoice_payments::object(&id("inpay", number), &invoice, &id("pi", number), Some(at))
+    fn charged(&self, number: u32) -> Value {
+        let amount = self.amounts.get(price_of(number)).copied().unwrap_or_default();
+        charges::details(&json!({"type": "card", "card": self.card(number)}), amount)
     }
 }
 
 fn place(number: u32) -> usize {
     usize::try_from(number).unwrap_or_default()
-}
-
-fn id(prefix: &str, number: u32) -> String {
-    format!("{prefix}_scale_{number:07}")
 }
 
 /// Numbered from the start, because names repeat.
@@ -155,16 +258,16 @@ pub(super) fn plant(world: &mut World, customers: u64) {
     catalogue::plant(&mut world.store, born);
     let mut catalogue = Store::new();
     catalogue::plant(&mut catalogue, born);
-    let maker = Arc::new(Maker { catalogue, born, customers: u32::try_from(customers).unwrap_or(u32::MAX) });
+    let maker = Maker::new(&catalogue, born, u32::try_from(customers).unwrap_or(u32::MAX));
     for number in 0..maker.customers {
         place_one(&mut world.store, &maker, number);
     }
-    world.store.set_maker(Arc::new(move |kind, number| maker.make(kind, number)));
+    world.store.set_maker(Arc::new(move |kind, number| maker.text(kind, number)));
 }
 
 /// The rows of one customer, with the index entries that their objects would have.
 fn place_one(store: &mut Store, maker: &Maker, number: u32) {
-    let own = |prefix: &str| -> Arc<str> { Arc::from(id(prefix, number)) };
+    let own = |prefix: &str| -> Arc<str> { Arc::from(numbered(prefix, number)) };
     let (customer, invoice, intent) = (own("cus"), own("in"), own("pi"));
     let of: Entry = (Index::Customer, Arc::clone(&customer));
     let fact = |index: Index, value: &str| -> Entry { (index, Arc::from(value)) };
@@ -175,11 +278,11 @@ fn place_one(store: &mut Store, maker: &Maker, number: u32) {
     let subscribed = vec![
         of.clone(),
         fact(Index::Status, "active"),
-        fact(Index::Item, &id("si", number)),
+        fact(Index::Item, &numbered("si", number)),
         fact(Index::Price, price_of(number)),
         fact(Index::Live, "true"),
     ];
-    let billed = vec![of.clone(), fact(Index::Subscription, &id("sub", number)), fact(Index::Status, "paid")];
+    let billed = vec![of.clone(), fact(Index::Subscription, &numbered("sub", number)), fact(Index::Status, "paid")];
     let paid = vec![
         (Index::Invoice, Arc::clone(&invoice)),
         (Index::PaymentIntent, Arc::clone(&intent)),
@@ -208,6 +311,7 @@ mod tests {
             for id in world.store.ids(kind) {
                 let object = world.store.get(kind, &id).unwrap();
                 let created = object["created"].as_i64().unwrap();
+                assert!(MARKS.iter().all(|(mark, _)| !object.to_string().contains(mark)), "{object}");
                 assert_eq!(object["id"], *id);
                 assert_eq!(world.store.place(kind, &id).unwrap().0, created, "{id}");
                 for (index, value) in entries(kind, &object) {

@@ -80,7 +80,12 @@ fn what_does_not_exist_is_named() {
         ("GET", "/v1/invoices/in_x", "", format!("{missing} invoice")),
         ("GET", "/v1/payment_intents/pi_x", "", format!("{missing} intent")),
         ("GET", "/v1/payment_methods/pm_x", "", format!("{missing} payment_method")),
-        ("GET", "/v1/customers/cus_sandbox_001/payment_methods/pm_sandbox_user", "", format!("{missing} payment_method")),
+        (
+            "GET",
+            "/v1/customers/cus_sandbox_001/payment_methods/pm_sandbox_user",
+            "",
+            format!("{missing} payment_method"),
+        ),
         ("GET", "/v1/customers/cus_x/payment_methods", "", format!("{missing} id")),
         ("DELETE", "/v1/coupons/X", "", format!("{missing} coupon")),
         ("DELETE", "/v1/subscriptions/sub_sandbox_120", "", format!("{missing} id")),

@@ -32,7 +32,10 @@ fn what_is_left_out_by_default_appears() {
     assert_eq!(price.get("tiers"), None);
     let id = price["id"].as_str().unwrap();
     let tiers = lab.get(&format!("/v1/prices/{id}?expand[]=tiers")).body["tiers"].clone();
-    assert_eq!(tiers[1], json!({"flat_amount": null, "flat_amount_decimal": null, "unit_amount": null, "unit_amount_decimal": "0.5", "up_to": null}));
+    assert_eq!(
+        tiers[1],
+        json!({"flat_amount": null, "flat_amount_decimal": null, "unit_amount": null, "unit_amount_decimal": "0.5", "up_to": null})
+    );
     let made = lab.made("/v1/subscriptions", &format!(
         "customer=cus_sandbox_user&items[0][price]={id}&items[0][quantity]=13&expand[]=latest_invoice&expand[]=items.data.price.tiers"
     ));
@@ -51,7 +54,10 @@ fn wrong_paths_are_refused() {
     let refused = |path: &str| lab.get(path).body["error"]["message"].as_str().unwrap_or_default().to_owned();
     for (path, message) in [
         ("/v1/customers/cus_sandbox_user?expand[]=email", "This property cannot be expanded (email)."),
-        ("/v1/charges/ch_sandbox_user_6?expand[]=customer.nothing", "This property cannot be expanded (customer.nothing)."),
+        (
+            "/v1/charges/ch_sandbox_user_6?expand[]=customer.nothing",
+            "This property cannot be expanded (customer.nothing).",
+        ),
         ("/v1/charges?expand[]=data.email", "This property cannot be expanded (data.email)."),
         (
             "/v1/charges?expand[]=customer",

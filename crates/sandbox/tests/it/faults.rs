@@ -27,7 +27,11 @@ fn impatient(lab: &Lab, method: &str, path: &str, form: &str) -> io::Result<Answ
 #[test]
 fn f27_rate_limits_with_and_without_retry_after() {
     let lab = lab();
-    lab.fault("/v1/customers", 1, FaultKind::Status { status: 429, retry_after: Some("3".into()), should_retry: Some(true) });
+    lab.fault(
+        "/v1/customers",
+        1,
+        FaultKind::Status { status: 429, retry_after: Some("3".into()), should_retry: Some(true) },
+    );
     lab.fault("/v1/customers", 1, status(429));
     let (with, without) = (lab.get("/v1/customers"), lab.get("/v1/customers"));
     assert_eq!(with.error(), "429 invalid_request_error rate_limit -");
@@ -169,7 +173,8 @@ fn f34_a_key_that_was_revoked() {
 fn the_script_can_be_written_from_outside() {
     let lab = lab();
     let send = |method: &str, kind: &str, body: &str| {
-        raw(lab.sandbox().addr(), method, "/_sandbox/faults", &[("Content-Type", kind)], body, Duration::from_secs(5)).unwrap()
+        raw(lab.sandbox().addr(), method, "/_sandbox/faults", &[("Content-Type", kind)], body, Duration::from_secs(5))
+            .unwrap()
     };
     let one = r#"{"method":"GET","path_prefix":"/v1/charges","times":1,"kind":"status","status":503}"#;
     assert_eq!(send("POST", "application/json", one).status, 201);
@@ -186,11 +191,15 @@ fn the_script_can_be_written_from_outside() {
 fn requests_are_remembered_without_their_key() {
     let lab = lab();
     lab.get("/v1/customers?limit=1");
-    lab.send("POST", "/v1/customers", &[("Idempotency-Key", "k"), ("Stripe-Version", "2025-03-31.basil")], "name=x").unwrap();
+    lab.send("POST", "/v1/customers", &[("Idempotency-Key", "k"), ("Stripe-Version", "2025-03-31.basil")], "name=x")
+        .unwrap();
     let requests = lab.sandbox().requests();
     let last = requests.last().unwrap();
     assert_eq!((last.method.as_str(), last.path.as_str(), last.body.as_str()), ("POST", "/v1/customers", "name=x"));
-    assert_eq!((last.idempotency_key.as_deref(), last.stripe_version.as_deref()), (Some("k"), Some("2025-03-31.basil")));
+    assert_eq!(
+        (last.idempotency_key.as_deref(), last.stripe_version.as_deref()),
+        (Some("k"), Some("2025-03-31.basil"))
+    );
     assert_eq!(requests[requests.len() - 2].query, "limit=1");
     assert!(!format!("{requests:?}").contains("sk_test_lab"));
 }

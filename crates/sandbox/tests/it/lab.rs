@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sandbox::{Config, Fault, FaultKind, Sandbox, Seed};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -138,9 +139,9 @@ pub fn raw(
     stream.set_read_timeout(Some(patience))?;
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n").unwrap();
     }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{form}", form.len()));
+    write!(request, "Content-Length: {}\r\n\r\n{form}", form.len()).unwrap();
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;

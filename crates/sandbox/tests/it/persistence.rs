@@ -28,16 +28,19 @@ impl Drop for State {
 
 #[test]
 fn everything_is_there_after_a_restart() {
-    for (name, seed) in [("empty", Seed::Empty), ("business", Seed::Business), ("scale", Seed::Scale { customers: 30 })] {
+    for (name, seed) in [("empty", Seed::Empty), ("business", Seed::Business), ("scale", Seed::Scale { customers: 30 })]
+    {
         let state = State::new(name);
         let lab = state.open(seed);
         let eve = lab.post_once("key", "/v1/customers", "name=Eve").unwrap();
         let gone = lab.made("/v1/customers", "name=Gone")["id"].as_str().unwrap().to_owned();
         lab.delete(&format!("/v1/customers/{gone}"));
-        let before = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"].map(|path| lab.get(path).text);
+        let before = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"]
+            .map(|path| lab.get(path).text);
         lab.stop();
         let lab = state.open(Seed::Empty);
-        let after = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"].map(|path| lab.get(path).text);
+        let after = ["/v1/customers?limit=100", "/v1/subscriptions?limit=100", "/v1/invoices?limit=100"]
+            .map(|path| lab.get(path).text);
         assert_eq!(before, after, "{name}");
         assert_eq!(lab.get(&format!("/v1/customers/{gone}")).body["deleted"], true);
         let again = lab.post_once("key", "/v1/customers", "name=Eve").unwrap();
@@ -95,7 +98,10 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     for (name, text) in [
         ("foreign", "hello\n"),
         ("newer", "{\"billhook_sandbox\":99,\"seed\":\"empty\",\"born\":1}\n"),
-        ("broken", "{\"billhook_sandbox\":1,\"seed\":\"empty\",\"born\":1}\n{\"put\":\"unicorn\",\"sequence\":1,\"object\":{}}\n"),
+        (
+            "broken",
+            "{\"billhook_sandbox\":1,\"seed\":\"empty\",\"born\":1}\n{\"put\":\"unicorn\",\"sequence\":1,\"object\":{}}\n",
+        ),
     ] {
         let state = State::new(name);
         fs::write(&state.0, text).unwrap();

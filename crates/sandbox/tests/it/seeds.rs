@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashSet};
 fn all(lab: &Lab, path: &str) -> Vec<Value> {
     let mut out: Vec<Value> = Vec::new();
     loop {
-        let after = out.last().map(|row| format!("&starting_after={}", row["id"].as_str().unwrap())).unwrap_or_default();
+        let after =
+            out.last().map(|row| format!("&starting_after={}", row["id"].as_str().unwrap())).unwrap_or_default();
         let page = lab.get(&format!("{path}{}limit=100{after}", if path.contains('?') { '&' } else { '?' }));
         out.extend_from_slice(page.rows());
         if page.body["has_more"] == false {
@@ -52,7 +53,8 @@ fn the_business_adds_up_to_4990() {
         line.0 += 1;
         line.1 += if subscription["currency"] == "usd" { value } else { 0 };
     }
-    let expected = [("enterprise", (10, 99_000)), ("professional", (70, 343_000)), ("starter", (30, 57_000)), ("trial", (10, 0))];
+    let expected =
+        [("enterprise", (10, 99_000)), ("professional", (70, 343_000)), ("starter", (30, 57_000)), ("trial", (10, 0))];
     assert_eq!(tiers, expected.map(|(tier, line)| (tier.to_owned(), line)).into());
     assert_eq!(count(&running, "currency")["jpy"], 1);
     let late = running.iter().find(|row| row["status"] == "past_due").unwrap();
@@ -64,14 +66,15 @@ fn the_business_adds_up_to_4990() {
 #[test]
 fn coupons_do_not_touch_the_total() {
     let lab = Lab::new(Seed::Business);
-    let discounted: Vec<(String, String, String)> = all(&lab, "/v1/subscriptions?expand[]=data.discounts.source.coupon")
-        .iter()
-        .flat_map(|row| row["discounts"].as_array().unwrap().iter().map(move |discount| (row, discount)))
-        .map(|(row, discount)| {
-            let text = |value: &Value| value.as_str().unwrap().to_owned();
-            (text(&row["currency"]), text(&row["status"]), text(&discount["source"]["coupon"]["duration"]))
-        })
-        .collect();
+    let discounted: Vec<(String, String, String)> =
+        all(&lab, "/v1/subscriptions?expand[]=data.discounts.source.coupon")
+            .iter()
+            .flat_map(|row| row["discounts"].as_array().unwrap().iter().map(move |discount| (row, discount)))
+            .map(|(row, discount)| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                (text(&row["currency"]), text(&row["status"]), text(&discount["source"]["coupon"]["duration"]))
+            })
+            .collect();
     let line = |currency: &str, duration: &str| (currency.to_owned(), "active".to_owned(), duration.to_owned());
     assert_eq!(HashSet::from_iter(discounted), HashSet::from([line("jpy", "forever"), line("usd", "once")]));
 }
@@ -120,14 +123,36 @@ fn there_is_trouble_and_variety_in_it() {
 #[test]
 fn the_business_hangs_together() {
     let lab = Lab::new(Seed::Business);
-    let lists = ["customers", "products", "prices", "coupons", "subscriptions?status=all", "invoices", "invoice_payments", "charges", "refunds", "payment_methods", "payment_intents"];
+    let lists = [
+        "customers",
+        "products",
+        "prices",
+        "coupons",
+        "subscriptions?status=all",
+        "invoices",
+        "invoice_payments",
+        "charges",
+        "refunds",
+        "payment_methods",
+        "payment_intents",
+    ];
     let objects: Vec<Value> = lists.iter().flat_map(|list| all(&lab, &format!("/v1/{list}"))).collect();
     let born: BTreeMap<&str, i64> =
         objects.iter().map(|object| (object["id"].as_str().unwrap(), object["created"].as_i64().unwrap())).collect();
     for object in &objects {
         let (id, created) = (&object["id"], object["created"].as_i64().unwrap());
         assert!(created <= NOW, "{id} is made in the future");
-        for name in ["customer", "latest_invoice", "invoice", "charge", "payment_intent", "latest_charge", "payment_method", "product", "default_price"] {
+        for name in [
+            "customer",
+            "latest_invoice",
+            "invoice",
+            "charge",
+            "payment_intent",
+            "latest_charge",
+            "payment_method",
+            "product",
+            "default_price",
+        ] {
             if let Some(other) = object[name].as_str() {
                 assert!(born.contains_key(other), "{id}: {name} {other} is nobody");
             }
@@ -149,7 +174,9 @@ fn the_same_instant_plants_the_same_business() {
 #[test]
 fn scale_is_whole_wherever_one_looks() {
     let lab = Lab::new(Seed::Scale { customers: 250 });
-    for list in ["customers", "subscriptions", "invoices", "charges", "payment_methods", "payment_intents", "invoice_payments"] {
+    for list in
+        ["customers", "subscriptions", "invoices", "charges", "payment_methods", "payment_intents", "invoice_payments"]
+    {
         let rows = all(&lab, &format!("/v1/{list}"));
         let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
         assert_eq!((rows.len(), ids.len()), (250, 250), "{list}");

@@ -60,7 +60,10 @@ fn an_invoice_before_basil() {
     assert_eq!(line["price"]["id"], "price_professional_monthly");
     assert_eq!((&line["plan"]["interval"], &line["plan"]["object"]), (&json!("month"), &json!("plan")));
     assert_eq!((&line["type"], &line["proration"]), (&json!("subscription"), &json!(false)));
-    assert_eq!((&line["subscription"], &line["subscription_item"]), (&json!("sub_sandbox_user"), &json!("si_sandbox_user_1")));
+    assert_eq!(
+        (&line["subscription"], &line["subscription_item"]),
+        (&json!("sub_sandbox_user"), &json!("si_sandbox_user_1"))
+    );
     absent(line, &["parent", "pricing", "taxes", "subtotal", "quantity_decimal"]);
     let open = lab.get_as(OLD, "/v1/invoices?status=open").rows()[0].clone();
     assert_eq!((&open["paid"], &open["status"]), (&json!(false), &json!("open")));

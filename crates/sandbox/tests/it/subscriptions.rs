@@ -29,8 +29,14 @@ fn a_first_invoice_is_made_and_paid() {
     assert_eq!((&made["status"], &made["currency"]), (&json!("active"), &json!("usd")));
     assert_eq!((&item["quantity"], &item["current_period_start"]), (&json!(3), &json!(NOW)));
     assert_eq!(item["current_period_end"], NOW + 30 * DAY);
-    assert_eq!((&invoice["status"], &invoice["total"], &invoice["amount_paid"]), (&json!("paid"), &json!(14_700), &json!(14_700)));
-    assert_eq!((&invoice["billing_reason"], &invoice["customer_email"]), (&json!("subscription_create"), &json!("payer@example.com")));
+    assert_eq!(
+        (&invoice["status"], &invoice["total"], &invoice["amount_paid"]),
+        (&json!("paid"), &json!(14_700), &json!(14_700))
+    );
+    assert_eq!(
+        (&invoice["billing_reason"], &invoice["customer_email"]),
+        (&json!("subscription_create"), &json!("payer@example.com"))
+    );
     assert_eq!(invoice["lines"]["data"][0]["description"], "3 × Professional (at $49.00 / month)");
     let intent = invoice["payments"]["data"][0]["payment"]["payment_intent"].as_str().unwrap();
     let intent = lab.get(&format!("/v1/payment_intents/{intent}?expand[]=latest_charge")).body;
@@ -76,7 +82,8 @@ fn a_declined_card_leaves_it_incomplete() {
     assert_eq!((&made["status"], &made["latest_invoice"]["status"]), (&json!("incomplete"), &json!("open")));
     let charge = lab.get(&format!("/v1/charges?customer={customer}")).rows()[0].clone();
     assert_eq!((&charge["status"], &charge["failure_code"]), (&json!("failed"), &json!("card_declined")));
-    let strict = format!("customer={customer}&items[0][price]=price_starter_monthly&payment_behavior=error_if_incomplete");
+    let strict =
+        format!("customer={customer}&items[0][price]=price_starter_monthly&payment_behavior=error_if_incomplete");
     assert_eq!(lab.post("/v1/subscriptions", &strict).error(), "402 card_error card_declined -");
     let refund = lab.post("/v1/refunds", &format!("charge={}", charge["id"].as_str().unwrap()));
     assert_eq!(refund.error(), "400 invalid_request_error charge_not_refundable charge");
@@ -111,7 +118,10 @@ fn metered_items_have_no_quantity_and_cost_nothing_yet() {
     let customer = payer(&lab, "pm_card_visa");
     let made = subscribe(&lab, &customer, &format!("items[0][price]={price}&items[1][price]=price_starter_monthly"));
     assert_eq!(made["items"]["data"][0].get("quantity"), None);
-    assert_eq!((&made["latest_invoice"]["total"], &made["latest_invoice"]["lines"]["data"].as_array().unwrap().len()), (&json!(1_900), &1));
+    assert_eq!(
+        (&made["latest_invoice"]["total"], &made["latest_invoice"]["lines"]["data"].as_array().unwrap().len()),
+        (&json!(1_900), &1)
+    );
 }
 
 #[test]
@@ -121,7 +131,8 @@ fn changing_items_and_metadata() {
     let form = "items[0][id]=si_sandbox_user_1&items[0][price]=price_enterprise_monthly&items[1][price]=price_addon_support_monthly\
                 &metadata[tier]=enterprise&cancel_at_period_end=true&cancellation_details[feedback]=unused";
     let changed = lab.made(path, form);
-    let prices: Vec<&Value> = changed["items"]["data"].as_array().unwrap().iter().map(|item| &item["price"]["id"]).collect();
+    let prices: Vec<&Value> =
+        changed["items"]["data"].as_array().unwrap().iter().map(|item| &item["price"]["id"]).collect();
     assert_eq!(prices, ["price_enterprise_monthly", "price_addon_support_monthly"]);
     assert_eq!((&changed["metadata"]["tier"], &changed["cancel_at_period_end"]), (&json!("enterprise"), &json!(true)));
     assert_eq!(changed["cancel_at"], changed["items"]["data"][0]["current_period_end"]);

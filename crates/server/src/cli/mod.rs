@@ -98,7 +98,8 @@ impl From<Error> for Ending {
         Self::Refused(match error {
             Error::NotFound => "there is no such user".to_owned(),
             Error::Invalid(faults) => {
-                let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect();
+                let faults: Vec<String> =
+                    faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect();
                 faults.join("; ")
             }
             other => other.to_string(),
@@ -147,7 +148,12 @@ fn work(role: Role) -> Result<(), Ending> {
         Role::Openapi => tools::openapi(),
         Role::Config { json } => tools::config(json),
         Role::Completions { shell } => {
-            clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "billhook", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut <Cli as clap::CommandFactory>::command(),
+                "billhook",
+                &mut std::io::stdout(),
+            );
             Ok(())
         }
         Role::BenchSeed { subscriptions } => block_on(seed::run(subscriptions)),

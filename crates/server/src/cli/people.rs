@@ -62,7 +62,9 @@ pub(super) enum SessionRole {
         ttl: Duration,
     },
     /// End one session, or all of a user
-    #[command(after_help = "Example: billhook session revoke --user usr_01J…\n         echo $TOKEN | billhook session revoke -")]
+    #[command(
+        after_help = "Example: billhook session revoke --user usr_01J…\n         echo $TOKEN | billhook session revoke -"
+    )]
     Revoke {
         /// The token, or - to read it from standard input
         #[arg(required_unless_present = "user", conflicts_with = "user")]

@@ -85,7 +85,10 @@ async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
     };
     let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&counted.http));
     let line = ProgressLine::new();
-    let jobs = Jobs::start(&app, Arc::new(move |progress| progress.map_or_else(|| line.end(), |progress| line.show(progress))));
+    let jobs = Jobs::start(
+        &app,
+        Arc::new(move |progress| progress.map_or_else(|| line.end(), |progress| line.show(progress))),
+    );
     let measured = async {
         match metrics_listener {
             Some(listener) => metrics::serve_metrics(listener, Arc::clone(&counted), stopped(stop.clone())).await,
@@ -132,7 +135,8 @@ async fn enter_sandbox(config: &mut Config, fresh: bool) -> Result<sandbox::Sand
         forget(&state)?;
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let running = stripe_sandbox::start(address, Some(state), sandbox::Seed::Business, Some(SANDBOX_KEY.to_owned())).await?;
+    let running =
+        stripe_sandbox::start(address, Some(state), sandbox::Seed::Business, Some(SANDBOX_KEY.to_owned())).await?;
     config.stripe = Some(config::Stripe {
         key: SecretString::from(SANDBOX_KEY),
         base: running.base_url(),
@@ -166,7 +170,10 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
     let user_token = ops::sessions::issue(app, &user.id, day).await?;
     let admin_token = ops::sessions::issue(app, &admin.id, day).await?;
     let base = format!("http://{address}");
-    out::say(&format!("Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {stripe})", env!("CARGO_PKG_VERSION")));
+    out::say(&format!(
+        "Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {stripe})",
+        env!("CARGO_PKG_VERSION")
+    ));
     out::say(&format!("user   session_token={user_token}"));
     out::say(&format!("admin  session_token={admin_token}"));
     for (token, path) in [
@@ -217,7 +224,8 @@ async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admi
 /// 450 + 120 + 10 + 5 events' worth of usage, 15 + 5 of it today.
 fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
     let now = System.now();
-    let earlier = now.checked_sub(Duration::from_secs(2 * 24 * 3600)).map_err(|error| Ending::Refused(error.to_string()))?;
+    let earlier =
+        now.checked_sub(Duration::from_secs(2 * 24 * 3600)).map_err(|error| Ending::Refused(error.to_string()))?;
     let rows = [
         ("inference", "15", now),
         ("embedding", "5", now),

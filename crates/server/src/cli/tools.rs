@@ -10,7 +10,9 @@ use crate::store::{Db, migrations, users};
 pub(super) async fn sync(json: bool) -> Result<(), Ending> {
     let app = build(configured()?).await?;
     if app.stripe.is_none() {
-        return Err(Ending::Configuration(vec!["STRIPE_SECRET_KEY: is not set: there is nothing to sync with".to_owned()]));
+        return Err(Ending::Configuration(vec![
+            "STRIPE_SECRET_KEY: is not set: there is nothing to sync with".to_owned(),
+        ]));
     }
     let line = ProgressLine::new();
     let outcome = crate::ops::sync::full(&app, &|progress| line.show(progress)).await;
@@ -39,7 +41,7 @@ pub(super) async fn migrate() -> Result<(), Ending> {
     let opened = tokio::task::spawn_blocking(move || Db::open(secrecy::ExposeSecret::expose_secret(&address))).await;
     let db = opened
         .map_err(|error| Ending::Refused(error.to_string()))?
-        .map_err(|error| Ending::Configuration(vec![error.to_string()]))?;
+        .map_err(|error| Ending::from(BuildError::Database(error)))?;
     let report = migrations::run(&db).await.map_err(BuildError::Schema)?;
     if report.applied.is_empty() {
         out::say("up to date");
@@ -58,7 +60,8 @@ pub(super) async fn migrate() -> Result<(), Ending> {
 
 /// `billhook openapi`
 pub(super) fn openapi() -> Result<(), Ending> {
-    let text = serde_json::to_string_pretty(&crate::http::openapi::document()).map_err(|error| Ending::Refused(error.to_string()))?;
+    let text = serde_json::to_string_pretty(&crate::http::openapi::document())
+        .map_err(|error| Ending::Refused(error.to_string()))?;
     out::say(&text);
     Ok(())
 }
@@ -78,7 +81,8 @@ pub(super) fn config(json: bool) -> Result<(), Ending> {
         let masked = SECRETS.contains(&variable.name) && source == "environment";
         let shown = if masked { "[set]".to_owned() } else { value };
         out::say(&if json {
-            serde_json::json!({ "name": variable.name, "value": shown, "source": source, "meaning": variable.meaning }).to_string()
+            serde_json::json!({ "name": variable.name, "value": shown, "source": source, "meaning": variable.meaning })
+                .to_string()
         } else {
             let shown = if shown.is_empty() { "-" } else { &shown };
             format!("{:24} {shown:28} {source:12} {}", variable.name, variable.meaning)

@@ -96,6 +96,13 @@ pub const CODES: &[CodeDoc] = &[
         "Find the other user with billhook user list, and decide whose customer it is.",
     ),
     row(
+        "sync.elsewhere",
+        409,
+        "Another process is syncing",
+        "Two full syncs wrote to one database; the slower one stopped.",
+        "Nothing is lost. Leave the sync to one process.",
+    ),
+    row(
         "user.exists",
         409,
         "There is such a user already",
@@ -234,13 +241,6 @@ pub const CODES: &[CodeDoc] = &[
         "The database is newer than the program",
         "A newer release has changed the schema.",
         "Run the newer release, or go back to a copy of the database from before it.",
-    ),
-    row(
-        "sync.elsewhere",
-        409,
-        "Another process is syncing",
-        "Two full syncs wrote to one database; the slower one stopped.",
-        "Nothing is lost. Leave the sync to one process.",
     ),
     row(
         "storage.busy",

@@ -64,24 +64,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Known {
     }
 }
 
-/// The one session token of a request. Two of them are somebody's attempt to slip one under the other.
+/// The one session token of a request. Two of them are somebody's attempt to slip one under the other. Read as bytes: the
+/// cookie of another program beside ours may hold any, and is nobody's fault here.
 fn session_token(headers: &HeaderMap) -> Result<&str> {
-    let mut found: Option<&str> = None;
-    for header in headers.get_all(COOKIE) {
-        let Ok(text) = header.to_str() else { continue };
-        for pair in text.split(';') {
-            let Some((name, value)) = pair.split_once('=') else { continue };
-            if !matches!(name.trim(), "session_token" | "__Host-session_token") {
-                continue;
-            }
-            if found.is_some() {
-                tracing::warn!("refused: more than one session cookie");
-                return Err(Error::Unauthenticated { code: "auth.ambiguous_cookie" });
-            }
-            found = Some(value.trim());
+    let mut found: Option<&[u8]> = None;
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    for pair in pairs {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+        if !matches!(name.trim_ascii(), b"session_token" | b"__Host-session_token") {
+            continue;
         }
+        if found.is_some() {
+            tracing::warn!("refused: more than one session cookie");
+            return Err(Error::Unauthenticated { code: "auth.ambiguous_cookie" });
+        }
+        found = Some(value.trim_ascii());
     }
-    found.filter(|token| !token.is_empty()).ok_or(Error::Unauthenticated { code: "auth.required" })
+    let token = found.and_then(|token| std::str::from_utf8(token).ok());
+    token.filter(|token| !token.is_empty()).ok_or(Error::Unauthenticated { code: "auth.required" })
 }
 
 #[cfg(test)]
@@ -100,10 +101,12 @@ mod tests {
             (&["session_token=a; session_token=a"], Err("auth.ambiguous_cookie")),
             (&["session_token=a; __Host-session_token=b"], Err("auth.ambiguous_cookie")),
             (&["session_token=a", "session_token=b"], Err("auth.ambiguous_cookie")),
+            (&["theme=\u{e9}; session_token=a"], Ok("a")),
+            (&["session_token=\u{e9}; session_token=a"], Err("auth.ambiguous_cookie")),
         ] {
             let mut headers = HeaderMap::new();
             for cookie in cookies {
-                headers.append(COOKIE, cookie.parse().expect("header"));
+                headers.append(COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).expect("header"));
             }
             let found = session_token(&headers).map_err(|error| match error {
                 Error::Unauthenticated { code } => code,

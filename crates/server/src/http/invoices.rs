@@ -59,7 +59,8 @@ impl View {
     fn of(invoice: Invoice) -> Self {
         // Without a currency a number of minor units says nothing.
         let currency = invoice.currency.as_deref().and_then(|code| Currency::parse(code).ok());
-        let amount = |minor: Option<i64>| minor.zip(currency).map(|(minor, currency)| Amount(Money::new(minor, currency)));
+        let amount =
+            |minor: Option<i64>| minor.zip(currency).map(|(minor, currency)| Amount(Money::new(minor, currency)));
         Self {
             amount_due: amount(invoice.amount_due),
             amount_paid: amount(invoice.amount_paid),

@@ -1,6 +1,7 @@
 //! The whole API on one screen.
 
 use axum::Router;
+use axum::response::Redirect;
 use axum::routing::get;
 
 use super::{admin, docs, error, health, invoices, openapi, payment_methods, subscription, usage};
@@ -17,6 +18,7 @@ pub fn routes(app: App) -> Router {
         }
     };
     Router::new()
+        .route("/", get(async || Redirect::to("/docs")))
         .route("/api/v1/billing/subscription", get(subscription::show))
         .route("/api/v1/billing/invoices", get(invoices::list))
         .route("/api/v1/billing/payment-methods", get(payment_methods::list))

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, KnownFormat, Type};
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Money: a JSON number with the decimals of its currency (`49.00`, `4900` yen).
@@ -58,19 +58,28 @@ impl Serialize for Time {
 
 impl PartialSchema for Amount {
     fn schema() -> RefOr<Schema> {
-        described(ObjectBuilder::new().schema_type(Type::Number), "Money with the decimals of its currency, exact.")
+        described(
+            ObjectBuilder::new().schema_type(Type::Number).examples([serde_json::json!(49.5)]),
+            "Money with the decimals of its currency, exact.",
+        )
     }
 }
 
 impl PartialSchema for Number {
     fn schema() -> RefOr<Schema> {
-        described(ObjectBuilder::new().schema_type(Type::Number), "Exact to six decimals.")
+        described(
+            ObjectBuilder::new().schema_type(Type::Number).examples([serde_json::json!(585)]),
+            "Exact to six decimals.",
+        )
     }
 }
 
 impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {
-        let time = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        let time = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .examples([serde_json::json!("2025-09-08T00:00:00Z")]);
         described(time, "RFC 3339, UTC, whole seconds.")
     }
 }

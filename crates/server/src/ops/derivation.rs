@@ -82,8 +82,7 @@ fn take_customers_discount(wire: &mut read::Subscription, mirror: &Mirror<'_, '_
 
 fn derive(wire: &read::Subscription, catalogue: &Catalogue, now: Timestamp) -> subscriptions::Subscription {
     let prices: Vec<&str> = wire.core.items.iter().map(|item| item.price.as_str()).collect();
-    let evidence =
-        TierEvidence { prices: &prices, subscription: &wire.metadata, products: &wire.product_metadata };
+    let evidence = TierEvidence { prices: &prices, subscription: &wire.metadata, products: &wire.product_metadata };
     let price = core::price(&wire.core);
     let monthly = core::monthly_value(&wire.core, now);
     let fault = price.as_ref().err().or(monthly.as_ref().err()).map(ToString::to_string);

@@ -69,7 +69,11 @@ fn configuration(app: &App, report: &mut Report) {
     if config.unknown.is_empty() {
         report.ok("configuration", "every variable is understood");
     } else {
-        report.warn("configuration", format!("not ours: {}", config.unknown.join(", ")), "look for a typing error in the name");
+        report.warn(
+            "configuration",
+            format!("not ours: {}", config.unknown.join(", ")),
+            "look for a typing error in the name",
+        );
     }
     for (name, value) in app.db.facts() {
         report.ok("database", format!("{name} {value}"));
@@ -86,7 +90,9 @@ async fn connections(app: &App, report: &mut Report) {
             }
         },
     }
-    if let Some(skew) = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(app.clock.now())) {
+    if let Some(skew) =
+        app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(app.clock.now()))
+    {
         if skew.as_secs().abs() > 30 {
             report.fault("clock", format!("{} s away from Stripe's", skew.as_secs()), "set this machine's clock (NTP)");
         } else {
@@ -127,7 +133,11 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
                 let age = now.as_second() - as_of.as_second();
                 let allowed = i64::try_from(app.config.sync_interval.as_secs() * 2).unwrap_or(i64::MAX);
                 if age > allowed {
-                    report.fault("mirror", format!("{name}: {age} s old"), "is billhook serve running? else run billhook sync");
+                    report.fault(
+                        "mirror",
+                        format!("{name}: {age} s old"),
+                        "is billhook serve running? else run billhook sync",
+                    );
                 } else {
                     report.ok("mirror", format!("{name}: {age} s old"));
                 }
@@ -155,11 +165,22 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
         if kept == counted {
             report.ok("counts", format!("{name}: {kept}"));
         } else {
-            report.fault("counts", format!("{name}: counted {kept}, there are {counted}"), "run billhook doctor --repair");
+            report.fault(
+                "counts",
+                format!("{name}: counted {kept}, there are {counted}"),
+                "run billhook doctor --repair",
+            );
         }
     }
     let describe = |total: &billing::revenue::Total| {
-        format!("{} {} {}: {} subscriptions, {} a month in minor units", total.currency.code(), total.tier, total.status.as_str(), total.count, total.monthly_minor)
+        format!(
+            "{} {} {}: {} subscriptions, {} a month in minor units",
+            total.currency.code(),
+            total.tier,
+            total.status.as_str(),
+            total.count,
+            total.monthly_minor
+        )
     };
     let wrong: Vec<String> = kept
         .iter()
@@ -180,18 +201,31 @@ async fn people(app: &App, report: &mut Report) -> Result<()> {
     let (links, shared, unpriced, count) = app
         .db
         .read(|tx| {
-            Ok((users::unusable_links(tx)?, users::shared_customers(tx)?, subscriptions::faults(tx, 100)?, users::count(tx)?))
+            Ok((
+                users::unusable_links(tx)?,
+                users::shared_customers(tx)?,
+                subscriptions::faults(tx, 100)?,
+                users::count(tx)?,
+            ))
         })
         .await?;
     report.ok("users", format!("{count}"));
     for (user, _) in links {
-        report.warn("users", format!("{user}: stripe_customer_id holds no customer id and is ignored"), "billhook user link-customer");
+        report.warn(
+            "users",
+            format!("{user}: stripe_customer_id holds no customer id and is ignored"),
+            "billhook user link-customer",
+        );
     }
     for (customer, count) in shared {
         report.fault("users", format!("{customer}: linked to {count} users"), "billhook user link-customer");
     }
     for (subscription, fault) in unpriced {
-        report.fault("subscriptions", format!("{subscription}: {fault}"), "its value is unknown; give its price a known amount");
+        report.fault(
+            "subscriptions",
+            format!("{subscription}: {fault}"),
+            "its value is unknown; give its price a known amount",
+        );
     }
     Ok(())
 }
@@ -202,7 +236,11 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
         report.ok("usage", format!("{events} events agree with their sums"));
     }
     for difference in wrong {
-        report.fault("usage", format!("{difference}: the sum is not the sum of its events"), "run billhook doctor --repair");
+        report.fault(
+            "usage",
+            format!("{difference}: the sum is not the sum of its events"),
+            "run billhook doctor --repair",
+        );
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ use crate::store::users::User;
 
 /// The newest invoices of a user.
 pub async fn newest(app: &App, user: &User, limit: u16) -> Result<Mirrored<Vec<Invoice>>> {
-    let Some(customer) = users::customer(app, user).await? else { return Ok(Mirrored { value: Vec::new(), as_of: None }) };
+    let Some(customer) = users::customer(app, user).await? else {
+        return Ok(Mirrored { value: Vec::new(), as_of: None });
+    };
     mirror::ensure(app, Resource::Invoices, &customer).await?;
     app.db
         .read(move |tx| {

@@ -84,7 +84,14 @@ fn charge(tx: &mut Tx<'_>, number: u64, minor: i64, created: Timestamp) -> Resul
     charges::save(tx, seen(Resource::Charges, &id), &row)
 }
 
-fn subscription(id: String, customer: String, tier: &str, status: Status, minor: i64, created: Timestamp) -> Subscription {
+fn subscription(
+    id: String,
+    customer: String,
+    tier: &str,
+    status: Status,
+    minor: i64,
+    created: Timestamp,
+) -> Subscription {
     let month = jiff::SignedDuration::from_hours(30 * 24);
     Subscription {
         id,
@@ -169,7 +176,8 @@ fn invoice(tx: &mut Tx<'_>, number: i64, customer: &str, now: Timestamp) -> Resu
 
 fn card(tx: &mut Tx<'_>, number: i64, customer: &str, now: Timestamp) -> Result<()> {
     let id = format!("pm_bench{number}");
-    let card = Card { brand: Some("visa".into()), last4: Some("4242".into()), exp_month: Some(12), exp_year: Some(2030) };
+    let card =
+        Card { brand: Some("visa".into()), last4: Some("4242".into()), exp_month: Some(12), exp_year: Some(2030) };
     let row = PaymentMethod {
         id: id.clone(),
         customer: Some(customer.to_owned()),

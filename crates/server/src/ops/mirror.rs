@@ -20,7 +20,14 @@ pub struct Mirrored<T> {
 }
 
 /// Writes one object as Stripe sent it. What is mirrored with the same text is only marked as seen.
-pub fn apply(tx: &mut Tx<'_>, resource: Resource, raw: &str, run: i64, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+pub fn apply(
+    tx: &mut Tx<'_>,
+    resource: Resource,
+    raw: &str,
+    run: i64,
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> Result<()> {
     let id = read::id(raw).map_err(Error::internal)?;
     let seen = Seen { resource, id: &id, raw, run };
     if seen.unchanged(tx)? {

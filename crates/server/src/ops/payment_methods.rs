@@ -10,7 +10,9 @@ use crate::store::users::User;
 
 /// Every payment method of a user, newest first.
 pub async fn list(app: &App, user: &User) -> Result<Mirrored<Vec<PaymentMethod>>> {
-    let Some(customer) = users::customer(app, user).await? else { return Ok(Mirrored { value: Vec::new(), as_of: None }) };
+    let Some(customer) = users::customer(app, user).await? else {
+        return Ok(Mirrored { value: Vec::new(), as_of: None });
+    };
     mirror::ensure(app, Resource::PaymentMethods, &customer).await?;
     app.db
         .read(move |tx| {

@@ -38,7 +38,8 @@ pub async fn look(app: &App) -> Readiness {
     if let Some(foreign) = &app.foreign_sessions
         && foreign.ping().await.is_err()
     {
-        missing.push(Missing { part: "redis", detail: "does not answer: sessions of Ops Center cannot be read".into() });
+        missing
+            .push(Missing { part: "redis", detail: "does not answer: sessions of Ops Center cannot be read".into() });
     }
     Readiness { missing, facts: json!({ "mirror": facts, "stripe": stripe(app) }) }
 }

@@ -27,7 +27,8 @@ pub async fn overview(app: &App) -> Result<Mirrored<Overview>> {
             if configured && (customers_as_of.is_none() || subscriptions_as_of.is_none()) {
                 return Err(mirror::never_mirrored());
             }
-            let stats = revenue::stats(&catalogue, &totals::all(tx)?).map_err(|error| Error::internal(error.to_string()))?;
+            let stats =
+                revenue::stats(&catalogue, &totals::all(tx)?).map_err(|error| Error::internal(error.to_string()))?;
             let customers = totals::objects(tx)?.get(Resource::Customers.name()).copied().unwrap_or(0);
             let value = Overview { customers, unpriced: totals::unpriced(tx)?, stats };
             Ok(Mirrored { value, as_of: customers_as_of.min(subscriptions_as_of) })

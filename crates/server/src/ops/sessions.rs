@@ -53,7 +53,9 @@ pub async fn revoke_all(app: &App, user: &str) -> Result<u64> {
 pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Account>> {
     let own = token.len() == OWN_LENGTH && token.starts_with(PREFIX);
     // What cannot be a token is turned away before any query.
-    if !(own || app.foreign_sessions.is_some() && FOREIGN_LENGTHS.contains(&token.len())) || !token.bytes().all(is_token_byte) {
+    if !(own || app.foreign_sessions.is_some() && FOREIGN_LENGTHS.contains(&token.len()))
+        || !token.bytes().all(is_token_byte)
+    {
         return Err(REQUIRED);
     }
     let account = if own { own_session(app, token).await? } else { None };

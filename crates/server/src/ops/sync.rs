@@ -105,9 +105,7 @@ struct Place {
 fn places(resource: Resource) -> &'static [Place] {
     const PLAIN: &[&[(&str, &str)]] = &[&[]];
     match resource {
-        Resource::Coupons => {
-            &[Place { path: "/v1/coupons", queries: &[&[("expand[]", "data.applies_to")], &[]] }]
-        }
+        Resource::Coupons => &[Place { path: "/v1/coupons", queries: &[&[("expand[]", "data.applies_to")], &[]] }],
         Resource::Products => &[Place { path: "/v1/products", queries: PLAIN }],
         Resource::Prices => &[
             Place { path: "/v1/prices", queries: &[&[("expand[]", "data.tiers")], &[]] },
@@ -317,7 +315,11 @@ impl Walk<'_> {
                     .db
                     .write(move |tx| {
                         let run = syncs::get(tx, name)?.map_or(0, |state| state.run);
-                        if gone { mirror::delete(tx, resource, &id) } else { mirror::apply(tx, resource, &raw, run, &catalogue, now) }
+                        if gone {
+                            mirror::delete(tx, resource, &id)
+                        } else {
+                            mirror::apply(tx, resource, &raw, run, &catalogue, now)
+                        }
                     })
                     .await?;
                 Ok(Ok(gone))

@@ -107,13 +107,17 @@ pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
             let day = time::local_day(&catalogue.time_zone, now).map_err(failed)?;
             let today = with_all_types(&catalogue, log::sums(tx, &user.id, &day)?);
             let month = with_all_types(&catalogue, log::sums(tx, &user.id, &period)?);
-            let tier = paying.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some()).unwrap_or(user.tier.clone());
+            let tier = paying
+                .map(|current| current.tier)
+                .filter(|tier| catalogue.tier(tier).is_some())
+                .unwrap_or(user.tier.clone());
             let used = usage::cost(&catalogue, &month).map_err(failed)?;
             let account = match catalogue.tier(&tier) {
                 Some(tier) => usage::account(tier, used).map_err(failed)?,
                 None => without_tier(catalogue.currency, used),
             };
-            let as_of = customer.as_deref().map(|id| mirror::as_of(tx, Resource::Subscriptions, Some(id))).transpose()?;
+            let as_of =
+                customer.as_deref().map(|id| mirror::as_of(tx, Resource::Subscriptions, Some(id))).transpose()?;
             Ok(Mirrored { value: Overview { tier, today, month, day, period, account }, as_of: as_of.flatten() })
         })
         .await

@@ -87,7 +87,11 @@ pub async fn customer(app: &App, user: &User) -> Result<Option<String>> {
         [customer] => match link(app, &user.id, customer).await {
             Ok(()) => Ok(Some(customer.clone())),
             Err(Error::Conflict { .. }) => {
-                tracing::warn!(user.id = user.id, customer.id = customer, "not linked by e-mail: the customer is another user's");
+                tracing::warn!(
+                    user.id = user.id,
+                    customer.id = customer,
+                    "not linked by e-mail: the customer is another user's"
+                );
                 Ok(None)
             }
             Err(error) => Err(error),

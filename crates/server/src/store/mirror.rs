@@ -67,7 +67,11 @@ macro_rules! statements {
             name: $table,
             touch: concat!("UPDATE ", $table, " SET run = ?3 WHERE id = ?1 AND fingerprint = ?2 AND deleted = 0"),
             exists: concat!("SELECT deleted FROM ", $table, " WHERE id = ?1"),
-            unseen: concat!("SELECT id FROM ", $table, " WHERE deleted = 0 AND run < ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
+            unseen: concat!(
+                "SELECT id FROM ",
+                $table,
+                " WHERE deleted = 0 AND run < ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+            ),
             delete: concat!("UPDATE ", $table, " SET deleted = 1 WHERE id = ?1 AND deleted = 0"),
             count: concat!("SELECT COUNT(*) FROM ", $table, " WHERE deleted = 0"),
         };

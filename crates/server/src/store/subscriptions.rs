@@ -205,13 +205,10 @@ pub fn due(tx: &mut Tx<'_>, now: Timestamp, limit: i64) -> Result<Vec<String>> {
 
 /// All ids, page by page: for a derivation with a new catalogue.
 pub fn ids(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<String>> {
-    tx.rows(
-        "SELECT id FROM subscriptions WHERE deleted = 0 AND id > ?1 ORDER BY id LIMIT ?2",
-        args![after, limit],
-    )?
-    .iter()
-    .map(|row| row.text(0))
-    .collect()
+    tx.rows("SELECT id FROM subscriptions WHERE deleted = 0 AND id > ?1 ORDER BY id LIMIT ?2", args![after, limit])?
+        .iter()
+        .map(|row| row.text(0))
+        .collect()
 }
 
 /// Subscriptions whose amount could not be derived, for `doctor`.

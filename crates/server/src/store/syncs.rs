@@ -47,13 +47,10 @@ pub fn get(tx: &mut Tx<'_>, resource: &str) -> Result<Option<ListState>> {
 }
 
 pub fn all(tx: &mut Tx<'_>) -> Result<Vec<ListState>> {
-    tx.rows(
-        "SELECT resource, run, cursor, objects, started_at, as_of, fault FROM syncs ORDER BY resource",
-        args![],
-    )?
-    .iter()
-    .map(sync)
-    .collect()
+    tx.rows("SELECT resource, run, cursor, objects, started_at, as_of, fault FROM syncs ORDER BY resource", args![])?
+        .iter()
+        .map(sync)
+        .collect()
 }
 
 pub fn save(tx: &mut Tx<'_>, sync: &ListState) -> Result<()> {

@@ -27,11 +27,17 @@ pub struct Event {
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Recorded { position: i64 },
+    Recorded {
+        position: i64,
+    },
     /// The same event is in the log already.
-    Duplicate { position: i64 },
+    Duplicate {
+        position: i64,
+    },
     /// Another event with this id is in the log; names the member that differs.
-    Conflict { member: &'static str },
+    Conflict {
+        member: &'static str,
+    },
 }
 
 /// Appends an event: key, event and sums in one transaction.
@@ -40,7 +46,8 @@ pub fn record(tx: &mut Tx<'_>, event: &Event, received_ms: i64) -> Result<Verdic
     if let Some(verdict) = recorded_before(tx, event, day)? {
         return Ok(verdict);
     }
-    let position = tx.row("SELECT COALESCE(MAX(position), 0) + 1 FROM usage_events", args![])?.map_or(Ok(1), |row| row.int(0))?;
+    let position =
+        tx.row("SELECT COALESCE(MAX(position), 0) + 1 FROM usage_events", args![])?.map_or(Ok(1), |row| row.int(0))?;
     tx.run(
         "INSERT INTO usage_keys (day, transaction_id, position) VALUES (?1, ?2, ?3)",
         args![day, &event.transaction_id, position],

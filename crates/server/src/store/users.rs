@@ -17,7 +17,6 @@ pub struct User {
     pub disabled: bool,
 }
 
-
 fn user(row: &Row) -> Result<User> {
     Ok(User {
         id: row.text(0)?,
@@ -33,7 +32,8 @@ fn user(row: &Row) -> Result<User> {
 /// Whether a text can be a Stripe customer's id (`cus_…`; old accounts have other letters after an underscore).
 pub fn is_customer_id(text: &str) -> bool {
     text.strip_prefix("cus_").is_some_and(|rest| {
-        (1..=250).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        (1..=250).contains(&rest.len())
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
     })
 }
 
@@ -95,7 +95,8 @@ pub fn link(tx: &mut Tx<'_>, id: &str, customer: &str, now: &str) -> Result<()> 
     if !is_customer_id(customer) {
         return Err(Error::invalid("/customer", "expected a Stripe customer id (cus_…)"));
     }
-    let taken = tx.row("SELECT id FROM users WHERE stripe_customer_id = ?1 AND id <> ?2 LIMIT 1", args![customer, id])?;
+    let taken =
+        tx.row("SELECT id FROM users WHERE stripe_customer_id = ?1 AND id <> ?2 LIMIT 1", args![customer, id])?;
     if taken.is_some() {
         let detail = "this customer is linked to another user".to_owned();
         return Err(Error::Conflict { code: "customer.already_linked", detail });

@@ -1,19 +1,17 @@
-//! Who may do what: every operation of the OpenAPI document for every kind of caller, and whose data they see.
+//! Who may do what: every operation of the OpenAPI document for every kind of caller, at every moment.
+
+mod identity;
+mod ops_center;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use billhook::error::Error;
 use billhook::ops::{sessions, users};
 
-use crate::endpoints::use_some;
-use crate::harness::database::variable;
-use crate::harness::{Answer, Plan, World};
+use crate::harness::World;
 
 /// One operation of the document.
 #[derive(Debug, Clone)]
@@ -153,7 +151,11 @@ async fn s24_other_methods_are_not_allowed_and_the_answer_says_which_are() {
         for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
             let answer = world.request(method, &path, &[("cookie", &admin)]).await;
             let allow: Vec<_> = answer.header("allow").unwrap_or_default().split(',').map(str::trim).collect();
-            assert_eq!((answer.status, answer.json()["code"].as_str()), (405, Some("method_not_allowed")), "{method} {path}");
+            assert_eq!(
+                (answer.status, answer.json()["code"].as_str()),
+                (405, Some("method_not_allowed")),
+                "{method} {path}"
+            );
             assert!(allow.contains(&"GET") && allow.contains(&"HEAD"), "{method} {path}: {allow:?}");
         }
         let head = world.request("HEAD", &path, &[("cookie", &admin)]).await;
@@ -329,303 +331,4 @@ async fn s06_two_session_cookies_are_nobodys() {
         let answer = world.request("GET", USAGE, &cookies).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (status, code), "{headers:?}");
     }
-}
-
-// ------------------------------------------------------------------------------------------------------ whose data it is
-
-/// The customer of every invoice and payment method that an answer names.
-fn owners(world: &World, answer: &Answer) -> BTreeSet<String> {
-    let file = rusqlite::Connection::open(world.database.path()).expect("the file");
-    let sql = "SELECT customer FROM invoices WHERE id = ?1 UNION SELECT customer FROM payment_methods WHERE id = ?1";
-    let rows = answer.json().as_array().expect("a list").clone();
-    rows.iter().map(|row| file.query_row(sql, [row["id"].as_str()], |row| row.get(0)).expect("an owner")).collect()
-}
-
-/// Another paying customer of the little business than the sandbox's user.
-async fn somebody_else(world: &World) -> String {
-    let list = world.get("/api/v1/admin/billing/subscriptions?status=active", &world.admin().await).await.json();
-    let rows = list["subscriptions"].as_array().expect("rows").clone();
-    let customers = rows.iter().filter_map(|row| row["customer"].as_str());
-    customers.filter(|id| *id != sandbox::USER_CUSTOMER).next_back().expect("another customer").to_owned()
-}
-
-#[tokio::test]
-async fn s23_a_user_sees_their_own_and_nothing_of_anybody_else() {
-    let world = World::new().await;
-    let other = somebody_else(&world).await;
-    let (user_a, a) = world.user("a@here.test", Some(sandbox::USER_CUSTOMER), false).await;
-    let (_, b) = world.user("b@here.test", Some(&other), false).await;
-    use_some(&world, &user_a).await;
-    for _ in 0..2 {
-        for path in ["/api/v1/billing/invoices?limit=100", "/api/v1/billing/payment-methods"] {
-            for (token, customer) in [(&a, sandbox::USER_CUSTOMER), (&b, &other)] {
-                let answer = world.get(path, token).await;
-                assert_eq!(owners(&world, &answer), BTreeSet::from([customer.to_owned()]), "{path}");
-            }
-        }
-        let used = async |token| world.get(USAGE, token).await.json()["credits"]["used"].clone();
-        assert_eq!((used(&a).await, used(&b).await), (585.into(), 0.into()));
-        let start = async |token| world.get(MINE[0], token).await.json()["current_period_start"].clone();
-        assert_ne!(start(&a).await, start(&b).await);
-    }
-}
-
-#[tokio::test]
-async fn s25_s29_nobody_chooses_whose_data_they_get() {
-    let world = World::new().await;
-    let other = somebody_else(&world).await;
-    let (_, a) = world.user("a@here.test", Some(sandbox::USER_CUSTOMER), false).await;
-    let (user_b, _) = world.user("b@here.test", Some(&other), false).await;
-    let chosen = format!("?user_id={user_b}&user={user_b}&customer={other}&stripe_customer_id={other}&email=b@here.test&is_admin=1");
-    let cookie = cookie(&a);
-    let headers = [("cookie", cookie.as_str()), ("x-user-id", &user_b), ("x-user-email", "b@here.test")];
-    for path in MINE {
-        let plain = world.get(path, &a).await.shown();
-        assert_eq!(world.request("GET", &format!("{path}{chosen}"), &headers).await.shown(), plain, "{path}");
-    }
-    assert_eq!(world.request("GET", &format!("{STATS}{chosen}"), &headers).await.status, 403);
-}
-
-// ------------------------------------------------------------------------------------------------- identity at Stripe
-
-async fn customer_at_stripe(world: &World, email: &str) -> String {
-    let form = format!("email={}&name=Somebody", email.replace('@', "%40"));
-    world.at_stripe("POST", "/v1/customers", &form).await["id"].as_str().expect("an id").to_owned()
-}
-
-/// What the database says of a user's link.
-fn link_of(world: &World, user: &str) -> Option<String> {
-    let file = rusqlite::Connection::open(world.database.path()).expect("the file");
-    file.query_row("SELECT stripe_customer_id FROM users WHERE id = ?1", [user], |row| row.get(0)).expect("the user")
-}
-
-#[tokio::test]
-async fn s26_one_exact_match_is_linked_once_and_stays() {
-    let world = World::planned(Plan { stripe: Some(sandbox::Seed::Empty), ..Plan::default() }).await;
-    let customer = customer_at_stripe(&world, "eve@here.test").await;
-    world.sync().await;
-    let (user, token) = world.user("eve@here.test", None, false).await;
-    let (stranger, other_token) = world.user("EVE@here.test", None, false).await;
-    assert_eq!(world.get(MINE[1], &token).await.body, "[]");
-    assert_eq!(link_of(&world, &user).as_ref(), Some(&customer));
-    assert_eq!(world.get(MINE[1], &other_token).await.body, "[]");
-    assert_eq!(link_of(&world, &stranger), None, "an e-mail of other letters is another e-mail");
-
-    world.at_stripe("POST", &format!("/v1/customers/{customer}"), "email=moved%40here.test").await;
-    let newcomer = customer_at_stripe(&world, "eve@here.test").await;
-    world.sync().await;
-    world.get(MINE[0], &token).await;
-    assert_eq!(link_of(&world, &user), Some(customer), "the link is the identity now, not {newcomer}");
-}
-
-#[tokio::test]
-async fn s26_an_ambiguous_or_taken_address_links_nobody() {
-    let world = World::planned(Plan { stripe: Some(sandbox::Seed::Business), ..Plan::default() }).await;
-    customer_at_stripe(&world, "twin@here.test").await;
-    customer_at_stripe(&world, "twin@here.test").await;
-    world.sync().await;
-    let (twin, twin_token) = world.user("twin@here.test", None, false).await;
-    // The victim is linked, and their customer has this address; the attacker takes it here.
-    let (victim, victim_token) = world.user("victim@here.test", Some(sandbox::USER_CUSTOMER), false).await;
-    let (attacker, attacker_token) = world.user("attacker@here.test", None, false).await;
-    rusqlite::Connection::open(world.database.path())
-        .and_then(|file| file.execute("UPDATE users SET email = 'ada@example.com' WHERE id = ?1", [&attacker]))
-        .expect("changed");
-    for (user, token) in [(&twin, &twin_token), (&attacker, &attacker_token)] {
-        for path in MINE {
-            let (theirs, victims) = (world.get(path, token).await, world.get(path, &victim_token).await);
-            assert_eq!(theirs.status, 200, "{path}");
-            assert_ne!(theirs.body, victims.body, "{path}");
-        }
-        assert_eq!(world.get(MINE[0], token).await.json()["status"], "none");
-        assert_eq!(world.get(MINE[1], token).await.body, "[]");
-        assert_eq!(link_of(&world, user), None);
-    }
-    assert_eq!(link_of(&world, &victim).as_deref(), Some(sandbox::USER_CUSTOMER));
-}
-
-#[tokio::test]
-async fn s26_a_customer_belongs_to_one_user() {
-    let world = World::new().await;
-    let (first, _) = world.user("a@here.test", Some(sandbox::USER_CUSTOMER), false).await;
-    let (second, _) = world.user("b@here.test", None, false).await;
-    let code = |outcome| match outcome {
-        Err(Error::Conflict { code, .. }) => code,
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(code(users::link(&world.app, &second, sandbox::USER_CUSTOMER).await), "customer.already_linked");
-    let add = users::Add {
-        email: "c@here.test".to_owned(),
-        name: "C".to_owned(),
-        tier: None,
-        customer: Some(sandbox::USER_CUSTOMER.to_owned()),
-        admin: false,
-    };
-    assert_eq!(code(users::add(&world.app, add).await.map(|_| ())), "customer.already_linked");
-    users::link(&world.app, &first, sandbox::USER_CUSTOMER).await.expect("their own, said again");
-    assert_eq!(link_of(&world, &second), None);
-    assert_eq!(users::list(&world.app, "", 10).await.expect("users").len(), 2, "the refused user was not added");
-}
-
-#[tokio::test]
-async fn s26_a_subscription_id_in_the_customer_column_is_no_identity() {
-    let world = World::new().await;
-    let (user, token) = world.user("legacy@here.test", None, false).await;
-    let subscription = "sub_".to_owned() + sandbox::USER_CUSTOMER.trim_start_matches("cus_");
-    rusqlite::Connection::open(world.database.path())
-        .and_then(|file| file.execute("UPDATE users SET stripe_customer_id = ?2 WHERE id = ?1", [&user, &subscription]))
-        .expect("changed");
-    assert_eq!(world.get(MINE[0], &token).await.json()["status"], "none");
-    assert_eq!(world.get(MINE[1], &token).await.body, "[]");
-    assert_eq!(link_of(&world, &user), Some(subscription), "nothing of the old row is lost");
-}
-
-// --------------------------------------------------------------------------------------- sessions of Ops Center in Redis
-
-/// Puts a session where Ops Center puts them.
-async fn ops_center_session(redis: &str, token: &str, payload: &serde_json::Value) {
-    let client = redis::Client::open(redis).expect("an address");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
-    let mut command = redis::cmd("SET");
-    command.arg(format!("session:{token}")).arg(payload.to_string()).arg("EX").arg(600);
-    command.query_async::<()>(&mut connection).await.expect("set");
-}
-
-async fn end_ops_center_session(redis: &str, token: &str) {
-    let client = redis::Client::open(redis).expect("an address");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis");
-    redis::cmd("DEL").arg(format!("session:{token}")).query_async::<()>(&mut connection).await.expect("deleted");
-}
-
-async fn world_with_redis(redis: &str) -> World {
-    World::planned(Plan { environment: vec![("REDIS_URL", redis.to_owned())], stripe: None, ..Plan::default() }).await
-}
-
-/// A token as Python's `token_urlsafe(32)` makes them, another one in each test.
-fn foreign_token(world: &World, name: &str) -> String {
-    let port = world.base.rsplit(':').next().expect("a port");
-    format!("{:A<43}", format!("{name}-{}-{port}-", std::process::id()))
-}
-
-#[tokio::test]
-async fn sessions_of_ops_center_name_a_user_and_the_database_says_the_rest() {
-    let redis = variable("BILLHOOK_TEST_REDIS");
-    let world = world_with_redis(&redis).await;
-    let (user, _) = world.user("u@here.test", None, false).await;
-    let (boss, _) = world.user("boss@here.test", None, true).await;
-    let (gone, _) = world.user("gone@here.test", None, false).await;
-    users::set_disabled(&world.app, &gone, true).await.expect("disabled");
-    for (name, payload, usage, stats) in [
-        ("flat", serde_json::json!({"user_id": user, "email": "x", "is_admin": true}), 200, 403),
-        ("nested", serde_json::json!({"user": {"id": user, "role": "admin"}, "access_token": "t"}), 200, 403),
-        ("nested-user-id", serde_json::json!({"user": {"user_id": user}}), 200, 403),
-        ("admin", serde_json::json!({"user_id": boss, "is_admin": false}), 200, 200),
-        ("unknown", serde_json::json!({"user_id": "somebody"}), 401, 401),
-        ("disabled", serde_json::json!({"user_id": gone}), 401, 401),
-        ("nobody", serde_json::json!({"user": {}}), 401, 401),
-        ("no-object", serde_json::json!("text"), 401, 401),
-    ] {
-        let token = foreign_token(&world, name);
-        assert_eq!(world.get(USAGE, &token).await.status, 401, "{name}: before the session");
-        ops_center_session(&redis, &token, &payload).await;
-        assert_eq!((world.get(USAGE, &token).await.status, world.get(STATS, &token).await.status), (usage, stats), "{name}");
-        end_ops_center_session(&redis, &token).await;
-        assert_eq!(world.get(USAGE, &token).await.status, 401, "{name}: after the session");
-    }
-}
-
-#[tokio::test]
-async fn s09_holds_for_sessions_of_ops_center_too() {
-    let redis = variable("BILLHOOK_TEST_REDIS");
-    let world = world_with_redis(&redis).await;
-    let (boss, _) = world.user("boss@here.test", None, true).await;
-    let token = foreign_token(&world, "boss");
-    ops_center_session(&redis, &token, &serde_json::json!({"user_id": boss})).await;
-    assert_eq!(world.get(STATS, &token).await.status, 200);
-    users::set_admin(&world.app, &boss, false).await.expect("demoted");
-    assert_eq!(world.get(STATS, &token).await.status, 403);
-    users::set_disabled(&world.app, &boss, true).await.expect("disabled");
-    assert_eq!(world.get(USAGE, &token).await.status, 401);
-}
-
-/// A way to Redis that can be closed: who goes it while it is closed, or was on it, is cut off.
-struct Gate {
-    address: String,
-    open: Arc<AtomicBool>,
-}
-
-impl Gate {
-    fn to(redis: &str) -> Self {
-        let target = redis.trim_start_matches("redis://").trim_end_matches('/').to_owned();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("redis://{}", listener.local_addr().expect("address"));
-        let open = Arc::new(AtomicBool::new(true));
-        let gate = Self { address, open: Arc::clone(&open) };
-        std::thread::spawn(move || {
-            for guest in listener.incoming().flatten() {
-                if open.load(Ordering::SeqCst) {
-                    let redis = TcpStream::connect(&target).expect("Redis");
-                    for (from, to) in [(&guest, &redis), (&redis, &guest)] {
-                        let (from, to) = (from.try_clone().expect("socket"), to.try_clone().expect("socket"));
-                        let open = Arc::clone(&open);
-                        std::thread::spawn(move || carry(from, to, &open));
-                    }
-                }
-            }
-        });
-        gate
-    }
-}
-
-/// Carries bytes one way until the gate is closed.
-fn carry(mut from: TcpStream, mut to: TcpStream, open: &AtomicBool) {
-    let mut bytes = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut bytes) {
-        if !open.load(Ordering::SeqCst) || to.write_all(&bytes[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = (from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both));
-}
-
-#[tokio::test]
-async fn redis_down_leaves_own_sessions_alone_and_says_so_to_the_others() {
-    let redis = variable("BILLHOOK_TEST_REDIS");
-    let gate = Gate::to(&redis);
-    let world = world_with_redis(&gate.address).await;
-    let (user, own) = world.user("u@here.test", None, false).await;
-    let token = foreign_token(&world, "down");
-    ops_center_session(&redis, &token, &serde_json::json!({"user_id": user})).await;
-    assert_eq!(world.get(USAGE, &token).await.status, 200);
-
-    gate.open.store(false, Ordering::SeqCst);
-    for _ in 0..2 {
-        let answer = world.get(USAGE, &token).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("redis.unavailable")));
-        assert!(answer.header("retry-after").is_some_and(|wait| wait.parse::<u32>().is_ok_and(|wait| wait > 0)));
-        assert_eq!(world.get(USAGE, &own).await.status, 200, "own sessions need no Redis");
-    }
-    assert_eq!(world.get_anonymous(USAGE).await.status, 401, "nobody is nobody without asking Redis");
-
-    gate.open.store(true, Ordering::SeqCst);
-    let mut status = 0;
-    for _ in 0..50 {
-        status = world.get(USAGE, &token).await.status;
-        if status == 200 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(status, 200, "Redis is back, and nobody restarted anything");
-}
-
-#[tokio::test]
-async fn a_redis_that_never_answers_is_not_waited_for() {
-    // Accepts and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let world = world_with_redis(&format!("redis://{}", silent.local_addr().expect("address"))).await;
-    let own = world.admin().await;
-    let answer = world.get(USAGE, &foreign_token(&world, "silent")).await;
-    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("redis.unavailable")));
-    assert_eq!(world.get(USAGE, &own).await.status, 200);
 }

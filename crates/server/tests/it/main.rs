@@ -1,5 +1,10 @@
 //! The integration tests: one binary, a file for each subject.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod harness;
 
@@ -9,4 +14,5 @@ mod door;
 mod endpoints;
 mod input;
 mod leaks;
+mod store;
 mod stripe_gateway;

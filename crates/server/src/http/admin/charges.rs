@@ -74,7 +74,8 @@ pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known)
 impl Row {
     fn of(charge: Charge) -> Self {
         let currency = charge.currency.as_deref().and_then(|code| Currency::parse(code).ok());
-        let amount = |minor: Option<i64>| minor.zip(currency).map(|(minor, currency)| Amount(Money::new(minor, currency)));
+        let amount =
+            |minor: Option<i64>| minor.zip(currency).map(|(minor, currency)| Amount(Money::new(minor, currency)));
         Self {
             amount: amount(charge.amount),
             amount_refunded: amount(charge.amount_refunded),

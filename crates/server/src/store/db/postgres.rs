@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
@@ -11,10 +12,13 @@ use postgres::{Client, Config, IsolationLevel, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Change, DbError, Dialect, Driver, Job, Listener, OpenError, Row, Tx, Value, tell};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const CONNECTIONS: usize = 4;
-const TRIES: u32 = 5;
+/// How long work that others keep getting in the way of is tried again, before its caller is told to come back (F-20).
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a new connection may take: a caller hears within two seconds that the database is away (F-20).
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 pub(super) struct Postgres {
     queue: Arc<Queue>,
@@ -27,6 +31,8 @@ pub(super) struct Postgres {
 struct Queue {
     state: Mutex<(VecDeque<Box<dyn Job>>, bool)>,
     filled: Condvar,
+    /// Shared by first tries, held alone by a second one: among ourselves nobody loses twice.
+    turn: RwLock<()>,
 }
 
 impl Queue {
@@ -51,7 +57,7 @@ impl Postgres {
         if !address.contains("sslmode=") && is_local(&config) {
             config.ssl_mode(SslMode::Disable);
         }
-        config.connect_timeout(std::time::Duration::from_secs(5)).application_name("billhook");
+        config.connect_timeout(CONNECT_TIMEOUT).application_name("billhook");
         let mut first = connect(&config).map_err(|error| OpenError::Unusable(error.into()))?;
         refuse_unsafe(&mut first)?;
         let version = setting(&mut first, "SHOW server_version").map_err(|error| OpenError::Unusable(error.into()))?;
@@ -147,37 +153,58 @@ struct Connection {
 
 fn serve(mut connection: Connection, config: &Config, queue: &Queue, listener: &OnceLock<Listener>) {
     while let Some(mut job) = queue.take() {
-        let mut failure = None;
-        for attempt in 1..=TRIES {
-            match attempt_once(&mut connection, config, job.as_mut()) {
-                Ok(changes) => {
-                    failure = None;
-                    tell(listener, &changes);
-                    break;
-                }
-                Err(error) => {
-                    let again = matches!(error, DbError::Contention(_)) && attempt < TRIES;
-                    failure = Some(Error::from(error));
-                    if !again {
-                        break;
-                    }
-                }
+        let failure = match until_nobody_is_in_the_way(&mut connection, config, queue, job.as_mut()) {
+            Ok(changes) => {
+                tell(listener, &changes);
+                None
             }
-        }
+            Err(error) => Some(error.into()),
+        };
         job.answer(failure);
     }
+}
+
+/// Tries once beside the others, then alone: only another process can still be in the way.
+fn until_nobody_is_in_the_way(
+    connection: &mut Connection,
+    config: &Config,
+    queue: &Queue,
+    job: &mut dyn Job,
+) -> Result<Vec<Change>, DbError> {
+    let beside = queue.turn.read().unwrap_or_else(PoisonError::into_inner);
+    let start = Instant::now();
+    let mut outcome = attempt_once(connection, config, job);
+    drop(beside);
+    while matches!(outcome, Err(DbError::Contention(_))) && start.elapsed() < PATIENCE {
+        let _alone = queue.turn.write().unwrap_or_else(PoisonError::into_inner);
+        outcome = attempt_once(connection, config, job);
+    }
+    outcome
 }
 
 /// One transaction; what it changed, once it is committed.
 fn attempt_once(connection: &mut Connection, config: &Config, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
     if connection.client.as_ref().is_none_or(Client::is_closed) {
         connection.statements.clear();
-        connection.client = Some(connect(config).map_err(classify)?);
+        connection.client = Some(connect(config).map_err(away)?);
     }
     let Connection { client: Some(client), statements } = connection else {
         return Err(DbError::Unavailable("not connected".into()));
     };
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().map_err(classify)?;
+    // A connection may have ended while it rested, which only the first statement shows. Nothing was done on it then.
+    if let Ok(transaction) = begin(client) {
+        return in_transaction(transaction, statements, job);
+    }
+    statements.clear();
+    *client = connect(config).map_err(away)?;
+    in_transaction(begin(client).map_err(classify)?, statements, job)
+}
+
+fn in_transaction(
+    transaction: Transaction<'_>,
+    statements: &mut HashMap<&'static str, Statement>,
+    job: &mut dyn Job,
+) -> Result<Vec<Change>, DbError> {
     let mut session = Session { transaction, statements };
     let mut tx = Tx::on(&mut session);
     let done = job.run(&mut tx);
@@ -191,6 +218,10 @@ fn attempt_once(connection: &mut Connection, config: &Config, job: &mut dyn Job)
         return Err(DbError::Contention("serialization conflict".into()));
     }
     Ok(Vec::new())
+}
+
+fn begin(client: &mut Client) -> Result<Transaction<'_>, postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start()
 }
 
 struct Session<'c> {
@@ -275,9 +306,17 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
+/// Whatever keeps us out keeps us out: no code of a failed connection says that a statement was wrong.
+fn away(error: postgres::Error) -> DbError {
+    DbError::Unavailable(error.into())
+}
+
 fn classify(error: postgres::Error) -> DbError {
     let Some(code) = error.code().cloned() else { return DbError::Unavailable(error.into()) };
-    if code == SqlState::T_R_SERIALIZATION_FAILURE || code == SqlState::T_R_DEADLOCK_DETECTED {
+    // A key that is taken although our snapshot does not show it: somebody else has just written it.
+    let in_the_way =
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
+    if in_the_way.contains(&code) {
         return DbError::Contention(error.into());
     }
     let class = code.code().get(..2).unwrap_or_default();

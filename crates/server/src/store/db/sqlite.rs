@@ -203,7 +203,10 @@ fn keep_private(path: &Path) -> Result<(), OpenError> {
     if facts.mode() & 0o077 == 0 {
         return Ok(());
     }
-    tracing::warn!(mode = format!("{:o}", facts.mode() & 0o777), "the database file was open to others; it is 0600 now");
+    tracing::warn!(
+        mode = format!("{:o}", facts.mode() & 0o777),
+        "the database file was open to others; it is 0600 now"
+    );
     file.set_permissions(std::fs::Permissions::from_mode(0o600))
         .map_err(|_| OpenError::Unsafe(format!("{} is open to others and is not ours: chmod 600", path.display())))
 }

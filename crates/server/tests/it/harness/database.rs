@@ -71,7 +71,7 @@ pub fn variable(name: &str) -> String {
 }
 
 /// The driver waits in its own way, so it gets a thread of its own.
-fn on_server(server: &str, work: impl FnOnce(&mut postgres::Client) + Send + 'static) {
+pub fn on_server(server: &str, work: impl FnOnce(&mut postgres::Client) + Send + 'static) {
     let server = server.to_owned();
     std::thread::spawn(move || work(&mut postgres::Client::connect(&server, postgres::NoTls).expect("PostgreSQL")))
         .join()

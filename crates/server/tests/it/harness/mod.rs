@@ -108,7 +108,7 @@ impl World {
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
         let (base, stop) = open(&app).await;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("client");
+        let http = client();
         Self { app, clock, stripe, base, http, stop: Some(stop), database: plan.database }
     }
 
@@ -170,6 +170,13 @@ impl World {
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// A client as anybody may have one.
+pub fn client() -> reqwest::Client {
+    // Somebody else in this process may have chosen already, and chose the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("client")
 }
 
 /// One request with any client.

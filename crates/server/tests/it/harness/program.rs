@@ -196,12 +196,9 @@ impl Drop for Running {
 
 /// `GET` with a session, if there is one, from a program that is not in this process.
 pub async fn get(url: &str, token: Option<&str>) -> Answer {
-    // Somebody else in this process may have chosen already, and chose the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("client");
     let cookie = token.map(|token| format!("session_token={token}"));
     let headers: Vec<(&str, &str)> = cookie.iter().map(|cookie| ("cookie", cookie.as_str())).collect();
-    super::send(&http, "GET", url, &headers, "").await
+    super::send(&super::client(), "GET", url, &headers, "").await
 }
 
 /// Whether only its owner can read the file.

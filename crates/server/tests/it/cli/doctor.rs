@@ -1,0 +1,127 @@
+//! `billhook doctor`: every planted fault is found and named, and nothing else is.
+
+use std::sync::Arc;
+
+use billhook::clock::{Clock, System};
+
+use super::{add_user, synced};
+use crate::harness::KEY;
+use crate::harness::program::Program;
+
+/// What doctor complains about: (check, detail) of every fault.
+fn faults(program: &Program) -> Vec<(String, String)> {
+    let done = program.run(&["doctor", "--json"]);
+    let checks = done.objects();
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let bad: Vec<_> = checks.iter().filter(|check| check["state"] == "fault").collect();
+    assert!(bad.iter().all(|check| check["fix"].is_string()), "each fault says what to do: {bad:?}");
+    assert_eq!(done.code, Some(i32::from(!bad.is_empty())), "{done:?}");
+    bad.into_iter().map(|check| (text(&check["check"]), text(&check["detail"]))).collect()
+}
+
+/// One event of one user, as the program writes it.
+const USAGE: &str = "
+    INSERT INTO usage_events VALUES (1, 'e1', 'u1', 'inference', 3000000, 1795341600000, 1795341600000, NULL);
+    INSERT INTO usage_keys VALUES (20779, 'e1', 1);
+    INSERT INTO usage_hours VALUES ('u1', 498706, 'inference', 3000000);";
+
+#[test]
+fn a_sound_program_has_no_faults_and_says_what_was_looked_at() {
+    let (program, _stripe) = synced();
+    program.database().execute_batch(USAGE).expect("planted");
+    assert_eq!(faults(&program), []);
+    let done = program.run(&["doctor"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    for check in ["configuration", "database", "stripe", "clock", "mirror", "counts", "totals", "users", "usage"] {
+        assert!(done.stdout.lines().any(|line| line.starts_with(&format!("ok     {check} "))), "{check}: {}", done.stdout);
+    }
+    let objects = program.run(&["doctor", "--json"]).objects();
+    let members = ["check", "detail", "fix", "state"];
+    assert!(objects.iter().all(|check| check.as_object().is_some_and(|check| check.keys().eq(members))), "{objects:?}");
+}
+
+#[test]
+fn every_wrong_number_is_named_and_mended_by_repair() {
+    let (program, _stripe) = synced();
+    program.database().execute_batch(USAGE).expect("planted");
+    for (sql, check, words) in [
+        ("UPDATE subscription_totals SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
+        ("UPDATE subscription_totals SET count = count - 1 WHERE tier = 'professional' AND status = 'active'", "totals", "professional active"),
+        ("DELETE FROM subscription_totals WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
+        ("INSERT INTO subscription_totals VALUES ('usd', 'gold', 'active', 1, 100, 0)", "totals", "gold active"),
+        ("UPDATE subscriptions SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
+        ("UPDATE object_counts SET count = count + 1 WHERE resource = 'customers'", "counts", "customers"),
+        ("DELETE FROM object_counts WHERE resource = 'invoices'", "counts", "invoices"),
+        ("UPDATE usage_hours SET quantity_micro = quantity_micro + 1", "usage", "u1"),
+        ("DELETE FROM usage_hours", "usage", "u1"),
+        ("INSERT INTO usage_hours VALUES ('u2', 498706, 'tts', 1000000)", "usage", "u2"),
+    ] {
+        assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
+        let found = faults(&program);
+        assert!(!found.is_empty(), "{sql}: not found");
+        assert!(found.iter().all(|(name, detail)| name == check && detail.contains(words)), "{sql}: {found:?}");
+        let repaired = program.run(&["doctor", "--repair"]);
+        assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
+        assert_eq!(faults(&program), [], "{sql}");
+    }
+}
+
+#[test]
+fn every_wrong_state_is_named_and_not_hidden_by_repair() {
+    let (program, stripe) = synced();
+    let (ada, bob) = (add_user(&program, "ada@here.test", &["--customer", "cus_1"]), add_user(&program, "bob@here.test", &[]));
+    let set = |sql: &str| assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
+    let named = |check: &str, words: &str| {
+        for found in [faults(&program), { program.run(&["doctor", "--repair"]); faults(&program) }] {
+            assert!(!found.is_empty(), "{check}: not found");
+            assert!(found.iter().all(|(name, detail)| name == check && detail.contains(words)), "{found:?}");
+        }
+    };
+    assert_ne!(ada, bob);
+    set("UPDATE users SET stripe_customer_id = 'cus_1'");
+    named("users", "cus_1: linked to 2 users");
+    set("UPDATE users SET stripe_customer_id = NULL WHERE email = 'bob@here.test'");
+
+    set("UPDATE syncs SET as_of = as_of - 3600 WHERE resource = 'charges'");
+    named("mirror", "charges: 36");
+    set("DELETE FROM syncs WHERE resource = 'charges'");
+    named("mirror", "charges: never read");
+    assert_eq!(program.run(&["sync"]).code, Some(0));
+    assert_eq!(faults(&program), []);
+
+    set("UPDATE subscriptions SET fault = 'the price is not known' WHERE id IN (SELECT id FROM subscriptions LIMIT 1)");
+    program.run(&["doctor", "--repair"]);
+    named("subscriptions", "the price is not known");
+    set("UPDATE subscriptions SET fault = NULL");
+    program.run(&["doctor", "--repair"]);
+
+    stripe.stop();
+    named("stripe", "no connection to Stripe");
+}
+
+#[test]
+fn a_redis_that_is_away_is_named() {
+    let program = Program::new().with("REDIS_URL", "redis://127.0.0.1:1");
+    let found = faults(&program);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "redis");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_away_from_stripes_is_named() {
+    for (seconds, expected) in [(0, None), (300, Some("clock")), (-300, Some("clock"))] {
+        let config = sandbox::Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            key: None,
+            state: None,
+            seed: sandbox::Seed::Empty,
+            now: Arc::new(move || System.now() + jiff::SignedDuration::from_secs(seconds)),
+        };
+        let stripe = sandbox::start(config).await.expect("a sandbox");
+        let program = Program::at_stripe(&stripe.base_url());
+        assert_eq!(program.run(&["sync"]).code, Some(0));
+        let found = faults(&program);
+        assert_eq!(found.first().map(|(check, _)| check.as_str()), expected, "{seconds}: {found:?}");
+        assert!(found.len() <= 1 && KEY.starts_with("sk_"), "{found:?}");
+    }
+}
