@@ -1,12 +1,12 @@
 //! The state file: one JSON object a line, a header first, then what changed. It survives a restart, and a torn last
-//! line (the machine went away while writing) is cut off.
+//! line (the machine went away while writing) is cut off. One sandbox at a time writes it.
 
 use crate::idempotency::{Idempotency, Saved};
 use crate::kind::Kind;
 use crate::store::{Change, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +33,43 @@ pub(crate) struct Journal {
     file: File,
     /// Lines that were read at the start, most of them perhaps about objects that have changed since.
     lines: usize,
+}
+
+/// The right to write a state file, for as long as this lives. It is a lock on a file of its own beside the state file,
+/// because that one is replaced when it is compacted, and a lock would go with the old one.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    _locked: File,
+}
+
+impl Hold {
+    /// Errors: another process, or another sandbox of this one, holds it (`ResourceBusy`); the lock file cannot be made.
+    pub(crate) fn of(state: &Path) -> io::Result<Hold> {
+        let path = state.with_added_extension("lock");
+        let locked = private(&path)?;
+        match locked.try_lock() {
+            Ok(()) => Ok(Hold { _locked: locked }),
+            Err(TryLockError::WouldBlock) => {
+                let why = format!(
+                    "the state file {} is in use by another sandbox; stop that one or name another file",
+                    state.display()
+                );
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(io::Error::new(error.kind(), format!("locking {}: {error}", path.display())))
+            }
+        }
+    }
+}
+
+/// Opens or creates a file for appending that nobody else may read: its objects have people's names and addresses in them.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 #[derive(Deserialize)]
@@ -109,10 +146,13 @@ fn apply(line: Line, store: &mut Store, idempotency: &mut Idempotency) -> Result
 }
 
 impl Journal {
-    /// Starts a new state file.
+    /// Starts a new state file. What a crash left in its place goes, and the mode that it had.
     pub(crate) fn create(path: &Path, header: &Header) -> io::Result<Journal> {
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.set_len(0)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = private(path)?;
         let mut text = serde_json::to_vec(header)?;
         text.push(b'\n');
         file.write_all(&text)?;

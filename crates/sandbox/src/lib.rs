@@ -33,7 +33,7 @@ pub use seed::{Seed, USER_CUSTOMER};
 
 use http::Desk;
 use jiff::Timestamp;
-use journal::{Header, Journal};
+use journal::{Header, Hold, Journal};
 use serve::Shared;
 use std::fmt;
 use std::io;
@@ -56,6 +56,7 @@ pub struct Config {
     /// The one key that is accepted; any well-formed test key where none is given.
     pub key: Option<String>,
     /// The state file; memory only where none is given. A file that exists is continued and `seed` is not planted again.
+    /// One sandbox at a time: a `.lock` file beside it says which.
     pub state: Option<PathBuf>,
     /// What a new state begins with.
     pub seed: Seed,
@@ -90,7 +91,8 @@ impl fmt::Debug for Sandbox {
 
 /// Reads or plants the state, then listens.
 ///
-/// Errors: the address cannot be bound, the state file cannot be read or written, or it was written by another version.
+/// Errors: the address cannot be bound; the state file cannot be read or written, is in use by another sandbox, or was
+/// written by another version.
 pub async fn start(config: Config) -> io::Result<Sandbox> {
     let world = open(&config)?;
     let listener = TcpListener::bind(config.listen).await?;
@@ -118,17 +120,18 @@ fn open(config: &Config) -> io::Result<World> {
         world.store.take_changes();
         return Ok(world);
     };
+    let hold = Hold::of(path)?;
     match journal::header(path)? {
-        Some(header) => resume(path, &header),
-        None => begin(path, config.seed, now),
+        Some(header) => resume(path, &header, hold),
+        None => begin(path, config.seed, now, hold),
     }
 }
 
-fn begin(path: &Path, seed: Seed, now: i64) -> io::Result<World> {
+fn begin(path: &Path, seed: Seed, now: i64, hold: Hold) -> io::Result<World> {
     let mut world = World::new(now);
     seed::plant(&mut world, seed);
     let unfinished = path.with_extension("planting");
-    world.keep_in(Some(Journal::create(&unfinished, &Header::new(&seed.text(), now))?));
+    world.keep_in(Journal::create(&unfinished, &Header::new(&seed.text(), now))?, hold);
     if let Seed::Scale { .. } = seed {
         world.store.take_changes();
     }
@@ -137,7 +140,7 @@ fn begin(path: &Path, seed: Seed, now: i64) -> io::Result<World> {
     Ok(world)
 }
 
-fn resume(path: &Path, header: &Header) -> io::Result<World> {
+fn resume(path: &Path, header: &Header, hold: Hold) -> io::Result<World> {
     let seed = Seed::parse(&header.seed)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "sandbox state: unknown seed"))?;
     let mut world = World::new(header.born);
@@ -147,7 +150,7 @@ fn resume(path: &Path, header: &Header) -> io::Result<World> {
     }
     let journal = journal::replay(path, &mut world.store, &mut world.idempotency)?;
     let journal = journal.compacted(path, header, &world.store, &world.idempotency)?;
-    world.keep_in(Some(journal));
+    world.keep_in(journal, hold);
     world.recount_invoices();
     Ok(world)
 }

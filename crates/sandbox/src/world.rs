@@ -2,7 +2,7 @@
 
 use crate::calendar;
 use crate::idempotency::{Idempotency, Saved};
-use crate::journal::Journal;
+use crate::journal::{Hold, Journal};
 use crate::kind::Kind;
 use crate::store::Store;
 use serde_json::Value;
@@ -14,7 +14,7 @@ const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) idempotency: Idempotency,
-    journal: Option<Journal>,
+    journal: Option<(Journal, Hold)>,
     /// When this state began: the salt of all ids, so that two sandboxes rarely share one.
     born: i64,
     /// The last invoice number of each year.
@@ -39,8 +39,8 @@ impl World {
         self.born
     }
 
-    pub(crate) fn keep_in(&mut self, journal: Option<Journal>) {
-        self.journal = journal;
+    pub(crate) fn keep_in(&mut self, journal: Journal, hold: Hold) {
+        self.journal = Some((journal, hold));
     }
 
     /// A new id such as `cus_4uTq0c9sXJmW2b`: opaque, but the same in every run that does the same.
@@ -74,7 +74,7 @@ impl World {
     pub(crate) fn commit(&mut self, saved: Option<&Saved>) -> io::Result<()> {
         let changes = self.store.take_changes();
         match &mut self.journal {
-            Some(journal) if !changes.is_empty() || saved.is_some() => journal.write(&changes, saved),
+            Some((journal, _)) if !changes.is_empty() || saved.is_some() => journal.write(&changes, saved),
             _ => Ok(()),
         }
     }

@@ -10,19 +10,30 @@ struct State(PathBuf);
 
 impl State {
     fn new(name: &str) -> State {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.jsonl", std::process::id()));
-        let _ = fs::remove_file(&path);
-        State(path)
+        let state =
+            State(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.jsonl", std::process::id())));
+        state.remove();
+        state
     }
 
     fn open(&self, seed: Seed) -> Lab {
         Lab::with(seed, Some(self.0.clone()))
     }
+
+    fn beside(&self, extension: &str) -> PathBuf {
+        self.0.with_added_extension(extension)
+    }
+
+    fn remove(&self) {
+        for path in [&self.0, &self.beside("lock")] {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        self.remove();
     }
 }
 
@@ -61,6 +72,36 @@ fn lazy_objects_can_be_changed_for_good() {
     assert_eq!(lab.get("/v1/customers?email=new%40example.com").ids(), ["cus_scale_0000007"]);
     assert_eq!(lab.get("/v1/customers?limit=100").rows().len(), 29);
     assert_eq!(lab.get("/v1/subscriptions/sub_scale_0000008").body["status"], "canceled");
+}
+
+#[test]
+#[cfg(unix)]
+fn nobody_else_may_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = State::new("private");
+    let leftover = state.0.with_extension("planting");
+    fs::write(&leftover, "a crash left this, open to all").unwrap();
+    fs::set_permissions(&leftover, fs::Permissions::from_mode(0o644)).unwrap();
+    let _lab = state.open(Seed::Empty);
+    for path in [state.0.clone(), state.beside("lock")] {
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn one_sandbox_at_a_time() {
+    let state = State::new("shared");
+    let first = state.open(Seed::Empty);
+    let second = Lab::new(Seed::Empty);
+    let error = second.start(Seed::Business, Some(state.0.clone())).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy);
+    let named = format!("the state file {} is in use by another sandbox", state.0.display());
+    assert!(error.to_string().starts_with(&named), "{error}");
+    fs::remove_file(&state.0).unwrap();
+    let error = second.start(Seed::Business, Some(state.0.clone())).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "nor a new file in the place of one that is in use");
+    first.stop();
+    state.open(Seed::Empty).made("/v1/customers", "name=Next");
 }
 
 #[test]

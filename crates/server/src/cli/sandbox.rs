@@ -33,8 +33,9 @@ pub(super) fn run(args: &Args) -> Result<(), Ending> {
             (None, false) => sandbox::Seed::Business,
         };
         let running = start(args.listen, args.state.clone(), seed, None).await?;
+        let told = super::serve::told_to_stop();
         out::say(&running.base_url());
-        super::serve::told_to_stop().await;
+        told.await;
         running.stop().await;
         Ok(())
     })

@@ -8,6 +8,7 @@ use std::time::Duration;
 use billing::usage::Quantity;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::ProgressLine;
 use super::{Ending, block_on, build, configured, out, parse_address, sandbox as stripe_sandbox};
@@ -39,10 +40,16 @@ const SANDBOX_DATABASE: &str = "billhook-sandbox.db";
 pub(super) fn run(args: Args) -> Result<(), Ending> {
     let mut config = configured()?.listening(args.listen);
     block_on(async {
-        let stripe = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh).await?) } else { None };
-        let listener = bind(config.listen).await?;
+        let listener = bind("BILLHOOK_LISTEN", config.listen).await?;
+        let aside = match config.metrics_listen {
+            Some(address) => Some(bind("BILLHOOK_METRICS_LISTEN", address).await?),
+            None => None,
+        };
         let address = listener.local_addr()?;
+        // After the ports, so that a second start beside a running one does not take its files away.
+        let stripe = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh).await?) } else { None };
         let app = build(config).await?;
+        let told = told_to_stop();
         if let Some(stripe) = &stripe {
             open_business(&app, address, &stripe.base_url()).await?;
         } else {
@@ -51,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
                 tracing::warn!("STRIPE_SECRET_KEY is not set: running without Stripe");
             }
         }
-        serve(app, listener).await?;
+        serve(app, listener, aside, told).await?;
         if let Some(stripe) = stripe {
             stripe.stop().await;
         }
@@ -59,22 +66,23 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
     })
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Ending> {
+async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Ending> {
     TcpListener::bind(address)
         .await
-        .map_err(|error| Ending::Configuration(vec![format!("BILLHOOK_LISTEN: cannot listen on {address}: {error}")]))
+        .map_err(|error| Ending::Configuration(vec![format!("{name}: cannot listen on {address}: {error}")]))
 }
 
-/// Serves until told to stop, then finishes what was accepted.
-async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
+/// Serves until `told` to stop, then finishes what was accepted; the numbers on the listener `aside`, where there is one.
+async fn serve(
+    app: App,
+    listener: TcpListener,
+    aside: Option<TcpListener>,
+    told: impl Future<Output = ()>,
+) -> Result<(), Ending> {
     let counted = Arc::new(Metrics::new());
     let (tell, stop) = tokio::sync::watch::channel(false);
     let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let metrics_listener = match app.config.metrics_listen {
-        Some(address) => Some(bind(address).await?),
-        None => None,
     };
     let settings = edge::Settings {
         hosts: edge::Hosts::Only(app.config.hosts.clone()),
@@ -90,13 +98,13 @@ async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
         Arc::new(move |progress| progress.map_or_else(|| line.end(), |progress| line.show(progress))),
     );
     let measured = async {
-        match metrics_listener {
+        match aside {
             Some(listener) => metrics::serve_metrics(listener, Arc::clone(&counted), stopped(stop.clone())).await,
             None => Ok(()),
         }
     };
     let told = async {
-        told_to_stop().await;
+        told.await;
         let _ = tell.send(true);
     };
     let (served, measured, ()) =
@@ -107,18 +115,23 @@ async fn serve(app: App, listener: TcpListener) -> Result<(), Ending> {
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub(super) async fn told_to_stop() {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
-    let terminated = async {
-        match terminate.as_mut() {
-            Some(signal) => signal.recv().await,
-            None => std::future::pending().await,
+/// Takes SIGTERM and SIGINT over, from this call on, and then waits for the first of them. To be called before anybody is
+/// told that the program runs: whoever knows may stop it.
+pub(super) fn told_to_stop() -> impl Future<Output = ()> {
+    let [mut terminate, mut interrupt] =
+        [SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok());
+    async move {
+        tokio::select! {
+            () = arrived(terminate.as_mut()) => {}
+            () = arrived(interrupt.as_mut()) => {}
         }
-    };
-    tokio::select! {
-        _ = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn arrived(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

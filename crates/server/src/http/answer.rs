@@ -42,7 +42,8 @@ where
     if let Some(answer) = me.0.answer(page, now) {
         return respond(app, &answer, known);
     }
-    let answer = Arc::new(make().await?);
+    // In a box of its own: the kept answer is the usual one, and its path stays small.
+    let answer = Arc::new(Box::pin(make()).await?);
     if app.db.notices_other_writers() {
         me.0.keep(page, &answer);
     }

@@ -61,7 +61,7 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Account>> {
     let account = if own { own_session(app, token).await? } else { None };
     let account = match account {
         Some(account) => account,
-        None => foreign_session(app, token).await?.ok_or(REQUIRED)?,
+        None => Box::pin(foreign_session(app, token)).await?.ok_or(REQUIRED)?,
     };
     if account.user.disabled { Err(REQUIRED) } else { Ok(account) }
 }
@@ -75,6 +75,10 @@ async fn own_session(app: &App, token: &str) -> Result<Option<Arc<Account>>> {
     if let Some(signed) = app.answers.session(&token) {
         return if now < signed.expires_at { Ok(Some(signed.account)) } else { Err(expired()) };
     }
+    Box::pin(load_session(app, token, now)).await
+}
+
+async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Arc<Account>>> {
     let (epoch, stored) = (app.answers.epoch(), hex(&token));
     let found = app
         .db

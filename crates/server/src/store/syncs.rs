@@ -76,7 +76,9 @@ pub fn save(tx: &mut Tx<'_>, sync: &ListState) -> Result<()> {
 /// A run that another process has brought to its end is not gone on with.
 pub fn still_ours(tx: &mut Tx<'_>, state: &ListState) -> Result<()> {
     let known = get(tx, &state.resource)?;
-    if known.is_some_and(|known| known.run == state.run && known.started_at == state.started_at) {
+    // The row holds whole seconds; the run that has just begun knows its start more exactly.
+    let start = |state: &ListState| state.started_at.map(Timestamp::as_second);
+    if known.is_some_and(|known| known.run == state.run && start(&known) == start(state)) {
         return Ok(());
     }
     Err(Error::Conflict { code: "sync.elsewhere", detail: "another process is syncing this database".to_owned() })

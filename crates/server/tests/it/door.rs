@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use billhook::error::{Error, Upstream};
 use billhook::http::body::Json;
 use billhook::http::door::{self, Limits};
-use billhook::http::edge::{Edge, Hosts, RequestId, Settings};
+use billhook::http::edge::{Edge, Hosts, Settings};
 use billhook::http::{docs, error, health};
 use billhook::telemetry::HttpMetrics;
 use serde_json::{Value, json};
@@ -173,7 +173,6 @@ impl Reply {
 fn rooms() -> Router {
     Router::new()
         .route("/ok", get(|| async { "fine" }))
-        .route("/who", get(|id: axum::Extension<RequestId>| async move { id.as_str().to_owned() }))
         .route("/moved", get(|| async { Redirect::temporary("/ok") }))
         .route("/slow", get(|| async { tokio::time::sleep(Duration::from_millis(400)).await }))
         .route("/stuck", get(std::future::pending::<()>))

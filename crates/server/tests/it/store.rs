@@ -16,7 +16,7 @@ use billhook::store::{Db, Tx, migrations, subscriptions};
 use billing::subscription::Status;
 use jiff::Timestamp;
 
-use crate::harness::{Database, NOW};
+use crate::harness::Database;
 
 /// Runs each test of the suite on both databases.
 macro_rules! on_both {
@@ -70,10 +70,6 @@ async fn open(database: &Database) -> Db {
     let db = bare(database).await;
     migrations::run(&db).await.expect("a schema");
     db
-}
-
-fn now() -> Timestamp {
-    NOW.parse().expect("instant")
 }
 
 fn at(second: i64) -> Timestamp {

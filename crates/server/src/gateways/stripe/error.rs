@@ -278,13 +278,19 @@ impl Refusal {
     }
 }
 
-/// Shortens foreign text, drops control characters and takes out keys: ours, and whatever looks like one.
+/// Shortens foreign text and takes out what a log must not hold: keys (ours, and whatever looks like one), e-mail addresses,
+/// and characters that some reader takes for the end of a line.
 fn clean(text: &str, key: &str) -> String {
     let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
     let secret = |word: &str| ["sk_", "rk_", "whsec_"].iter().any(|prefix| word.contains(prefix));
-    let words = text.split(' ').map(|word| if secret(word) { "[key]" } else { word });
+    let words = text.split(' ').map(|word| match word {
+        _ if secret(word) => "[key]",
+        _ if word.contains('@') => "[e-mail]",
+        _ => word,
+    });
     let text = words.collect::<Vec<_>>().join(" ");
-    text.chars().filter(|letter| !letter.is_control()).take(MESSAGE_MAX).collect()
+    let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    text.chars().filter(|letter| !breaks(*letter)).take(MESSAGE_MAX).collect()
 }
 
 #[cfg(test)]
@@ -300,6 +306,14 @@ mod tests {
         let body = r#"{"error":{"message":"Invalid key: sk_test_canary, \u001b[31mor sk_live_other","type":"x"}}"#;
         let refusal = refusal(body);
         assert_eq!(refusal.message.as_deref(), Some("Invalid key: [key], [31mor [key]"));
+    }
+
+    #[test]
+    fn s57_s58_a_message_is_one_line_and_names_nobody() {
+        let body = r#"{"error":{"message":"Invalid email address: ann@example.com\u2028{\"level\"\r\n","type":"x"}}"#;
+        assert_eq!(refusal(body).message.as_deref(), Some("Invalid email address: [e-mail]"));
+        let body = r#"{"error":{"message":"a\u2028b\r\nc\u0085d"}}"#;
+        assert_eq!(refusal(body).message.as_deref(), Some("abcd"));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl std::fmt::Display for OpenError {
         match self {
             Self::Address(what) => write!(f, "DATABASE_URL: {what}"),
             Self::Unsafe(what) => write!(f, "unsafe database setting: {what}"),
-            Self::Unusable(cause) => write!(f, "database: {cause}"),
+            Self::Unusable(cause) => write!(f, "DATABASE_URL: {cause}"),
         }
     }
 }

@@ -184,28 +184,36 @@ fn until_nobody_is_in_the_way(
 
 /// One transaction; what it changed, once it is committed.
 fn attempt_once(connection: &mut Connection, config: &Config, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
-    if connection.client.as_ref().is_none_or(Client::is_closed) {
-        connection.statements.clear();
-        connection.client = Some(connect(config).map_err(away)?);
-    }
-    let Connection { client: Some(client), statements } = connection else {
-        return Err(DbError::Unavailable("not connected".into()));
+    let before = match &mut connection.client {
+        Some(client) if !client.is_closed() => transact(client, &mut connection.statements, job),
+        _ => Begun::Not(DbError::Unavailable("not connected".into())),
     };
-    // A connection may have ended while it rested, which only the first statement shows. Nothing was done on it then.
-    if let Ok(transaction) = begin(client) {
-        return in_transaction(transaction, statements, job);
+    if let Begun::Done(outcome) = before {
+        return outcome;
     }
-    statements.clear();
-    *client = connect(config).map_err(away)?;
-    in_transaction(begin(client).map_err(classify)?, statements, job)
+    // Not connected yet, or ended while it rested, which only BEGIN shows. Nothing was done on it: another takes its place.
+    connection.statements.clear();
+    let client = connection.client.insert(connect(config).map_err(DbError::away)?);
+    match transact(client, &mut connection.statements, job) {
+        Begun::Done(outcome) => outcome,
+        Begun::Not(error) => Err(error),
+    }
 }
 
-fn in_transaction(
-    transaction: Transaction<'_>,
-    statements: &mut HashMap<&'static str, Statement>,
-    job: &mut dyn Job,
-) -> Result<Vec<Change>, DbError> {
-    let mut session = Session { transaction, statements };
+/// Whether a transaction was begun, and what became of it.
+enum Begun {
+    Not(DbError),
+    Done(Result<Vec<Change>, DbError>),
+}
+
+fn transact(client: &mut Client, statements: &mut HashMap<&'static str, Statement>, job: &mut dyn Job) -> Begun {
+    match client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start() {
+        Ok(transaction) => Begun::Done(work(Session { transaction, statements }, job)),
+        Err(error) => Begun::Not(DbError::away(error)),
+    }
+}
+
+fn work(mut session: Session<'_>, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
     let mut tx = Tx::on(&mut session);
     let done = job.run(&mut tx);
     let changes = std::mem::take(&mut tx.changes);
@@ -218,10 +226,6 @@ fn in_transaction(
         return Err(DbError::Contention("serialization conflict".into()));
     }
     Ok(Vec::new())
-}
-
-fn begin(client: &mut Client) -> Result<Transaction<'_>, postgres::Error> {
-    client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start()
 }
 
 struct Session<'c> {
@@ -306,9 +310,11 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
-/// Whatever keeps us out keeps us out: no code of a failed connection says that a statement was wrong.
-fn away(error: postgres::Error) -> DbError {
-    DbError::Unavailable(error.into())
+impl DbError {
+    /// Whatever keeps us out: no code of a failed connection says that a statement was wrong.
+    fn away(error: postgres::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
 }
 
 fn classify(error: postgres::Error) -> DbError {

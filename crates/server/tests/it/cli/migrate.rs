@@ -103,6 +103,8 @@ fn a_file_that_is_no_database_is_refused_and_not_touched() {
     let program = Program::new();
     let text = "This is a letter, not a database. ".repeat(200);
     std::fs::write(program.path("billhook.db"), &text).expect("written");
-    refused(&program.run(&["migrate"]), 78);
+    let done = program.run(&["migrate"]);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    assert!(done.stderr.contains("billhook: DATABASE_URL: file is not a database"), "{done:?}");
     assert_eq!(std::fs::read_to_string(program.path("billhook.db")).expect("still there"), text);
 }

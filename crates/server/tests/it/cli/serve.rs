@@ -104,7 +104,8 @@ async fn the_sandbox_alone_prints_its_base_url_and_nothing_else() {
 
 #[test]
 fn serve_without_stripe_says_so() {
-    let running = Program::new().start(&["serve", "--listen", "127.0.0.1:0"]);
+    let program = Program::new();
+    let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
     running.stderr.line("listening on http://127.0.0.1:");
     running.stderr.line("running without Stripe");
     let done = running.stop();

@@ -146,7 +146,9 @@ impl Heard {
         let state = self.0.0.lock().expect("lock");
         let going_on = |state: &mut State| found(state).is_none() && !state.ended;
         let (state, _) = self.0.1.wait_timeout_while(state, PATIENCE, going_on).expect("lock");
-        found(&state).unwrap_or_else(|| panic!("never said {words:?}, but: {}", state.text))
+        let (line, text) = (found(&state), state.text.clone());
+        drop(state);
+        line.unwrap_or_else(|| panic!("never said {words:?}, but: {text}"))
     }
 }
 
