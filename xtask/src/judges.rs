@@ -26,6 +26,7 @@ enum Runtime {
 
 const JUDGES: &[Judge] = &[
     Judge { name: "stripe-python", script: "crates/sandbox/judges/stripe_judge.py", runs_on: Runtime::Python },
+    Judge { name: "stripe-python-types", script: "crates/sandbox/judges/stripe_objects.py", runs_on: Runtime::Python },
     Judge { name: "stripe-node", script: "crates/sandbox/judges/stripe_judge.mjs", runs_on: Runtime::Node },
 ];
 

@@ -1,126 +1,27 @@
 """The objects of the sandbox against the types that the official stripe-python declares for them.
 
-usage: stripe_objects.py BASE_URL [KEY]   every object that the sandbox lists, makes and deletes (needs `pip install stripe==16.1.0`)
+usage: stripe_objects.py BASE_URL [KEY]   all that the sandbox lists, makes and deletes (`pip install stripe==16.1.0`)
        stripe_objects.py --self-test      only that this judge notices what it should, which BASE_URL does first as well
 Names each object that does not fit and prints "N objects fit, M checks passed"; exit status 1 when one did not fit.
-
-What the types say, and so what is judged: a member without `Optional` is always there and never null. `Optional` is null OR
-left out: the package does not tell these two apart. An open enum is `Union[Literal[...], str]`, an id that can be expanded
-`Union[str, Class]`; a `Literal` alone is a constant. No member is there that the package does not know.
 """
-import ast
 import copy
 import functools
-import importlib
-import inspect
-import re
 import sys
-import typing
-import uuid
-from decimal import Decimal
 
 import stripe
 from stripe._list_object import ListObject
-from stripe._stripe_object import StripeObject, UntypedStripeObject
 
-PLAIN = {str: "str", int: "int", bool: "bool", float: "float", Decimal: "decimal in a str", type(None): "null"}
-checks = 0
-
-
-@functools.cache
-def names(module):
-    """What a module's annotations may refer to: also what it imports for type checkers only."""
-    found = dict(vars(sys.modules[module]))
-    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("stripe."):
-            if not node.module.startswith("stripe.params"):
-                source = importlib.import_module(node.module)
-                found.update({x.asname or x.name: getattr(source, x.name) for x in node.names if hasattr(source, x.name)})
-    return found
-
-
-@functools.cache
-def members(cls):
-    """Name and type of each member of an object."""
-    own = type("Own", (), {"__annotations__": cls.__annotations__})
-    hints = typing.get_type_hints(own, names(cls.__module__))
-    return {name: hint for name, hint in hints.items() if typing.get_origin(hint) is not typing.ClassVar and name[0] != "_"}
-
-
-def choices(hint):
-    return typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
-
-
-def is_plain(value, hint):
-    if hint is Decimal:
-        return isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value) is not None
-    if hint in (int, float):
-        return isinstance(value, (int, hint)) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def called(hint):
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(repr(x) for x in typing.get_args(hint))
-    return PLAIN.get(hint) or getattr(typing.get_origin(hint) or hint, "__name__", str(hint))
-
-
-def misfits(value, hint, at=""):
-    """Each place where the value is not what the type says."""
-    global checks
-    checks += 1
-    if hint is typing.Any:
-        return
-    objects = []
-    for choice in choices(hint):
-        origin = typing.get_origin(choice)
-        if choice in PLAIN and is_plain(value, choice):
-            return
-        if origin is typing.Literal and any(type(x) is type(value) and x == value for x in typing.get_args(choice)):
-            return
-        if origin in (list, dict) and isinstance(value, origin):
-            pairs = enumerate(value) if origin is list else value.items()
-            for key, inner in pairs:
-                yield from misfits(inner, typing.get_args(choice)[-1], f"{at}[{key}]")
-            return
-        if isinstance(origin or choice, type) and issubclass(origin or choice, StripeObject) and isinstance(value, dict):
-            objects.append(choice)
-    if len(objects) > 1:  # a source is an account, a card, ...: the object itself says which
-        objects = [x for x in objects if getattr(x, "OBJECT_NAME", None) == value.get("object")]
-    if objects:
-        yield from misfits_of_object(value, objects[0], at)
-        return
-    seen = "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
-    yield f"{at}: wants {', '.join(called(x) for x in choices(hint))}; is {seen}"
-
-
-def misfits_of_object(value, cls, at):
-    inner = typing.get_args(cls)
-    if typing.get_origin(cls) is UntypedStripeObject:
-        wanted = {name: inner[0] for name in value}
-    elif typing.get_origin(cls) is ListObject:
-        wanted = {"object": typing.Literal["list"], "data": typing.List[inner[0]], "has_more": bool, "url": str}
-    elif "deleted" in value:
-        wanted = {name: members(cls).get(name) for name in ("id", "object")} | {"deleted": typing.Literal[True]}
-    else:
-        wanted = members(cls)
-    for name in [*wanted, *(name for name in value if name not in wanted)]:
-        place = f"{at}.{name}" if at else name
-        if name not in wanted:
-            yield f"{place}: {called(cls)} has no such member"
-        elif name in value:
-            yield from misfits(value[name], wanted[name], place)
-        elif type(None) not in choices(wanted[name]):
-            yield f"{place}: is missing"
-
+sys.dont_write_bytecode = True  # nothing is left behind beside the sources
+import stripe_types  # noqa: E402
+from stripe_types import misfits  # noqa: E402
 
 GONE = object()
 TIER = {"flat_amount": None, "flat_amount_decimal": None, "unit_amount": 5, "unit_amount_decimal": "5.25", "up_to": None}
 PRICE = {"id": "price_1", "object": "price", "active": True, "billing_scheme": "tiered", "created": 1, "currency": "usd",
          "livemode": False, "metadata": {"tier": "pro"}, "product": {"id": "prod_1", "object": "product", "deleted": True},
          "tiers": [TIER], "type": "recurring", "unit_amount": None}
-CUSTOMER = {"id": "cus_1", "object": "customer", "created": 1, "livemode": False, "balance": -5, "default_source": None, "metadata": {},
-            "invoice_settings": {"custom_fields": None, "default_payment_method": "pm_1", "footer": None, "rendering_options": None},
+CUSTOMER = {"id": "cus_1", "object": "customer", "created": 1, "livemode": False, "balance": -5, "default_source": None,
+            "metadata": {}, "invoice_settings": {"custom_fields": None, "default_payment_method": "pm_1", "footer": None},
             "subscriptions": {"object": "list", "data": [], "has_more": False, "url": "/v1/customers/cus_1/subscriptions"}}
 # A type, a thing that fits it, a place, what is put there, and the only complaint.
 NOTICED = [
@@ -184,7 +85,7 @@ def places(value, way=()):
 class Judge:
     def __init__(self, base, key):
         self.client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=0)
-        self.fit, self.bad, self.tried = 0, 0, set()
+        self.fit, self.bad, self.checks, self.tried = 0, 0, -stripe_types.checks, set()
 
     def see(self, value, cls):
         """Judges one object; the first of each kind is then spoiled everywhere, and each time that must be seen."""
@@ -194,8 +95,103 @@ class Judge:
             print(f"MISFIT {cls.__name__} {value.get('id')}: {complaint}")
         if not complaints and (cls, len(value)) not in self.tried:
             self.tried.add((cls, len(value)))
+            before = stripe_types.checks
             for place in map(".".join, places(value)):
                 if not any(misfits(spoiled(value, place, [[[]]]), cls)):
                     self.bad += 1
                     print(f"NOT NOTICED {cls.__name__} {place}: became a list of lists")
+            self.checks -= stripe_types.checks - before
         return value
+
+    def call(self, cls, method, path, **params):
+        return self.see(self.client.raw_request(method, f"/v1/{path}", **params).data, cls)
+
+    def list(self, cls, path, **params):
+        """All rows of a list, page by page."""
+        found, page = [], None
+        while page is None or page["has_more"]:
+            after = {"starting_after": found[-1]["id"]} if found else {}
+            page = self.client.raw_request("get", f"/v1/{path}", limit=100, **after, **params).data
+            found += [self.see(row, cls) for row in page["data"]]
+            self.see({**page, "data": []}, ListObject[cls])
+        return found
+
+    def business(self):
+        for path, (cls, expandable) in LISTS.items():
+            more = {"status": "all"} if path == "subscriptions" else {}
+            found = self.list(cls, path, **more)  # the little business has at least one of everything
+            self.call(cls, "get", f"{path}/{found[0]['id']}")
+            for member in expandable.split():
+                self.list(cls, path, expand=[f"data.{member}"], **more)
+            if path == "customers":
+                for row in found:
+                    self.list(stripe.PaymentMethod, f"customers/{row['id']}/payment_methods")
+            if path == "subscriptions":
+                for row in found:
+                    self.list(stripe.SubscriptionItem, "subscription_items", subscription=row["id"])
+            if path == "invoices":
+                for row in found[::10]:
+                    self.list(stripe.InvoiceLineItem, f"invoices/{row['id']}/lines")
+        self.call(stripe.Account, "get", "account")
+
+    def made_and_deleted(self):
+        def create(cls, path, **params):
+            return self.call(cls, "post", path, **params)["id"]
+
+        every = {"currency": "usd", "product": create(stripe.Product, "products", name="Judge's wig")}
+        price = create(stripe.Price, "prices", unit_amount=900, recurring={"interval": "month"}, **every)
+        steps = [{"up_to": 10, "unit_amount": 5}, {"up_to": "inf", "unit_amount_decimal": "2.5"}]
+        tiers = {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": steps}
+        create(stripe.Price, "prices", recurring={"interval": "month"}, expand=["tiers"], **tiers, **every)
+        plan = create(stripe.Plan, "plans", amount=700, interval="year", **every)
+        self.call(stripe.Plan, "delete", f"plans/{plan}")
+        coupons = [{"percent_off": 20, "duration": "once"}, {"amount_off": 100, "currency": "usd", "duration": "forever"}]
+        coupon, other = [create(stripe.Coupon, "coupons", **coupon) for coupon in coupons]
+        customer = create(stripe.Customer, "customers", email="judge@example.com", metadata={"a": "1"})
+        method = create(stripe.PaymentMethod, "payment_methods/pm_card_visa/attach", customer=customer)
+        settings = {"default_payment_method": method}
+        self.call(stripe.Customer, "post", f"customers/{customer}", invoice_settings=settings, address={"country": "DE"})
+        begun = {"customer": customer, "items": [{"price": price, "quantity": 2}]}
+        more = {"discounts": [{"coupon": coupon}], "expand": ["latest_invoice", "discounts"]}
+        first = create(stripe.Subscription, "subscriptions", **more, **begun)
+        create(stripe.Subscription, "subscriptions", trial_period_days=7, **begun)
+        changes = {"cancel_at_period_end": True, "pause_collection": {"behavior": "void"}}
+        self.call(stripe.Subscription, "post", f"subscriptions/{first}", **changes)
+        self.call(stripe.Subscription, "delete", f"subscriptions/{first}")
+        charge = create(stripe.Charge, "charges", amount=500, currency="usd", source="tok_visa")
+        create(stripe.Refund, "refunds", charge=charge, amount=100)
+        self.list(stripe.Refund, f"charges/{charge}/refunds")
+        self.list(stripe.Invoice, "invoices", customer=customer, expand=["data.payments", "data.discounts"])
+        self.call(stripe.PaymentMethod, "post", f"payment_methods/{method}/detach")
+        self.call(stripe.Coupon, "delete", f"coupons/{other}")
+        self.call(stripe.Customer, "delete", f"customers/{customer}")
+        self.call(stripe.Customer, "get", f"customers/{customer}")
+        self.call(stripe.Subscription, "get", f"subscriptions/{first}", expand=["customer"])
+        self.call(stripe.Product, "delete", f"products/{create(stripe.Product, 'products', name='Nothing')}")
+
+
+# Each list, what its rows are, and what can be expanded in them.
+LISTS = {
+    "customers": (stripe.Customer, "subscriptions sources tax tax_ids invoice_settings.default_payment_method"),
+    "products": (stripe.Product, "default_price"),
+    "prices": (stripe.Price, "product tiers currency_options"),
+    "plans": (stripe.Plan, "product tiers"),
+    "coupons": (stripe.Coupon, "applies_to"),
+    "subscriptions": (stripe.Subscription, "customer latest_invoice.payments discounts.source.coupon default_payment_method"),
+    "invoices": (stripe.Invoice, "customer payments discounts confirmation_secret parent.subscription_details.subscription"),
+    "invoice_payments": (stripe.InvoicePayment, "invoice payment.payment_intent"),
+    "charges": (stripe.Charge, "customer refunds payment_intent"),
+    "refunds": (stripe.Refund, "charge payment_intent"),
+    "payment_methods": (stripe.PaymentMethod, "customer"),
+    "payment_intents": (stripe.PaymentIntent, "customer latest_charge payment_method"),
+}
+
+self_test()
+if sys.argv[1:] != ["--self-test"]:
+    judge = Judge(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "sk_test_judge")
+    judge.business()
+    judge.made_and_deleted()
+    print(f"{judge.fit} objects fit, {stripe_types.checks + judge.checks} checks passed")
+    if judge.bad:
+        print(f"{judge.bad} did not")
+        sys.exit(1)

@@ -7,7 +7,7 @@ use crate::idempotency::{Saved, Verdict, fingerprint};
 use crate::params::{Field, Params, Sent, Spec, canonical, check, opt, read};
 use crate::resources::{Call, Reply};
 use crate::router::{Route, Run, route};
-use crate::shape::{is_current, shaped};
+use crate::shape::{is_current, reshape};
 use crate::store::Row;
 use crate::version::{DEFAULT, Version};
 use crate::world::{World, opaque};
@@ -15,7 +15,7 @@ use base64::Engine as _;
 use hyper::HeaderMap;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 const EXPAND: &[Field] = &[opt("expand", Spec::ClearableList(&Spec::Text))];
@@ -231,7 +231,7 @@ fn understand<'a>(
 /// The answer in the caller's shape, with what was expanded.
 fn written(world: &World, reply: &Reply, version: &Version, expansions: &Expansions) -> String {
     match reply {
-        Reply::One(object) => view(world, object, version, expansions),
+        Reply::One(object) => view(world, Arc::clone(object), version, expansions),
         Reply::Page { url, rows, has_more } => {
             let mut out = String::from(r#"{"object":"list","data":["#);
             for (place, row) in rows.iter().enumerate() {
@@ -242,7 +242,7 @@ fn written(world: &World, reply: &Reply, version: &Version, expansions: &Expansi
                     Row::Lazy(kind, number) if as_kept(kind.name(), version, expansions) => {
                         out.push_str(&world.store.text(*kind, *number));
                     }
-                    row => out.push_str(&view(world, &world.store.made(row), version, expansions)),
+                    row => out.push_str(&view(world, world.store.made(row), version, expansions)),
                 }
             }
             out + &format!(r#"],"has_more":{has_more},"url":{}}}"#, Value::from(url.as_str()))
@@ -254,11 +254,13 @@ fn as_kept(kind: &str, version: &Version, expansions: &Expansions) -> bool {
     expansions.is_empty() && is_current(kind, version)
 }
 
-fn view(world: &World, object: &Value, version: &Version, expansions: &Expansions) -> String {
+fn view(world: &World, object: Arc<Value>, version: &Version, expansions: &Expansions) -> String {
     if as_kept(object["object"].as_str().unwrap_or_default(), version, expansions) {
-        return json(object);
+        return json(&object);
     }
-    let mut object = shaped(&world.store, object, version);
+    // A lazy row was made for this answer alone and need not be copied.
+    let mut object = Arc::unwrap_or_clone(object);
+    reshape(&world.store, &mut object, version);
     expansions.follow(&world.store, &mut object, version);
     json(&object)
 }

@@ -43,14 +43,7 @@ pub(crate) fn is_current(kind: &str, version: &Version) -> bool {
     !version.before(NEWEST) && !matches!(kind, "price" | "coupon")
 }
 
-/// A copy of the object in the caller's shape.
-pub(crate) fn shaped(store: &Store, object: &Value, version: &Version) -> Value {
-    let mut object = object.clone();
-    reshape(store, &mut object, version);
-    object
-}
-
-/// Rewrites the object and everything in it.
+/// Rewrites the object and everything in it into the caller's shape.
 pub(crate) fn reshape(store: &Store, value: &mut Value, version: &Version) {
     match value {
         Value::Object(object) => {

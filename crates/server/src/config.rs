@@ -227,6 +227,7 @@ impl Config {
     }
 
     /// The configuration of a program that was told where to listen on the command line.
+    #[must_use]
     pub fn listening(mut self, listen: Option<SocketAddr>) -> Self {
         if let Some(listen) = listen {
             self.listen = listen;

@@ -130,7 +130,9 @@ pub fn run() -> ExitCode {
             ExitCode::from(REFUSED)
         }
         Err(Ending::Configuration(lines)) => {
-            lines.iter().for_each(|line| out::complain(line));
+            for line in &lines {
+                out::complain(line);
+            }
             ExitCode::from(CONFIGURATION)
         }
     }

@@ -179,7 +179,7 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
     if user.new {
         ops::usage::record(app, business_usage(&user.id)?).await?;
     }
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     let user_token = ops::sessions::issue(app, &user.id, day).await?;
     let admin_token = ops::sessions::issue(app, &admin.id, day).await?;
     let base = format!("http://{address}");
@@ -237,8 +237,7 @@ async fn person(app: &App, email: &str, name: &str, customer: Option<&str>, admi
 /// 450 + 120 + 10 + 5 events' worth of usage, 15 + 5 of it today.
 fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
     let now = System.now();
-    let earlier =
-        now.checked_sub(Duration::from_secs(2 * 24 * 3600)).map_err(|error| Ending::Refused(error.to_string()))?;
+    let earlier = now.checked_sub(Duration::from_hours(48)).map_err(|error| Ending::Refused(error.to_string()))?;
     let rows = [
         ("inference", "15", now),
         ("embedding", "5", now),

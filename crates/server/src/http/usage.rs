@@ -63,7 +63,8 @@ impl Serialize for ByType {
 pub struct Credits {
     #[schema(example = "professional")]
     tier: String,
-    included_credits: Number,
+    #[serde(rename = "included_credits")]
+    included: Number,
     used: Number,
     /// Never below 0.
     remaining: Number,
@@ -91,7 +92,7 @@ impl View {
             usage: Sums { today: ByType(overview.today), month: ByType(overview.month) },
             credits: Credits {
                 tier: overview.tier.clone(),
-                included_credits: account.included.into(),
+                included: account.included.into(),
                 used: account.used.into(),
                 remaining: account.remaining.into(),
                 overage: account.overage.into(),

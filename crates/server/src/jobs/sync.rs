@@ -11,7 +11,7 @@ use crate::jobs::Report;
 use crate::ops::sync;
 
 /// The longest pause after a failure.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// Syncs at once, then again after each pause, until it is told to stop.
 pub async fn run(app: App, report: Report, mut stop: watch::Receiver<bool>) {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::ops::derivation;
 
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// Looks once a minute, until it is told to stop.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {

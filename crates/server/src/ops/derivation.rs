@@ -129,7 +129,7 @@ fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp) -> Re
 
 /// Derives every subscription anew when the catalogue is another than the one the rows were derived with.
 pub async fn follow_catalogue(app: &App) -> Result<()> {
-    let fingerprint = app.catalogue.fingerprint().to_string();
+    let fingerprint = app.catalogue.fingerprint();
     let known = app.db.read(|tx| facts::get(tx, facts::CATALOGUE)).await?;
     if known.as_deref() == Some(fingerprint.as_str()) {
         return Ok(());

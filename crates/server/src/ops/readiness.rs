@@ -28,13 +28,10 @@ const SKEW_MAX_S: i64 = 30;
 /// Looks at the parts; quick enough for a probe.
 pub async fn look(app: &App) -> Readiness {
     let mut missing = Vec::new();
-    let facts = match database(app, &mut missing).await {
-        Ok(facts) => facts,
-        Err(_) => {
-            missing.push(Missing { part: "database", detail: "does not answer: see billhook doctor".into() });
-            json!({})
-        }
-    };
+    let facts = database(app, &mut missing).await.unwrap_or_else(|_| {
+        missing.push(Missing { part: "database", detail: "does not answer: see billhook doctor".into() });
+        json!({})
+    });
     if let Some(foreign) = &app.foreign_sessions
         && foreign.ping().await.is_err()
     {

@@ -155,7 +155,7 @@ fn period(current: Option<&Subscription>, zone: &jiff::tz::TimeZone, now: Timest
         && monthly
         && !trialing
     {
-        return Ok(period.clone());
+        return Ok(*period);
     }
     let anchor = current.anchor.or(current.period.as_ref().map(|period| period.start)).unwrap_or(current.created);
     time::monthly_window(anchor, now).map_err(failed)

@@ -39,8 +39,16 @@ pub fn operations() -> Vec<Operation> {
 }
 
 /// The paths that anybody may ask for, beside those of the document.
-const PUBLIC: [&str; 8] =
-    ["/", "/healthz", "/readyz", "/docs", "/docs/openapi.json", "/docs/docs.css", "/docs/errors", "/docs/errors/{code}"];
+const PUBLIC: [&str; 8] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/docs",
+    "/docs/openapi.json",
+    "/docs/docs.css",
+    "/docs/errors",
+    "/docs/errors/{code}",
+];
 
 const MINE: [&str; 4] = [
     "/api/v1/billing/subscription",

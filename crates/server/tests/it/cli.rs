@@ -42,8 +42,25 @@ fn refused(done: &Done, code: i32) -> &str {
 fn help_fits_on_a_screen_and_needs_no_configuration() {
     let program = Program::new().with("DATABASE_URL", "nonsense");
     for command in [
-        "", "serve", "sandbox", "sync", "migrate", "doctor", "user", "user add", "user list", "user set-admin", "user link-customer",
-        "user disable", "user enable", "session", "session issue", "session revoke", "openapi", "config", "completions",
+        "",
+        "serve",
+        "sandbox",
+        "sync",
+        "migrate",
+        "doctor",
+        "user",
+        "user add",
+        "user list",
+        "user set-admin",
+        "user link-customer",
+        "user disable",
+        "user enable",
+        "session",
+        "session issue",
+        "session revoke",
+        "openapi",
+        "config",
+        "completions",
     ] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
@@ -107,7 +124,10 @@ fn users_are_added_listed_and_changed() {
     ];
     assert_eq!(program.run(&["user", "list", "--json"]).objects(), expected);
     let list = program.run(&["user", "list"]).stdout;
-    assert_eq!(list, format!("{ada}  admin  disabled  cus_1  ada@here.test\n{boss}  user  enabled  cus_2  boss@here.test\n"));
+    assert_eq!(
+        list,
+        format!("{ada}  admin  disabled  cus_1  ada@here.test\n{boss}  user  enabled  cus_2  boss@here.test\n")
+    );
 }
 
 #[test]
@@ -132,7 +152,8 @@ fn a_refusal_is_1_and_says_why() {
         let done = program.run(args);
         assert!(refused(&done, 1).contains(words), "{args:?}: {}", done.stderr);
     }
-    let ids: Vec<_> = program.run(&["user", "list", "--json"]).objects().iter().map(|user| user["id"].clone()).collect();
+    let ids: Vec<_> =
+        program.run(&["user", "list", "--json"]).objects().iter().map(|user| user["id"].clone()).collect();
     assert_eq!(ids, [ada, boss], "nothing happened by half");
 }
 
@@ -239,14 +260,16 @@ fn f56_each_fault_alone_is_78() {
         ("BILLHOOK_LOG", "billhook=loud"),
     ] {
         let program = Program::new().with(name, value);
-        std::fs::write(program.path("catalog.toml"), "currency = \"dollars\"\n[tiers.gold]\nprice = \"ten\"\n").expect("written");
+        std::fs::write(program.path("catalog.toml"), "currency = \"dollars\"\n[tiers.gold]\nprice = \"ten\"\n")
+            .expect("written");
         std::fs::write(program.path("empty"), "\n").expect("written");
         std::fs::set_permissions(program.path("empty"), PermissionsExt::from_mode(0o600)).expect("chmod");
         let done = program.run(&["migrate"]);
         let name = name.trim_end_matches("_FILE");
         assert!(refused(&done, 78).contains(name), "{name}={value}: {done:?}");
     }
-    let live = Program::new().with("STRIPE_SECRET_KEY", "sk_live_12345678").with("STRIPE_API_BASE", "http://127.0.0.1:1");
+    let live =
+        Program::new().with("STRIPE_SECRET_KEY", "sk_live_12345678").with("STRIPE_API_BASE", "http://127.0.0.1:1");
     assert!(refused(&live.run(&["migrate"]), 78).contains("only sent over https"));
     let both = Program::new().with("STRIPE_SECRET_KEY", KEY).with("STRIPE_SECRET_KEY_FILE", "x");
     assert!(refused(&both.run(&["migrate"]), 78).contains("STRIPE_SECRET_KEY"));
@@ -266,8 +289,11 @@ fn f56_a_port_that_is_taken_is_78_and_named() {
     let address = taken.local_addr().expect("address").to_string();
     let by_argument = Program::new().run(&["serve", "--listen", &address]);
     let by_variable = Program::new().with("BILLHOOK_LISTEN", &address).run(&["serve"]);
-    let of_metrics = Program::new().with("BILLHOOK_METRICS_LISTEN", &address).run(&["serve", "--listen", "127.0.0.1:0"]);
-    for (done, name) in [(by_argument, "BILLHOOK_LISTEN"), (by_variable, "BILLHOOK_LISTEN"), (of_metrics, "BILLHOOK_METRICS_LISTEN")] {
+    let of_metrics =
+        Program::new().with("BILLHOOK_METRICS_LISTEN", &address).run(&["serve", "--listen", "127.0.0.1:0"]);
+    for (done, name) in
+        [(by_argument, "BILLHOOK_LISTEN"), (by_variable, "BILLHOOK_LISTEN"), (of_metrics, "BILLHOOK_METRICS_LISTEN")]
+    {
         assert_eq!(done.code, Some(78), "{done:?}");
         assert!(done.stderr.contains(&format!("{name}: cannot listen on {address}")), "{done:?}");
     }
@@ -281,7 +307,8 @@ fn s63_files_that_others_could_read_are_closed_or_refused() {
         let path = program.path(name);
         assert!(!path.exists() || crate::harness::program::is_private(&path), "{name}");
     }
-    let open = |name: &str| std::fs::set_permissions(program.path(name), PermissionsExt::from_mode(0o644)).expect("chmod");
+    let open =
+        |name: &str| std::fs::set_permissions(program.path(name), PermissionsExt::from_mode(0o644)).expect("chmod");
     open("billhook.db");
     let done = program.run(&["user", "list"]);
     assert_eq!(done.code, Some(0));

@@ -14,5 +14,6 @@ mod door;
 mod endpoints;
 mod input;
 mod leaks;
+mod mirror;
 mod store;
 mod stripe_gateway;

@@ -320,8 +320,7 @@ impl DbError {
 fn classify(error: postgres::Error) -> DbError {
     let Some(code) = error.code().cloned() else { return DbError::Unavailable(error.into()) };
     // A key that is taken although our snapshot does not show it: somebody else has just written it.
-    let in_the_way =
-        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
+    let in_the_way = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::UNIQUE_VIOLATION];
     if in_the_way.contains(&code) {
         return DbError::Contention(error.into());
     }

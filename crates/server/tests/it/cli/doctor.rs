@@ -33,7 +33,11 @@ fn a_sound_program_has_no_faults_and_says_what_was_looked_at() {
     let done = program.run(&["doctor"]);
     assert_eq!(done.code, Some(0), "{done:?}");
     for check in ["configuration", "database", "stripe", "clock", "mirror", "counts", "totals", "users", "usage"] {
-        assert!(done.stdout.lines().any(|line| line.starts_with(&format!("ok     {check} "))), "{check}: {}", done.stdout);
+        assert!(
+            done.stdout.lines().any(|line| line.starts_with(&format!("ok     {check} "))),
+            "{check}: {}",
+            done.stdout
+        );
     }
     let objects = program.run(&["doctor", "--json"]).objects();
     let members = ["check", "detail", "fix", "state"];
@@ -45,11 +49,23 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
     let (program, _stripe) = synced();
     program.database().execute_batch(USAGE).expect("planted");
     for (sql, check, words) in [
-        ("UPDATE subscription_totals SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
-        ("UPDATE subscription_totals SET count = count - 1 WHERE tier = 'professional' AND status = 'active'", "totals", "professional active"),
+        (
+            "UPDATE subscription_totals SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'",
+            "totals",
+            "starter active",
+        ),
+        (
+            "UPDATE subscription_totals SET count = count - 1 WHERE tier = 'professional' AND status = 'active'",
+            "totals",
+            "professional active",
+        ),
         ("DELETE FROM subscription_totals WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
         ("INSERT INTO subscription_totals VALUES ('usd', 'gold', 'active', 1, 100, 0)", "totals", "gold active"),
-        ("UPDATE subscriptions SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'", "totals", "starter active"),
+        (
+            "UPDATE subscriptions SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'",
+            "totals",
+            "starter active",
+        ),
         ("UPDATE object_counts SET count = count + 1 WHERE resource = 'customers'", "counts", "customers"),
         ("DELETE FROM object_counts WHERE resource = 'invoices'", "counts", "invoices"),
         ("UPDATE usage_hours SET quantity_micro = quantity_micro + 1", "usage", "u1"),
@@ -69,10 +85,14 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
 #[test]
 fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     let (program, stripe) = synced();
-    let (ada, bob) = (add_user(&program, "ada@here.test", &["--customer", "cus_1"]), add_user(&program, "bob@here.test", &[]));
+    let (ada, bob) =
+        (add_user(&program, "ada@here.test", &["--customer", "cus_1"]), add_user(&program, "bob@here.test", &[]));
     let set = |sql: &str| assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
     let named = |check: &str, words: &str| {
-        for found in [faults(&program), { program.run(&["doctor", "--repair"]); faults(&program) }] {
+        for found in [faults(&program), {
+            program.run(&["doctor", "--repair"]);
+            faults(&program)
+        }] {
             assert!(!found.is_empty(), "{check}: not found");
             assert!(found.iter().all(|(name, detail)| name == check && detail.contains(words)), "{found:?}");
         }

@@ -53,14 +53,18 @@ fn an_ops_center_file_is_adopted_without_loss() {
     assert_eq!(rows(&program), before);
     assert!(before[0].contains("'2024-02-29 23:59:59''2025-10-08 03:45:12'"), "{before:?}");
     assert!(is_private(&program.path("billhook.db")));
-    let kept: String = program.database().query_row("SELECT secret FROM byok_keys", [], |row| row.get(0)).expect("kept");
+    let kept: String =
+        program.database().query_row("SELECT secret FROM byok_keys", [], |row| row.get(0)).expect("kept");
     assert_eq!(kept, "of somebody else");
 
     let again = program.run(&["migrate"]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), "up to date\n"), "{again:?}");
     assert_eq!(rows(&program), before);
     let listed = program.run(&["user", "list", "--json"]).objects();
-    let told: Vec<_> = listed.iter().map(|user| (user["tier"].as_str(), user["stripe_customer_id"].as_str(), user["is_admin"] == true)).collect();
+    let told: Vec<_> = listed
+        .iter()
+        .map(|user| (user["tier"].as_str(), user["stripe_customer_id"].as_str(), user["is_admin"] == true))
+        .collect();
     let trial = Some("trial");
     assert_eq!(told, [(Some("professional"), Some("cus_old"), true), (trial, None, false), (trial, None, false)]);
     let doctor = program.run(&["doctor"]);

@@ -88,7 +88,8 @@ async fn the_sandbox_alone_prints_its_base_url_and_nothing_else() {
     let base = running.base(&running.stdout);
     let key = format!("Bearer {KEY}");
     let customers = async |base: &str| {
-        let answer = send(&client(), "GET", &format!("{base}/v1/customers?limit=100"), &[("authorization", &key)], "").await;
+        let answer =
+            send(&client(), "GET", &format!("{base}/v1/customers?limit=100"), &[("authorization", &key)], "").await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["data"].clone()
     };

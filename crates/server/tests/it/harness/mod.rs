@@ -10,6 +10,7 @@ use std::time::Duration;
 use billhook::app::App;
 use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::{self, Config};
+use billhook::gateways::stripe::{Settings, Stripe};
 use billhook::http::{door, edge, openapi, router};
 use billhook::ops;
 use billhook::telemetry::Metrics;
@@ -34,6 +35,20 @@ pub struct Plan {
     pub version: &'static str,
     /// Further variables of the environment.
     pub environment: Vec<(&'static str, String)>,
+    /// Other limits of the client of Stripe's: nobody waits ten seconds in a test.
+    pub limits: fn(Settings) -> Settings,
+}
+
+/// One try of a third of a second, and a breaker that asks again at once.
+pub fn impatient(settings: Settings) -> Settings {
+    let deadline = Duration::from_millis(300);
+    Settings {
+        attempt_deadline: deadline,
+        total_deadline: deadline,
+        attempts: 1,
+        breaker_pause: Duration::ZERO,
+        ..settings
+    }
 }
 
 impl Default for Plan {
@@ -44,6 +59,7 @@ impl Default for Plan {
             stripe_base: None,
             version: "2026-09-30.endive",
             environment: Vec::new(),
+            limits: |settings| settings,
         }
     }
 }
@@ -106,7 +122,8 @@ impl World {
         let base = plan.stripe_base.clone().or_else(|| stripe.as_ref().map(sandbox::Sandbox::base_url));
         let config = configuration(&plan, base);
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
+        let mut app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
+        app.stripe = app.config.stripe.as_ref().map(|stripe| gateway(stripe, plan.limits));
         let (base, stop) = open(&app).await;
         let http = client();
         Self { app, clock, stripe, base, http, stop: Some(stop), database: plan.database }
@@ -114,7 +131,12 @@ impl World {
 
     /// Reads everything from Stripe.
     pub async fn sync(&self) -> ops::sync::Outcome {
-        ops::sync::full(&self.app, &|_| ()).await.expect("a sync")
+        self.sync_result().await.expect("a sync")
+    }
+
+    /// The same where it may fail.
+    pub async fn sync_result(&self) -> billhook::error::Result<ops::sync::Outcome> {
+        ops::sync::full(&self.app, &|_| ()).await
     }
 
     /// Adds a user; the id and a session token.
@@ -227,6 +249,13 @@ fn configuration(plan: &Plan, base: Option<String>) -> Config {
         rate_per_second: 5_000,
     });
     config
+}
+
+/// As the program makes it, with the limits of the test.
+fn gateway(stripe: &config::Stripe, limits: fn(Settings) -> Settings) -> Stripe {
+    let mut settings = Settings::new(stripe.base.clone(), stripe.key.clone(), stripe.version.clone());
+    (settings.rate_per_second, settings.burst) = (stripe.rate_per_second, stripe.rate_per_second);
+    Stripe::new(limits(settings), Arc::new(|| 0)).expect("a client")
 }
 
 /// Opens the door on a free port.
