@@ -18,7 +18,7 @@ struct Judge {
 }
 
 enum Runtime {
-    /// Python with the official `stripe` and with `jsonschema`.
+    /// Python with the official `stripe`.
     Python,
     /// node with the official `stripe`.
     Node,

@@ -64,10 +64,20 @@ impl std::error::Error for BuildError {}
 impl App {
     /// Opens the database, brings the schema up to date and joins the parts.
     pub async fn build(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        Self::build_with(config, clock, chance, |settings| settings).await
+    }
+
+    /// The same with other limits of the client of Stripe's: a test has no time for a deadline of half a minute.
+    pub async fn build_with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        chance: Chance,
+        limits: fn(Settings) -> Settings,
+    ) -> Result<Self, BuildError> {
         let db = open(&config).await?;
         store::migrations::run(&db).await.map_err(BuildError::Schema)?;
         let chance = Arc::new(chance);
-        let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance)).transpose()?;
+        let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance, limits)).transpose()?;
         let cursor_key = CursorKey::load(&db, &chance).await.map_err(BuildError::Schema)?;
         let answers = Arc::new(Answers::default());
         let kept = Arc::clone(&answers);
@@ -98,12 +108,16 @@ async fn open(config: &Config) -> Result<Db, BuildError> {
         .map_err(BuildError::Database)
 }
 
-fn gateway(stripe: &crate::config::Stripe, chance: &Arc<Chance>) -> Result<Stripe, BuildError> {
+fn gateway(
+    stripe: &crate::config::Stripe,
+    chance: &Arc<Chance>,
+    limits: fn(Settings) -> Settings,
+) -> Result<Stripe, BuildError> {
     let mut settings = Settings::new(stripe.base.clone(), stripe.key.clone(), stripe.version.clone());
     settings.rate_per_second = stripe.rate_per_second;
     settings.burst = stripe.rate_per_second;
     let chance = Arc::clone(chance);
     // Jitter needs no secrecy: a source that fails gives no jitter, not a failed request.
     let random = Arc::new(move || chance.bytes::<8>().map_or(0, u64::from_le_bytes));
-    Stripe::new(settings, random).map_err(BuildError::Stripe)
+    Stripe::new(limits(settings), random).map_err(BuildError::Stripe)
 }

@@ -141,15 +141,20 @@ async fn enter_sandbox(config: &mut Config, fresh: bool) -> Result<sandbox::Sand
         config.database_url = SecretString::from(format!("sqlite://{SANDBOX_DATABASE}"));
     }
     let state = PathBuf::from("billhook-sandbox.stripe.jsonl");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let start = || {
+        let key = Some(SANDBOX_KEY.to_owned());
+        stripe_sandbox::start(address, Some(state.clone()), sandbox::Seed::Business, key)
+    };
     if fresh {
+        // Started once to be sure that no other process lives in these files.
+        start().await?.stop().await;
         for name in [SANDBOX_DATABASE, "billhook-sandbox.db-wal", "billhook-sandbox.db-shm"] {
             forget(Path::new(name))?;
         }
         forget(&state)?;
     }
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let running =
-        stripe_sandbox::start(address, Some(state), sandbox::Seed::Business, Some(SANDBOX_KEY.to_owned())).await?;
+    let running = start().await?;
     config.stripe = Some(config::Stripe {
         key: SecretString::from(SANDBOX_KEY),
         base: running.base_url(),

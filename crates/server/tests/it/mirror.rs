@@ -84,14 +84,23 @@ async fn assert_mirror_is_stripe(world: &World) {
 /// Every kept count and total is what a recount says.
 async fn assert_counts_agree(app: &App) {
     let report = doctor::examine(app).await.expect("a report");
-    let wrong: Vec<_> = report.0.iter().filter(|check| matches!(check.check, "counts" | "totals") && check.state != State::Ok).collect();
+    let wrong: Vec<_> = report
+        .0
+        .iter()
+        .filter(|check| matches!(check.check, "counts" | "totals") && check.state != State::Ok)
+        .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 /// What `doctor` says about the mirror's lists that is not simply well.
 async fn doctors_words(app: &App) -> Vec<String> {
     let report = doctor::examine(app).await.expect("a report");
-    report.0.into_iter().filter(|check| check.check == "mirror" && check.state != State::Ok).map(|check| check.detail).collect()
+    report
+        .0
+        .into_iter()
+        .filter(|check| check.check == "mirror" && check.state != State::Ok)
+        .map(|check| check.detail)
+        .collect()
 }
 
 async fn list_state(app: &App, resource: Resource) -> Option<ListState> {
@@ -128,6 +137,7 @@ fn subscribed(id: &str, status: &str, items: &[(Value, i64)]) -> Value {
 
 /// A program in front of a made-up server that holds these lists and no others.
 async fn in_front_of(shelf: &shelf::Shelf) -> World {
-    let plan = Plan { stripe: None, stripe_base: Some(shelf.base()), limits: crate::harness::impatient, ..Plan::default() };
+    let plan =
+        Plan { stripe: None, stripe_base: Some(shelf.base()), limits: crate::harness::impatient, ..Plan::default() };
     World::planned(plan).await
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use billhook::app::App;
 use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::{self, Config};
-use billhook::gateways::stripe::{Settings, Stripe};
+use billhook::gateways::stripe::Settings;
 use billhook::http::{door, edge, openapi, router};
 use billhook::ops;
 use billhook::telemetry::Metrics;
@@ -122,8 +122,7 @@ impl World {
         let base = plan.stripe_base.clone().or_else(|| stripe.as_ref().map(sandbox::Sandbox::base_url));
         let config = configuration(&plan, base);
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let mut app = App::build(config, shared, Chance::seeded(7)).await.expect("a program");
-        app.stripe = app.config.stripe.as_ref().map(|stripe| gateway(stripe, plan.limits));
+        let app = App::build_with(config, shared, Chance::seeded(7), plan.limits).await.expect("a program");
         let (base, stop) = open(&app).await;
         let http = client();
         Self { app, clock, stripe, base, http, stop: Some(stop), database: plan.database }
@@ -249,13 +248,6 @@ fn configuration(plan: &Plan, base: Option<String>) -> Config {
         rate_per_second: 5_000,
     });
     config
-}
-
-/// As the program makes it, with the limits of the test.
-fn gateway(stripe: &config::Stripe, limits: fn(Settings) -> Settings) -> Stripe {
-    let mut settings = Settings::new(stripe.base.clone(), stripe.key.clone(), stripe.version.clone());
-    (settings.rate_per_second, settings.burst) = (stripe.rate_per_second, stripe.rate_per_second);
-    Stripe::new(limits(settings), Arc::new(|| 0)).expect("a client")
 }
 
 /// Opens the door on a free port.

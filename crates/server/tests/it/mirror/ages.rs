@@ -91,7 +91,11 @@ async fn f39_objects_of_both_ages_are_read_from_where_each_keeps_its_data() {
 async fn f39_unknown_words_and_missing_members_cost_no_list() {
     let bare = serde_json::json!({"id": "sub_9", "object": "subscription", "status": "hibernating", "customer": "cus_1", "future": {"a": 1}});
     let odd = serde_json::json!({"id": "pm_9", "object": "payment_method", "type": "telepathy", "customer": "cus_1", "created": "soon"});
-    let shelf = Shelf::whole(&[("subscriptions", vec![bare]), ("payment_methods", vec![odd]), ("customers", vec![serde_json::json!({"id": "cus_1"})])]);
+    let shelf = Shelf::whole(&[
+        ("subscriptions", vec![bare]),
+        ("payment_methods", vec![odd]),
+        ("customers", vec![serde_json::json!({"id": "cus_1"})]),
+    ]);
     let world = in_front_of(&shelf).await;
     world.sync().await;
     let row = subscription(&world.app, "sub_9").await;

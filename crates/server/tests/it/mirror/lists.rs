@@ -6,7 +6,10 @@ use sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use super::shelf::{self, Shelf};
-use super::{assert_counts_agree, assert_mirror_is_stripe, doctors_words, ids, in_front_of, list_state, mirrored, price, subscribed, subscription};
+use super::{
+    assert_counts_agree, assert_mirror_is_stripe, doctors_words, ids, in_front_of, list_state, mirrored, price,
+    subscribed, subscription,
+};
 use crate::harness::{Plan, World, impatient};
 
 fn customer(id: &str) -> Value {
@@ -58,7 +61,10 @@ async fn f31_what_a_list_leaves_out_is_not_called_deleted() {
         let objects: Vec<Value> = (0..of).map(|n| price(&format!("{list}_{n}"), 100, "month", 1, "usd")).collect();
         let shelf = match list {
             // A server of before 2020 has plans and no prices.
-            "plans" => Shelf::of(&["coupons", "products", "customers", "subscriptions", "invoices", "charges", "refunds"].map(|name| (name, Vec::new()))),
+            "plans" => Shelf::of(
+                &["coupons", "products", "customers", "subscriptions", "invoices", "charges", "refunds"]
+                    .map(|name| (name, Vec::new())),
+            ),
             _ => Shelf::whole(&[]),
         };
         shelf.put(list, objects.clone());
@@ -66,13 +72,21 @@ async fn f31_what_a_list_leaves_out_is_not_called_deleted() {
         world.sync().await;
         let left_out = objects[1].clone();
         let hidden = format!("/v1/{list}");
-        shelf.by_hand(move |asked| (asked.path == hidden).then(|| (200, shelf::list(&[&objects[0], &objects[2]], false))));
+        shelf.by_hand(move |asked| {
+            (asked.path == hidden).then(|| (200, shelf::list(&[&objects[0], &objects[2]], false)))
+        });
         let outcome = world.sync().await;
         let resource = if list == "customers" { Resource::Customers } else { Resource::Prices };
         assert_eq!(outcome.deleted, 0, "{list}");
-        assert!(outcome.faults.contains(&(resource.name(), "the list left out objects that exist".to_owned())), "{outcome:?}");
+        assert!(
+            outcome.faults.contains(&(resource.name(), "the list left out objects that exist".to_owned())),
+            "{outcome:?}"
+        );
         assert!(ids(&world.app, resource).await.contains(left_out["id"].as_str().expect("an id")), "{list}");
-        assert!(doctors_words(&world.app).await.iter().any(|words| words.contains("left out")), "{list}: doctor names it");
+        assert!(
+            doctors_words(&world.app).await.iter().any(|words| words.contains("left out")),
+            "{list}: doctor names it"
+        );
         assert_counts_agree(&world.app).await;
     }
 }
@@ -146,7 +160,10 @@ async fn f31_f32_one_broken_page_is_asked_for_again_and_a_list_of_them_is_never_
 
 #[tokio::test]
 async fn an_object_without_an_id_makes_its_list_incomplete_and_costs_no_other() {
-    let shelf = Shelf::whole(&[("customers", vec![customer("cus_1"), json!({"object": "customer"})]), ("prices", vec![price("price_1", 1, "month", 1, "usd")])]);
+    let shelf = Shelf::whole(&[
+        ("customers", vec![customer("cus_1"), json!({"object": "customer"})]),
+        ("prices", vec![price("price_1", 1, "month", 1, "usd")]),
+    ]);
     let world = in_front_of(&shelf).await;
     assert_eq!(upstream(&world.sync_result().await.expect_err("no id")), "stripe.inconsistent");
     assert_eq!(ids(&world.app, Resource::Customers).await.len(), 0);
@@ -189,7 +206,11 @@ async fn a_server_without_the_list_of_subscriptions_has_no_revenue_that_we_know(
     let admin = world.admin().await;
     for path in ["stats", "subscriptions", "recent-charges"] {
         let answer = world.get(&format!("/api/v1/admin/billing/{path}"), &admin).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("stripe.unavailable")), "{path}: no zero, no empty list");
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (500, Some("stripe.unavailable")),
+            "{path}: no zero, no empty list"
+        );
     }
     let customers = world.get("/api/v1/admin/billing/customers", &admin).await;
     assert_eq!((customers.status, &customers.json()["total"]), (200, &json!(1)), "what it has is shown");
@@ -215,12 +236,17 @@ async fn plans_are_read_where_there_are_no_prices() {
 
 #[tokio::test]
 async fn items_beyond_the_first_page_are_fetched_and_counted() {
-    let items: Vec<(Value, i64)> = (0..130).map(|number| (price(&format!("price_{number}"), 100, "month", 1, "usd"), 1)).collect();
+    let items: Vec<(Value, i64)> =
+        (0..130).map(|number| (price(&format!("price_{number}"), 100, "month", 1, "usd"), 1)).collect();
     let mut whole = subscribed("sub_1", "active", &items);
     let all = whole["items"]["data"].as_array().expect("items").clone();
     whole["items"]["data"] = json!(all[..20]);
     whole["items"]["has_more"] = json!(true);
-    let shelf = Shelf::whole(&[("customers", vec![customer("cus_1")]), ("subscriptions", vec![whole]), ("subscription_items", all)]);
+    let shelf = Shelf::whole(&[
+        ("customers", vec![customer("cus_1")]),
+        ("subscriptions", vec![whole]),
+        ("subscription_items", all),
+    ]);
     let world = in_front_of(&shelf).await;
     world.sync().await;
     assert_eq!(subscription(&world.app, "sub_1").await.amount_minor, Some(13_000));
@@ -247,9 +273,20 @@ async fn items_that_cannot_be_fetched_leave_the_list_incomplete_and_stop_no_othe
 
 #[tokio::test]
 async fn a_server_that_expands_nothing_is_read_plainly() {
-    let shelf = Shelf::whole(&[("customers", vec![customer("cus_1")]), ("prices", vec![price("price_1", 1, "month", 1, "usd")])]);
-    let refused = || (400, json!({"error": {"type": "invalid_request_error", "message": "This property cannot be expanded"}}).to_string());
-    shelf.by_hand(move |asked| asked.query.iter().any(|(name, _)| name.starts_with("expand") || name == "status").then(refused));
+    let shelf = Shelf::whole(&[
+        ("customers", vec![customer("cus_1")]),
+        ("prices", vec![price("price_1", 1, "month", 1, "usd")]),
+    ]);
+    let refused = || {
+        (
+            400,
+            json!({"error": {"type": "invalid_request_error", "message": "This property cannot be expanded"}})
+                .to_string(),
+        )
+    };
+    shelf.by_hand(move |asked| {
+        asked.query.iter().any(|(name, _)| name.starts_with("expand") || name == "status").then(refused)
+    });
     let world = in_front_of(&shelf).await;
     assert_eq!(world.sync().await.faults, Vec::new());
     assert_eq!(ids(&world.app, Resource::Prices).await.len(), 1);
@@ -257,7 +294,11 @@ async fn a_server_that_expands_nothing_is_read_plainly() {
 
 #[tokio::test]
 async fn a_list_that_is_refused_however_it_is_asked_is_not_an_empty_list() {
-    for (refused, page) in [("/v1/invoices", "invoices"), ("/v1/subscriptions", "subscription"), ("/v1/payment_methods", "payment-methods")] {
+    for (refused, page) in [
+        ("/v1/invoices", "invoices"),
+        ("/v1/subscriptions", "subscription"),
+        ("/v1/payment_methods", "payment-methods"),
+    ] {
         let shelf = Shelf::whole(&[("customers", vec![customer("cus_1")])]);
         let body = json!({"error": {"type": "invalid_request_error", "message": "no"}}).to_string();
         shelf.by_hand(move |asked| (asked.path == refused).then(|| (400, body.clone())));
@@ -276,22 +317,35 @@ async fn a_list_that_is_missing_costs_a_user_no_other() {
     let shelf = Shelf::of(&[
         ("customers", vec![customer("cus_1")]),
         ("subscriptions", vec![subscribed("sub_1", "active", &[(professional, 1)])]),
-        ("payment_methods", vec![json!({"id": "pm_1", "object": "payment_method", "type": "sepa_debit", "customer": "cus_1", "created": 5})]),
+        (
+            "payment_methods",
+            vec![
+                json!({"id": "pm_1", "object": "payment_method", "type": "sepa_debit", "customer": "cus_1", "created": 5}),
+            ],
+        ),
     ]);
     let world = in_front_of(&shelf).await;
     let token = world.user("u@example.com", Some("cus_1"), false).await.1;
     let subscription = world.get("/api/v1/billing/subscription", &token).await;
-    assert_eq!((subscription.status, &subscription.json()["tier"]), (200, &json!("professional")), "{}", subscription.body);
+    assert_eq!(
+        (subscription.status, &subscription.json()["tier"]),
+        (200, &json!("professional")),
+        "{}",
+        subscription.body
+    );
     assert_eq!(world.get("/api/v1/billing/payment-methods", &token).await.json()[0]["id"], "pm_1");
 }
 
 /// A list asked for one customer's objects that sends another's as well.
 #[tokio::test]
 async fn s30_another_customers_object_is_refused_and_not_kept() {
-    for (list, page) in [("invoices", "invoices"), ("subscriptions", "subscription"), ("payment_methods", "payment-methods")] {
+    for (list, page) in
+        [("invoices", "invoices"), ("subscriptions", "subscription"), ("payment_methods", "payment-methods")]
+    {
         let theirs = json!({"id": "x_2", "object": "thing", "customer": "cus_2", "created": 5, "status": "active", "type": "card"});
         let shelf = Shelf::whole(&[("customers", vec![customer("cus_1"), customer("cus_2")])]);
-        shelf.by_hand(move |asked| (asked.path == format!("/v1/{list}")).then(|| (200, shelf::list(&[&theirs], false))));
+        shelf
+            .by_hand(move |asked| (asked.path == format!("/v1/{list}")).then(|| (200, shelf::list(&[&theirs], false))));
         let world = in_front_of(&shelf).await;
         let token = world.user("u@example.com", Some("cus_1"), false).await.1;
         let answer = world.get(&format!("/api/v1/billing/{page}"), &token).await;

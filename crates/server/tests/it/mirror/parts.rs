@@ -32,7 +32,8 @@ async fn a_price_whose_tiers_change_is_valued_anew() {
         (price, bare)
     };
     let (whole, bare) = tiered(100);
-    let shelf = Shelf::whole(&[("prices", vec![whole]), ("subscriptions", vec![subscribed("sub_1", "active", &[(bare, 12)])])]);
+    let shelf =
+        Shelf::whole(&[("prices", vec![whole]), ("subscriptions", vec![subscribed("sub_1", "active", &[(bare, 12)])])]);
     let world = in_front_of(&shelf).await;
     assert_eq!(after_a_sync(&world).await.monthly_minor, 1_002, "the tiers stand in the list of prices only");
     shelf.put("prices", vec![tiered(200).0]);
@@ -93,7 +94,7 @@ async fn another_catalogue_derives_every_subscription_anew() {
     let text = billing::catalogue::Catalogue::BUILT_IN
         .replace("[tiers.professional]", "[tiers.gold]")
         .replace(r#"name = "Professional""#, r#"name = "Gold""#);
-    let mut config = (*world.app.config).clone();
+    let mut config = world.app.config.clone();
     config.catalogue = billing::catalogue::Catalogue::parse(&text).expect("a catalogue");
     let clock: Arc<dyn Clock> = Arc::clone(&world.clock) as _;
     let app = App::build(config.clone(), Arc::clone(&clock), Chance::seeded(8)).await.expect("a program");
@@ -103,7 +104,7 @@ async fn another_catalogue_derives_every_subscription_anew() {
     let gold = stats.tiers.iter().find(|line| line.tier == "gold").expect("a line");
     assert_eq!((gold.count, gold.revenue.minor(), stats.monthly.minor()), (70, 343_000, 499_000));
     // And back again: the same rows as before.
-    let again = App::build((*world.app.config).clone(), clock, Chance::seeded(9)).await.expect("a program");
+    let again = App::build(world.app.config.clone(), clock, Chance::seeded(9)).await.expect("a program");
     assert_eq!(subscription(&again, "sub_sandbox_user").await.tier, "professional");
 }
 
@@ -113,13 +114,23 @@ async fn a_coupon_that_runs_out_changes_the_worth_at_its_second() {
     world.at_stripe("POST", "/v1/coupons", "id=THREE&duration=repeating&duration_in_months=3&percent_off=50").await;
     let form = "customer=cus_sandbox_130&items[0][price]=price_professional_monthly&discounts[0][coupon]=THREE&payment_behavior=default_incomplete&trial_end=now";
     world.at_stripe("POST", "/v1/payment_methods/pm_card_visa/attach", "customer=cus_sandbox_130").await;
-    let made = world.at_stripe("POST", "/v1/subscriptions", &form.replace("&payment_behavior=default_incomplete&trial_end=now", "&collection_method=send_invoice&days_until_due=30")).await;
+    let made = world
+        .at_stripe(
+            "POST",
+            "/v1/subscriptions",
+            &form.replace(
+                "&payment_behavior=default_incomplete&trial_end=now",
+                "&collection_method=send_invoice&days_until_due=30",
+            ),
+        )
+        .await;
     let id = made["id"].as_str().expect("an id");
     world.sync().await;
     let (admin, stats) = (world.admin().await, "/api/v1/admin/billing/stats");
     let revenue = || async { world.get(stats, &admin).await.json()["monthly_revenue"].to_string() };
     assert_eq!((subscription(&world.app, id).await.monthly_minor, revenue().await.as_str()), (2450, "5014.5"));
-    for (instant, minor, whole) in [("2027-02-22T09:59:59Z", 2450, "5014.5"), ("2027-02-22T10:00:00Z", 4900, "5039.0")] {
+    for (instant, minor, whole) in [("2027-02-22T09:59:59Z", 2450, "5014.5"), ("2027-02-22T10:00:00Z", 4900, "5039.0")]
+    {
         world.clock.set(instant.parse().expect("instant"));
         derivation::follow_time(&world.app).await.expect("time");
         let row = subscription(&world.app, id).await;

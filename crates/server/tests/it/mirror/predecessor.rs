@@ -13,7 +13,8 @@ fn customer(id: &str, email: &str) -> Value {
 
 /// A program that has read these subscriptions of cus_1.
 async fn with(subscriptions: Vec<Value>) -> World {
-    let shelf = Shelf::whole(&[("customers", vec![customer("cus_1", "a@example.com")]), ("subscriptions", subscriptions)]);
+    let shelf =
+        Shelf::whole(&[("customers", vec![customer("cus_1", "a@example.com")]), ("subscriptions", subscriptions)]);
     let world = in_front_of(&shelf).await;
     world.sync().await;
     world
@@ -37,7 +38,11 @@ async fn worth(items: &[(Value, i64)]) -> i64 {
 #[tokio::test]
 async fn p4a02_revenue_and_customers_beyond_the_first_hundred_count() {
     let paying = |number: usize| {
-        let mut one = subscribed(&format!("sub_{number:03}"), "active", &[(price("price_starter_monthly", 1900, "month", 1, "usd"), 1)]);
+        let mut one = subscribed(
+            &format!("sub_{number:03}"),
+            "active",
+            &[(price("price_starter_monthly", 1900, "month", 1, "usd"), 1)],
+        );
         one["customer"] = json!(format!("cus_{number:03}"));
         one
     };
@@ -78,13 +83,25 @@ async fn p4a03_a_price_without_an_amount_empties_no_list() {
     assert!(list.body.contains("\"total\":3"), "{}", list.body);
     let amount = |id: &str| {
         let list = list.json();
-        let row = list["subscriptions"].as_array().expect("a list").iter().find(|row| row["id"] == id).expect("a row").clone();
+        let row = list["subscriptions"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|row| row["id"] == id)
+            .expect("a row")
+            .clone();
         row["amount"].clone()
     };
     // Unknown is null, never zero; metered use has no price in advance; the third is what it is.
-    assert_eq!((amount("sub_1"), amount("sub_2").to_string(), amount("sub_3").to_string()), (Value::Null, "0.0".into(), "19.0".into()));
+    assert_eq!(
+        (amount("sub_1"), amount("sub_2").to_string(), amount("sub_3").to_string()),
+        (Value::Null, "0.0".into(), "19.0".into())
+    );
     let stats = world.get("/api/v1/admin/billing/stats", &admin).await.json();
-    assert_eq!((stats["monthly_revenue"].to_string(), &stats["unpriced_subscriptions"]), ("19.0".to_owned(), &json!(1)));
+    assert_eq!(
+        (stats["monthly_revenue"].to_string(), &stats["unpriced_subscriptions"]),
+        ("19.0".to_owned(), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -98,7 +115,9 @@ async fn p4a03_currencies_have_their_own_decimals() {
 
 #[tokio::test]
 async fn p4a04_currencies_are_never_added_up() {
-    let one = |id: &str, code: &str| subscribed(id, "active", &[(price(&format!("price_{code}"), 1000, "month", 1, code), 1)]);
+    let one = |id: &str, code: &str| {
+        subscribed(id, "active", &[(price(&format!("price_{code}"), 1000, "month", 1, code), 1)])
+    };
     let world = with(vec![one("sub_1", "usd"), one("sub_2", "eur"), one("sub_3", "eur"), one("sub_4", "jpy")]).await;
     let stats = stats(&world).await;
     assert_eq!((stats["monthly_revenue"].to_string(), &stats["currency"]), ("10.0".to_owned(), &json!("usd")));
@@ -132,7 +151,11 @@ async fn p4a05_every_interval_is_brought_to_a_month_exactly() {
     let unlike = [(price("price_1", 12_000, "year", 1, "usd"), 1), (price("price_2", 500, "month", 1, "usd"), 1)];
     let world = with(vec![subscribed("sub_1", "active", &unlike)]).await;
     let answer = own(&world, "subscription").await;
-    assert!(answer.body.contains("\"amount\":15.00,\"interval\":\"month\""), "unlike intervals are a month: {}", answer.body);
+    assert!(
+        answer.body.contains("\"amount\":15.00,\"interval\":\"month\""),
+        "unlike intervals are a month: {}",
+        answer.body
+    );
 }
 
 #[tokio::test]
@@ -166,12 +189,16 @@ async fn s28_the_price_decides_the_tier_before_any_metadata() {
 async fn p4a07_every_state_is_shown_and_the_best_of_several_is_chosen() {
     let states = ["active", "trialing", "past_due", "unpaid", "paused", "incomplete"];
     for state in states {
-        let world = with(vec![subscribed("sub_1", state, &[(price("price_starter_monthly", 1900, "month", 1, "usd"), 1)])]).await;
+        let world =
+            with(vec![subscribed("sub_1", state, &[(price("price_starter_monthly", 1900, "month", 1, "usd"), 1)])])
+                .await;
         let answer = own(&world, "subscription").await.json();
         assert_eq!((&answer["status"], &answer["tier"]), (&json!(state), &json!("starter")));
     }
     let all = |states: &[&str]| {
-        let one = |(number, state): (usize, &&str)| subscribed(&format!("sub_{number}"), state, &[(price("price_1", 100, "month", 1, "usd"), 1)]);
+        let one = |(number, state): (usize, &&str)| {
+            subscribed(&format!("sub_{number}"), state, &[(price("price_1", 100, "month", 1, "usd"), 1)])
+        };
         states.iter().enumerate().map(one).collect::<Vec<_>>()
     };
     for first in 0..states.len() {
@@ -259,11 +286,19 @@ async fn p4a12_every_kind_of_payment_method_is_shown() {
         json!({"id": format!("pm_{number}"), "object": "payment_method", "type": kind, "customer": "cus_1", "created": 100 - number,
             "card": {"brand": "visa", "last4": "4242", "exp_month": 1, "exp_year": 2030}})
     };
-    let shelf = Shelf::whole(&[("customers", vec![customer("cus_1", "a@example.com")]), ("payment_methods", kinds.iter().enumerate().map(method).collect())]);
+    let shelf = Shelf::whole(&[
+        ("customers", vec![customer("cus_1", "a@example.com")]),
+        ("payment_methods", kinds.iter().enumerate().map(method).collect()),
+    ]);
     let world = in_front_of(&shelf).await;
     world.sync().await;
     let shown = own(&world, "payment-methods").await.json();
-    let shown: Vec<(&str, bool)> = shown.as_array().expect("a list").iter().map(|row| (row["type"].as_str().expect("a type"), row["card"].is_null())).collect();
+    let shown: Vec<(&str, bool)> = shown
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| (row["type"].as_str().expect("a type"), row["card"].is_null()))
+        .collect();
     assert_eq!(shown, kinds.map(|kind| (kind, kind != "card")));
 }
 
@@ -272,10 +307,19 @@ async fn p4a13_a_limit_that_stripe_would_refuse_never_reaches_it_and_is_no_empty
     let world = World::new().await;
     let (user, admin) = (world.ada().await, world.admin().await);
     world.stripe.as_ref().expect("a sandbox").clear_requests();
-    for (path, limit) in [("billing/invoices", "0"), ("billing/invoices", "101"), ("billing/invoices", "abc"), ("admin/billing/customers", "1001")] {
+    for (path, limit) in [
+        ("billing/invoices", "0"),
+        ("billing/invoices", "101"),
+        ("billing/invoices", "abc"),
+        ("admin/billing/customers", "1001"),
+    ] {
         let token = if path.starts_with("admin") { &admin } else { &user };
         let answer = world.get(&format!("/api/v1/{path}?limit={limit}"), token).await;
-        assert_eq!((answer.status, answer.json()["errors"][0]["pointer"].as_str()), (422, Some("?limit")), "{path} {limit}");
+        assert_eq!(
+            (answer.status, answer.json()["errors"][0]["pointer"].as_str()),
+            (422, Some("?limit")),
+            "{path} {limit}"
+        );
     }
     assert_eq!(world.stripe.as_ref().expect("a sandbox").requests(), Vec::new());
 }
@@ -285,17 +329,27 @@ async fn p4a14_the_parts_sum_to_the_whole_to_the_last_cent() {
     let tiers = ["starter", "professional", "enterprise", "gold"];
     let one = |number: usize| {
         let minor = 333 + i64::try_from(number).expect("small") * 7;
-        let mut one = subscribed(&format!("sub_{number}"), "active", &[(price(&format!("p{number}"), minor, "week", 1, "usd"), 1)]);
+        let mut one = subscribed(
+            &format!("sub_{number}"),
+            "active",
+            &[(price(&format!("p{number}"), minor, "week", 1, "usd"), 1)],
+        );
         one["metadata"] = json!({"tier": tiers[number % 4]});
         one
     };
     let world = with((0..40).map(one).collect()).await;
     let answer = world.get("/api/v1/admin/billing/stats", &world.admin().await).await;
-    let amounts = |text: &str| text.split("\"revenue\":").skip(1).map(|rest| rest.split('}').next().expect("a number").to_owned()).collect::<Vec<_>>();
+    let amounts = |text: &str| {
+        text.split("\"revenue\":")
+            .skip(1)
+            .map(|rest| rest.split('}').next().expect("a number").to_owned())
+            .collect::<Vec<_>>()
+    };
     let minor = |text: &str| Money::parse_major(text, billing::money::Currency::USD).expect("money").minor();
     let parts = amounts(&answer.body);
     assert_eq!(parts.len(), 5, "four tiers and what is unknown: {}", answer.body);
-    let whole = answer.body.split("\"monthly_revenue\":").nth(1).and_then(|rest| rest.split(',').next()).expect("a number");
+    let whole =
+        answer.body.split("\"monthly_revenue\":").nth(1).and_then(|rest| rest.split(',').next()).expect("a number");
     assert_eq!(parts.iter().map(|part| minor(part)).sum::<i64>(), minor(whole));
     // Rounded half up once for each subscription: 52/12 of each price.
     let exact = (0..40).map(|number| ((333 + number * 7) * 52 * 2 + 12) / 24).sum::<i64>();

@@ -60,7 +60,17 @@ impl Shelf {
 
     /// All the lists of a small account, empty but for those given.
     pub fn whole(lists: &[(&str, Vec<Value>)]) -> Shelf {
-        let names = ["coupons", "products", "prices", "customers", "subscriptions", "invoices", "charges", "refunds", "payment_methods"];
+        let names = [
+            "coupons",
+            "products",
+            "prices",
+            "customers",
+            "subscriptions",
+            "invoices",
+            "charges",
+            "refunds",
+            "payment_methods",
+        ];
         let shelf = Shelf::of(&names.map(|name| (name, Vec::new())));
         for (name, objects) in lists {
             shelf.put(name, objects.clone());
@@ -152,7 +162,11 @@ fn converse(inside: &Mutex<Inside>, mut stream: TcpStream) -> std::io::Result<()
         reader.read_exact(&mut vec![0; length])?;
         let target = line.split(' ').nth(1).expect("a target");
         let (status, body) = inside.lock().expect("whole").answer(&asked(target));
-        write!(stream, "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        write!(
+            stream,
+            "HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
     }
 }
 

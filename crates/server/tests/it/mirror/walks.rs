@@ -35,7 +35,10 @@ async fn broken_off_by(trouble: FaultKind) {
     let world = World::planned(Plan { limits: impatient, ..Plan::default() }).await;
     let stripe = world.stripe.as_ref().expect("a sandbox");
     let breaks = |resource: Resource, after: u32| {
-        stripe.faults().push(Fault { times: None, ..Fault::new(format!("/v1/{}", resource.name()), 1, trouble.clone()).after(after) });
+        stripe.faults().push(Fault {
+            times: None,
+            ..Fault::new(format!("/v1/{}", resource.name()), 1, trouble.clone()).after(after)
+        });
     };
     // Of more than a page: after the first. The others at once. Payment methods hang on the list of customers.
     let long = [Resource::Customers, Resource::Subscriptions, Resource::Invoices, Resource::Charges];
