@@ -47,6 +47,7 @@ impl Modify for Sessions {
 /// The document, with the problem answers that every operation shares.
 pub fn document() -> serde_json::Value {
     let mut document = serde_json::to_value(Api::openapi()).unwrap_or_default();
+    require_all_members(&mut document);
     document["components"]["schemas"]["Problem"] = problem();
     let Some(paths) = document["paths"].as_object_mut() else { return document };
     for operation in paths.values_mut().filter_map(|item| item.as_object_mut()).flat_map(|item| item.values_mut()) {
@@ -65,6 +66,17 @@ pub fn document() -> serde_json::Value {
         }
     }
     document
+}
+
+/// Every member of an answer is always sent; one without a value is null.
+fn require_all_members(document: &mut serde_json::Value) {
+    let schemas = document["components"]["schemas"].as_object_mut().into_iter().flat_map(|schemas| schemas.values_mut());
+    for schema in schemas {
+        let members: Vec<_> = schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
+        if !members.is_empty() {
+            schema["required"] = members.into();
+        }
+    }
 }
 
 fn response(text: &str) -> serde_json::Value {

@@ -99,8 +99,12 @@ fn derive(wire: &read::Subscription, catalogue: &Catalogue, now: Timestamp) -> s
         status: wire.core.status.clone(),
         tier: catalogue.tier_of(&evidence).as_str().to_owned(),
         currency: currency.code().to_owned(),
-        // Without a licensed item nothing is charged ahead of use: that is a zero we know.
-        amount_minor: price.as_ref().ok().map(|price| price.as_ref().map_or(0, |price| price.amount.minor())),
+        // Without a licensed item nothing is charged ahead of use: that is a zero we know. Without any item we know nothing.
+        amount_minor: price
+            .as_ref()
+            .ok()
+            .filter(|_| !wire.core.items.is_empty())
+            .map(|price| price.as_ref().map_or(0, |price| price.amount.minor())),
         interval: recurrence.map(|recurrence| recurrence.interval.as_str().to_owned()),
         interval_count: recurrence.map(|recurrence| recurrence.count),
         monthly_minor: monthly.map_or(0, billing::money::Money::minor),

@@ -19,6 +19,12 @@ const ABREAST: usize = 8;
 /// How many objects that a list left out are looked at in one step.
 const UNSEEN_BATCH: i64 = 100;
 
+/// How often a list is begun anew in one sync because the object it stood on is gone.
+const REWINDS: u32 = 3;
+
+/// After this time without a first page nobody is at a list any more, here or in another process.
+const ABANDONED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
 /// The fault of a list that the server answers with 404.
 pub const NO_SUCH_LIST: &str = "the server does not have this list";
 
@@ -137,6 +143,9 @@ fn places(resource: Resource) -> &'static [Place] {
 impl Walk<'_> {
     /// Reads the list to its end. The inner error is Stripe's, the outer one our own.
     async fn run(&self) -> Result<Result<Done, StripeError>> {
+        if self.resource == Resource::PaymentMethods && !self.customers_are_known().await? {
+            return Ok(Ok(Done::default()));
+        }
         let state = self.begin().await?;
         let read = if self.resource == Resource::PaymentMethods {
             self.payment_methods(state).await?
@@ -160,6 +169,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Payment methods are read customer by customer: while some customers are missing, nobody knows them all.
+    async fn customers_are_known(&self) -> Result<bool> {
+        let customers = self.app.db.read(|tx| syncs::get(tx, Resource::Customers.name())).await?;
+        Ok(customers.is_some_and(|list| list.as_of.is_some() && list.started_at.is_none()))
+    }
+
     /// Begins a run, or goes on with the one that was interrupted.
     async fn begin(&self) -> Result<ListState> {
         let (name, now) = (self.resource.name(), self.app.clock.now());
@@ -167,7 +182,7 @@ impl Walk<'_> {
             .db
             .write(move |tx| {
                 let known = syncs::get(tx, name)?;
-                if let Some(state) = known.clone().filter(|state| state.started_at.is_some()) {
+                if let Some(state) = known.clone().filter(|state| is_to_go_on(state, now)) {
                     return Ok(state);
                 }
                 let state = ListState {
@@ -186,41 +201,48 @@ impl Walk<'_> {
     }
 
     async fn list(&self, mut state: ListState) -> Result<Result<Read, StripeError>> {
+        let (mut rewinds, mut refused) = (0, None);
         for place in places(self.resource) {
             for query in place.queries {
                 let mut pages = self.stripe.pages(place.path, query, state.cursor.clone());
                 let mut first = true;
-                let refused = loop {
+                loop {
                     match pages.next().await {
                         Ok(Some(page)) => {
-                            self.apply(&mut state, &page).await?;
+                            if let Err(error) = self.apply(&mut state, &page).await? {
+                                return Ok(Err(error));
+                            }
                             first = false;
                         }
                         Ok(None) => return Ok(Ok(Read::ToTheEnd { objects: state.objects })),
-                        Err(error) if error.is_missing_cursor() => {
-                            // The object we stood on is gone: from the beginning, in the same run.
+                        Err(error) if error.is_missing_cursor() && rewinds < REWINDS => {
+                            rewinds += 1;
+                            // The object we stood on is gone: from the beginning.
                             self.rewind(&mut state).await?;
                             pages = self.stripe.pages(place.path, query, None);
                         }
-                        Err(error) if first && error.is_not_found() => break Refused::List,
-                        Err(StripeError::Status { status: 400, .. }) if first => break Refused::Query,
+                        Err(error) if first && error.is_not_found() => break,
+                        Err(error @ StripeError::Status { status: 400, .. }) if first => {
+                            refused = Some(error);
+                            break;
+                        }
                         Err(error) => return Ok(Err(error)),
                     }
-                };
-                if matches!(refused, Refused::List) {
-                    break;
                 }
             }
         }
-        Ok(Ok(Read::NoSuchList))
+        // Refused in its plainest form is not absent: that is a fault of the server or of ours.
+        refused.map_or(Ok(Ok(Read::NoSuchList)), |error| Ok(Err(error)))
     }
 
-    /// One page and its checkpoint in one transaction.
-    async fn apply(&self, state: &mut ListState, page: &Page) -> Result<()> {
+    /// One page and its checkpoint in one transaction. The inner error is Stripe's: items that it did not send.
+    async fn apply(&self, state: &mut ListState, page: &Page) -> Result<Result<(), StripeError>> {
         let mut objects: Vec<String> = page.objects.iter().map(|object| object.get().to_owned()).collect();
         if self.resource == Resource::Subscriptions {
             for object in &mut objects {
-                complete_items(self.stripe, object).await?;
+                if let Err(error) = complete_items(self.stripe, object).await {
+                    return Ok(Err(error));
+                }
             }
         }
         state.cursor = page.last_id.clone().or_else(|| state.cursor.clone());
@@ -238,16 +260,18 @@ impl Walk<'_> {
             })
             .await?;
         (self.progress)(Progress { resource, objects: self.before + state.objects });
-        Ok(())
+        Ok(Ok(()))
     }
 
+    /// Begins the list anew, as another run: what this one saw may be gone since, as the object that it stood on is.
     async fn rewind(&self, state: &mut ListState) -> Result<()> {
-        (state.cursor, state.objects) = (None, 0);
+        let before = state.clone();
+        (state.run, state.cursor, state.objects) = (state.run + 1, None, 0);
         let saved = state.clone();
         self.app
             .db
             .write(move |tx| {
-                syncs::still_ours(tx, &saved)?;
+                syncs::still_ours(tx, &before)?;
                 syncs::save(tx, &saved)
             })
             .await
@@ -269,7 +293,9 @@ impl Walk<'_> {
                     Err(error) => return Ok(Err(error)),
                 }
             }
-            self.apply(&mut state, &Page { objects, last: false, last_id: Some(last) }).await?;
+            if let Err(error) = self.apply(&mut state, &Page { objects, last: false, last_id: Some(last) }).await? {
+                return Ok(Err(error));
+            }
         }
     }
 
@@ -302,12 +328,8 @@ impl Walk<'_> {
 
     /// Whether the object is gone; one that is there is mirrored as it is.
     async fn look_at(&self, id: String) -> Result<Result<bool, StripeError>> {
-        let path = match self.resource {
-            Resource::PaymentMethods => "/v1/payment_methods",
-            other => places(other).first().map_or("", |place| place.path),
-        };
         let (resource, name, now) = (self.resource, self.resource.name(), self.app.clock.now());
-        match self.stripe.object(path, &id, &[]).await {
+        match self.find(&id).await {
             Ok(answer) => {
                 let (raw, catalogue) = (answer.body.get().to_owned(), self.app.catalogue.clone());
                 let gone = serde_json::from_str::<Stub>(&raw).is_ok_and(|stub| stub.deleted == Some(true));
@@ -330,6 +352,24 @@ impl Walk<'_> {
             }
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// The object in whichever list it stands: a plan is none of the prices where both lists are.
+    async fn find(&self, id: &str) -> Result<crate::gateways::stripe::Answer, StripeError> {
+        let lists: Vec<&str> = match self.resource {
+            Resource::PaymentMethods => vec!["/v1/payment_methods"],
+            other => places(other).iter().map(|place| place.path).collect(),
+        };
+        let (mut gone, mut silent) = (None, None);
+        for list in lists {
+            match self.stripe.object(list, id, &[]).await {
+                Err(error) if is_gone(&error) => gone = Some(error),
+                // A list that is not there says nothing of its objects.
+                Err(error) if error.is_not_found() => silent = Some(error),
+                other => return other,
+            }
+        }
+        Err(gone.or(silent).unwrap_or(StripeError::Request("no list has this object")))
     }
 
     async fn complete(&self, fault: Option<String>) -> Result<()> {
@@ -368,14 +408,16 @@ impl Walk<'_> {
     }
 }
 
+/// Whether a run is to be gone on with. One that came to nothing, a while ago, is begun anew: what is read from now on is
+/// as old as now, not as old as the outage.
+fn is_to_go_on(state: &ListState, now: Timestamp) -> bool {
+    let Some(start) = state.started_at else { return false };
+    state.cursor.is_some() || now.duration_since(start) < ABANDONED_AFTER
+}
+
 enum Read {
     ToTheEnd { objects: u64 },
     NoSuchList,
-}
-
-enum Refused {
-    List,
-    Query,
 }
 
 /// Stripe itself says that there is no such object. A bare 404 may come from something on the way and says nothing.
@@ -405,18 +447,19 @@ async fn payment_methods_of(stripe: &Stripe, customer: &str) -> Result<Vec<Box<R
         other => return other,
     }
     // Older servers have one list for all, and may want to be told a type.
+    let mut refused = StripeError::Request("no list has these objects");
     for query in [&[("customer", customer)][..], &[("customer", customer), ("type", "card")][..]] {
         match all(stripe.pages("/v1/payment_methods", query, None)).await {
-            Err(StripeError::Status { status: 400, .. }) => {}
+            Err(error @ StripeError::Status { status: 400, .. }) => refused = error,
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             other => return other,
         }
     }
-    Ok(Vec::new())
+    Err(refused)
 }
 
 /// Stripe embeds the first items only: the others are fetched and put beside them.
-async fn complete_items(stripe: &Stripe, raw: &mut String) -> Result<()> {
+async fn complete_items(stripe: &Stripe, raw: &mut String) -> Result<(), StripeError> {
     if !raw.contains("has_more") {
         return Ok(());
     }
@@ -424,15 +467,15 @@ async fn complete_items(stripe: &Stripe, raw: &mut String) -> Result<()> {
     if !subscription.items_incomplete {
         return Ok(());
     }
-    let items = all(stripe.pages("/v1/subscription_items", &[("subscription", &subscription.id)], None)).await;
-    let items = items.map_err(mirror::unavailable)?;
-    let mut whole: serde_json::Value = serde_json::from_str(raw).map_err(crate::error::Error::internal)?;
-    let mut data = Vec::with_capacity(items.len());
-    for item in &items {
-        data.push(serde_json::from_str::<serde_json::Value>(item.get()).map_err(crate::error::Error::internal)?);
-    }
-    whole["items"]["data"] = data.into();
-    whole["items"]["has_more"] = false.into();
+    let items = all(stripe.pages("/v1/subscription_items", &[("subscription", &subscription.id)], None)).await?;
+    // Both were read as JSON before: neither can fail to be it.
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+    let mut whole = parsed(raw);
+    whole["items"] = serde_json::json!({
+        "object": "list",
+        "data": items.iter().map(|item| parsed(item.get())).collect::<Vec<_>>(),
+        "has_more": false,
+    });
     *raw = whole.to_string();
     Ok(())
 }
@@ -458,7 +501,13 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
     let object = stripe.object("/v1/customers", customer, &[]).await?;
     found.push((Resource::Customers, object.body.get().to_owned()));
     for resource in [Resource::Subscriptions, Resource::Invoices] {
-        let objects = list_of(stripe, resource, customer).await?;
+        let objects = match list_of(stripe, resource, customer).await {
+            // The customer is there, so it is the list that is not: that costs them no other.
+            Err(error) if is_gone(&error) && error.refusal().is_some_and(|refusal| refusal.param.is_none()) => {
+                Vec::new()
+            }
+            objects => objects?,
+        };
         found.extend(objects.into_iter().map(|object| (resource, object.get().to_owned())));
     }
     let methods = payment_methods_of(stripe, customer).await?;
@@ -468,6 +517,7 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
 
 /// A customer's part of a list, with the richest query that the server takes.
 async fn list_of(stripe: &Stripe, resource: Resource, customer: &str) -> Result<Vec<Box<RawValue>>, StripeError> {
+    let mut refused = StripeError::Request("no list has these objects");
     for place in places(resource) {
         for query in place.queries {
             let mut query = query.to_vec();
@@ -476,19 +526,19 @@ async fn list_of(stripe: &Stripe, resource: Resource, customer: &str) -> Result<
                 Err(StripeError::Status { status: 400, refusal }) if refusal.param.as_deref() == Some("customer") => {
                     return Err(StripeError::NotFound { refusal });
                 }
-                Err(StripeError::Status { status: 400, .. }) => {}
+                Err(error @ StripeError::Status { status: 400, .. }) => refused = error,
                 other => return other,
             }
         }
     }
-    Ok(Vec::new())
+    Err(refused)
 }
 
 async fn save_customer(app: &App, customer: String, mut found: Found, now: Timestamp) -> Result<()> {
     if let Some(stripe) = &app.stripe {
         for (resource, raw) in &mut found {
             if *resource == Resource::Subscriptions {
-                complete_items(stripe, raw).await?;
+                complete_items(stripe, raw).await.map_err(mirror::unavailable)?;
             }
         }
     }

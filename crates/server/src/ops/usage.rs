@@ -111,7 +111,7 @@ pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
                 .map(|current| current.tier)
                 .filter(|tier| catalogue.tier(tier).is_some())
                 .unwrap_or(user.tier.clone());
-            let used = usage::cost(&catalogue, &month).map_err(failed)?;
+            let used = usage::cost(&catalogue, &priced(&catalogue, &month)).map_err(failed)?;
             let account = match catalogue.tier(&tier) {
                 Some(tier) => usage::account(tier, used).map_err(failed)?,
                 None => without_tier(catalogue.currency, used),
@@ -144,6 +144,12 @@ fn with_all_types(
         sums.entry(kind.clone()).or_insert(Quantity::from_micro(0));
     }
     sums
+}
+
+/// What has a weight. A type that the operator has taken out of the catalogue is still shown, and weighs nothing.
+fn priced(catalogue: &billing::catalogue::Catalogue, sums: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let known = sums.iter().filter(|(kind, _)| catalogue.events.contains_key(*kind));
+    known.map(|(kind, sum)| (kind.clone(), *sum)).collect()
 }
 
 /// The credit period: the month of the subscription, or the calendar's without one.

@@ -12,7 +12,7 @@ use crate::harness::program::{Done, Program, Running, get};
 /// A sandbox of its own process, with the little business.
 fn stripe(program: &Program) -> (Running, String) {
     let running = program.start(&["sandbox", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stdout);
+    let base = running.stdout.base();
     (running, base)
 }
 
@@ -163,7 +163,7 @@ async fn s09_sessions_and_users_changed_by_another_process_hold_at_once_for_a_ru
     let boss = add_user(&program, "boss@here.test", &["--admin"]);
     let issue = || program.run(&["session", "issue", "--user", &boss, "--ttl", "1h"]).line().to_owned();
     let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stderr);
+    let base = running.stderr.base();
     let status = async |token: &str| get(&format!("{base}/api/v1/admin/billing/stats"), Some(token)).await.status;
     let (first, second, third) = (issue(), issue(), issue());
     for token in [&first, &second, &third] {
@@ -226,7 +226,9 @@ fn f56_every_fault_of_the_configuration_is_named_at_once_and_without_its_value()
         ("BILLHOOK_SYNC_INTERVAL", "-5m"),
         ("BILLHOOK_LOG", "canary"),
     ];
-    given.iter().for_each(|(name, value)| program.set(name, value));
+    for (name, value) in given {
+        program.set(name, value);
+    }
     for command in [&["serve"][..], &["doctor"], &["sync"], &["migrate"], &["user", "list"]] {
         let done = program.run(command);
         let said = refused(&done, 78);

@@ -110,7 +110,7 @@ async fn ask_everything(base: &str, tokens: &[String]) {
 /// What a run with everybody and everything leaves behind.
 async fn served(program: &Program, tokens: &[String], until: &str) -> Done {
     let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stderr);
+    let base = running.stderr.base();
     running.stderr.line(until);
     ask_everything(&base, tokens).await;
     let done = running.stop();
@@ -133,7 +133,7 @@ async fn s56_s58_a_run_on_good_and_bad_days_says_nothing_secret_or_personal() {
     let tokens = people(&program, None);
 
     let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stderr);
+    let base = running.stderr.base();
     running.stderr.line("synced with Stripe");
     ask_everything(&base, &tokens).await;
     for kind in
@@ -206,7 +206,7 @@ async fn s56_the_passwords_of_redis_and_the_database_stay_inside() {
     let mut tokens = people(&program, None).to_vec();
     tokens.push("A".repeat(43)); // might be a session of Ops Center's
     let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stderr);
+    let base = running.stderr.base();
     ask_everything(&base, &tokens).await;
     drop(database);
     ask_everything(&base, &tokens).await;
@@ -233,7 +233,7 @@ async fn s62_the_numbers_are_on_their_own_listener_and_nothing_else_is_anywhere(
     let listen = format!("127.0.0.1:{}", free_port());
     let program = Program::new().with("BILLHOOK_METRICS_LISTEN", &listen);
     let running: Running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
-    let base = running.base(&running.stderr);
+    let base = running.stderr.base();
     let aside = format!("http://{listen}");
     for path in [
         "/debug",

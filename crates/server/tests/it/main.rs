@@ -15,5 +15,7 @@ mod endpoints;
 mod input;
 mod leaks;
 mod mirror;
+mod outage;
 mod store;
 mod stripe_gateway;
+mod usage;

@@ -22,6 +22,8 @@ pub struct Pages {
     after: Option<String>,
     limit: usize,
     ended: bool,
+    /// The page before was full and said that it was the last.
+    doubted: bool,
     trail: Trail,
 }
 
@@ -70,16 +72,26 @@ impl Pages {
         let query = query.iter().filter(|(name, _)| *name != "limit");
         let query = query.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let trail = Trail { mark: after.clone(), steps: 0, reach: 1 };
-        Pages { stripe, path: path.to_owned(), query, after, limit: limit.unwrap_or(LIMIT), ended: false, trail }
+        let (path, limit) = (path.to_owned(), limit.unwrap_or(LIMIT));
+        Pages { stripe, path, query, after, limit, ended: false, doubted: false, trail }
     }
 
     /// The next page; `None` after the last. A list is complete when, and only when, this has said `None`.
+    ///
+    /// Only a page with room left is believed to be the last (F-31): after a full one the next is asked for.
     pub async fn next(&mut self) -> Result<Option<Page>, StripeError> {
         if self.ended {
             return Ok(None);
         }
         let body = self.fetch().await?;
-        let page = self.read(&body)?;
+        let mut page = self.read(&body)?;
+        // Nothing, or what we have: the full page was the last indeed.
+        if self.doubted && (page.last_id.is_none() || page.last_id == self.after) {
+            self.ended = true;
+            return Ok(None);
+        }
+        self.doubted = page.last && page.objects.len() >= self.limit;
+        page.last &= !self.doubted;
         if let Some(id) = &page.last_id {
             self.trail.step(id);
             self.after = Some(id.clone());

@@ -21,8 +21,8 @@ fn owners(world: &World, answer: &Answer) -> BTreeSet<String> {
 async fn somebody_else(world: &World) -> String {
     let list = world.get("/api/v1/admin/billing/subscriptions?status=active", &world.admin().await).await.json();
     let rows = list["subscriptions"].as_array().expect("rows").clone();
-    let customers = rows.iter().filter_map(|row| row["customer"].as_str());
-    customers.filter(|id| *id != sandbox::USER_CUSTOMER).next_back().expect("another customer").to_owned()
+    let mut customers = rows.iter().filter_map(|row| row["customer"].as_str());
+    customers.rfind(|id| *id != sandbox::USER_CUSTOMER).expect("another customer").to_owned()
 }
 
 #[tokio::test]

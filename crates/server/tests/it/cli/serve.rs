@@ -85,7 +85,7 @@ async fn the_business_survives_a_restart_and_a_power_cut() {
 async fn the_sandbox_alone_prints_its_base_url_and_nothing_else() {
     let program = Program::new();
     let running = program.start(&["sandbox", "--listen", "127.0.0.1:0", "--state", "stripe.jsonl"]);
-    let base = running.base(&running.stdout);
+    let base = running.stdout.base();
     let key = format!("Bearer {KEY}");
     let customers = async |base: &str| {
         let answer =
@@ -98,9 +98,9 @@ async fn the_sandbox_alone_prints_its_base_url_and_nothing_else() {
     let done = running.stop();
     assert_eq!((done.code, done.stdout), (Some(0), format!("{base}\n")));
     let again = program.start(&["sandbox", "--listen", "127.0.0.1:0", "--state", "stripe.jsonl"]);
-    assert_eq!(customers(&again.base(&again.stdout)).await, first, "the state file is the state");
+    assert_eq!(customers(&again.stdout.base()).await, first, "the state file is the state");
     let empty = program.start(&["sandbox", "--listen", "127.0.0.1:0", "--empty"]);
-    assert_eq!(customers(&empty.base(&empty.stdout)).await, Value::Array(Vec::new()));
+    assert_eq!(customers(&empty.stdout.base()).await, Value::Array(Vec::new()));
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl World {
             admin,
         };
         let id = ops::users::add(&self.app, add).await.expect("a user");
-        let token = ops::sessions::issue(&self.app, &id, Duration::from_secs(24 * 3600)).await.expect("a session");
+        let token = ops::sessions::issue(&self.app, &id, Duration::from_hours(24)).await.expect("a session");
         (id, token)
     }
 
@@ -197,7 +197,7 @@ impl World {
 pub fn client() -> reqwest::Client {
     // Somebody else in this process may have chosen already, and chose the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("client")
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().expect("client")
 }
 
 /// One request with any client.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Answer, database};
 
 /// How long a program may take to say what a test waits for; generous, the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A folder and an environment to run the binary in.
 pub struct Program {
@@ -150,6 +150,13 @@ impl Heard {
         drop(state);
         line.unwrap_or_else(|| panic!("never said {words:?}, but: {text}"))
     }
+
+    /// The base URL that `serve` names on stderr, `serve --sandbox` and `sandbox` on stdout.
+    pub fn base(&self) -> String {
+        let line = self.line("http://127.0.0.1:");
+        let from = line.find("http://").expect("an address");
+        line[from..].split([' ', '/']).take(3).collect::<Vec<_>>().join("/")
+    }
 }
 
 /// A program that runs beside the test, until it is stopped or the test ends.
@@ -161,13 +168,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// The base URL that `serve` (on stderr), `serve --sandbox` or `sandbox` (on stdout) names.
-    pub fn base(&self, heard: &Heard) -> String {
-        let line = heard.line("http://127.0.0.1:");
-        let from = line.find("http://").expect("an address");
-        line[from..].split([' ', '/']).take(3).collect::<Vec<_>>().join("/")
-    }
-
     /// Asks it to end (SIGTERM) and waits until it has.
     pub fn stop(self) -> Done {
         let pid = self.child.id().to_string();

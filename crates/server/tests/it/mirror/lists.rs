@@ -365,3 +365,30 @@ async fn s30_an_object_that_is_not_the_one_asked_for_is_refused() {
     assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("stripe.inconsistent")));
     assert!(mirrored(&world.app, "SELECT id FROM raw_objects").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_server_that_knows_no_pages_sends_its_list_once() {
+    let rows = customers(250);
+    let shelf = Shelf::whole(&[]);
+    // Everything on one page, whatever is asked for.
+    shelf.by_hand(move |asked| {
+        (asked.path == "/v1/customers").then(|| (200, shelf::list(&rows.iter().collect::<Vec<_>>(), false)))
+    });
+    let world = in_front_of(&shelf).await;
+    assert_eq!(world.sync().await.faults, Vec::new());
+    assert_eq!(ids(&world.app, Resource::Customers).await.len(), 250);
+}
+
+#[tokio::test]
+async fn f31_a_server_that_never_knows_its_own_cursor_is_not_asked_for_ever() {
+    let rows = customers(150);
+    let shelf = Shelf::whole(&[]);
+    shelf.by_hand(move |asked| match (asked.path.as_str(), asked.get("starting_after")) {
+        ("/v1/customers", None) => Some((200, shelf::list(&rows[..100].iter().collect::<Vec<_>>(), true))),
+        ("/v1/customers", Some(_)) => Some(shelf::refusal("resource_missing", "No such customer", "starting_after")),
+        _ => None,
+    });
+    let world = in_front_of(&shelf).await;
+    world.sync_result().await.expect_err("never to the end");
+    assert_eq!(list_state(&world.app, Resource::Customers).await.expect("begun").as_of, None);
+}

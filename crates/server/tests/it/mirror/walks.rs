@@ -40,14 +40,19 @@ async fn broken_off_by(trouble: FaultKind) {
             ..Fault::new(format!("/v1/{}", resource.name()), 1, trouble.clone()).after(after)
         });
     };
-    // Of more than a page: after the first. The others at once. Payment methods hang on the list of customers.
+    // Of more than a page: after the first. The others at once.
     let long = [Resource::Customers, Resource::Subscriptions, Resource::Invoices, Resource::Charges];
     for resource in Resource::ALL {
         breaks(resource, u32::from(long.contains(&resource)));
     }
     world.sync_result().await.expect_err("broken off");
     for resource in Resource::ALL {
-        let state = list_state(&world.app, resource).await.expect("begun");
+        let state = list_state(&world.app, resource).await;
+        if resource == Resource::PaymentMethods {
+            assert_eq!(state, None, "while customers are missing, theirs are not all there is");
+            continue;
+        }
+        let state = state.expect("begun");
         assert_eq!((state.as_of, state.fault.is_some()), (None, true), "{resource:?}");
         assert_eq!(state.cursor.is_some(), long.contains(&resource), "{resource:?}");
     }

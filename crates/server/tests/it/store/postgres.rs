@@ -13,7 +13,7 @@ use crate::harness::database::{on_server, variable};
 /// Runs a statement as the administrator, beside the program.
 fn administer(sql: String) {
     on_server(&variable("BILLHOOK_TEST_POSTGRES"), move |client| {
-        client.batch_execute(&sql).expect("the administrator")
+        client.batch_execute(&sql).expect("the administrator");
     });
 }
 

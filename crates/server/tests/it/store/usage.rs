@@ -98,7 +98,7 @@ pub async fn sums_of_any_window_are_the_naive_sums(database: Database) {
             for event in events.iter().filter(|event| (HOUR + start..HOUR + end).contains(&event.event_ms)) {
                 *naive.entry(event.kind.clone()).or_default() += event.quantity.micro();
             }
-            let (of, within) = (user.clone(), window.clone());
+            let (of, within) = (user.clone(), window);
             let sums = db.read(move |tx| usage::sums(tx, &of, &within)).await.expect("sums");
             // A type whose hours hold nothing in the window may be absent or zero.
             let sums: BTreeMap<String, i64> = sums.into_iter().map(|(kind, sum)| (kind, sum.micro())).collect();

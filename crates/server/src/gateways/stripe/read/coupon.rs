@@ -148,7 +148,8 @@ impl Found {
 
 /// The coupon as it was sent; what was left out of it comes from what is known.
 fn known(place: &Value, id: &str, resolve: &dyn Resolve) -> Option<Coupon> {
-    if !place.is_object() {
+    // Of a deleted coupon only the fact may be left, and it still takes off where it was applied.
+    if !place.is_object() || fields::flag(&place["deleted"]) && place["duration"].is_null() {
         return resolve.coupon(id);
     }
     let mut coupon = Coupon::of(id.to_owned(), place);

@@ -1,0 +1,368 @@
+//! `/usage`: windows, weights, limits of time, and what each event counts for.
+
+use std::io::Write;
+use std::time::Duration;
+
+use billhook::error::Error;
+use billhook::ops::usage::{self, Told};
+use billhook::store::usage::Verdict;
+use billing::usage::Quantity;
+use jiff::Timestamp;
+use sandbox::Seed;
+use serde_json::{Value, json};
+
+use crate::endpoints::use_some;
+use crate::harness::{Database, Plan, World};
+
+const PATH: &str = "/api/v1/billing/usage";
+
+fn instant(text: &str) -> Timestamp {
+    text.parse().expect("instant")
+}
+
+fn told(id: &str, user: &str, kind: &str, quantity: &str, at: &str) -> Told {
+    Told {
+        transaction_id: id.to_owned(),
+        user: user.to_owned(),
+        kind: kind.to_owned(),
+        quantity: Quantity::parse(quantity).expect("quantity"),
+        at: instant(at),
+        properties: None,
+    }
+}
+
+/// What became of each: a verdict, or the member that is refused.
+async fn record(world: &World, events: Vec<Told>) -> Vec<Result<Verdict, String>> {
+    let outcomes = usage::record(&world.app, events).await.expect("recorded");
+    let member = |error| match error {
+        Error::Invalid(faults) => faults[0].pointer.clone(),
+        other => panic!("{other:?}"),
+    };
+    outcomes.into_iter().map(|outcome| outcome.map_err(member)).collect()
+}
+
+/// A session that outlives every clock of these tests.
+async fn session(world: &World, user: &str) -> String {
+    let long = Duration::from_secs(900 * 24 * 3600);
+    billhook::ops::sessions::issue(&world.app, user, long).await.expect("a session")
+}
+
+async fn somebody(world: &World, customer: Option<&str>) -> (String, String) {
+    let (user, _) = world.user(&format!("u{}@example.com", customer.unwrap_or("0")), customer, false).await;
+    let token = session(world, &user).await;
+    (user, token)
+}
+
+async fn shown(world: &World, token: &str) -> Value {
+    let answer = world.get(PATH, token).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+/// The built-in catalogue with some lines changed, as an operator's file.
+struct Catalogue(std::path::PathBuf);
+
+impl Catalogue {
+    fn with(changes: &[(&str, &str)]) -> Self {
+        let mut text = billing::catalogue::Catalogue::BUILT_IN.to_owned();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old}");
+            text = text.replace(old, new);
+        }
+        let Database::Sqlite(path) = &Database::sqlite() else { panic!("a path") };
+        let path = path.with_extension("toml");
+        std::fs::File::create(&path).and_then(|mut file| file.write_all(text.as_bytes())).expect("a file");
+        Self(path)
+    }
+
+    fn plan(&self, stripe: Option<Seed>) -> Plan {
+        let path = self.0.display().to_string();
+        Plan { stripe, environment: vec![("BILLHOOK_CATALOG", path)], ..Plan::default() }
+    }
+}
+
+impl Drop for Catalogue {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn i10_the_seeds_own_example_to_the_byte() {
+    let world = World::new().await;
+    let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    use_some(&world, &user).await;
+    let expected = concat!(
+        r#"{"usage":{"today":{"inference":15,"embedding":5,"tts":0,"stt":0},"#,
+        r#""month":{"inference":450,"embedding":120,"tts":10,"stt":5}},"#,
+        r#""credits":{"tier":"professional","included_credits":500,"used":585,"remaining":0,"overage":85,"overage_cost":0.17,"price_per_1k":2.00},"#,
+        r#""tier":"professional","period_start":"2026-11-12T10:00:00Z","period_end":"2026-12-12T10:00:00Z"}"#,
+    );
+    assert_eq!(world.get(PATH, &token).await.body, expected);
+}
+
+#[tokio::test]
+async fn i10_below_the_limit_what_remains_and_what_is_used_are_what_is_included() {
+    let world = World::new().await;
+    let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    for (id, quantity, used, remaining, overage, cost) in [
+        ("e1", "0.000001", "0.000001", "499.999999", "0", "0.00"),
+        ("e2", "499.999999", "500", "0", "0", "0.00"),
+        ("e3", "2.499999", "502.499999", "0", "2.499999", "0.00"),
+        ("e4", "0.000001", "502.5", "0", "2.5", "0.01"),
+        ("e5", "997.5", "1500", "0", "1000", "2.00"),
+    ] {
+        let verdicts = record(&world, vec![told(id, &user, "stt", quantity, "2026-11-22T09:00:00Z")]).await;
+        assert!(matches!(verdicts[..], [Ok(Verdict::Recorded { .. })]));
+        let body = world.get(PATH, &token).await.body;
+        let expected = format!(r#""used":{used},"remaining":{remaining},"overage":{overage},"overage_cost":{cost},"#);
+        assert!(body.contains(&expected), "{id}: {body}");
+    }
+}
+
+/// A subscription made at the sandbox at an instant; the customer has nothing else.
+async fn subscribe(world: &World, at: &str, price: &str) {
+    world.clock.set(instant(at));
+    let form =
+        format!("customer=cus_sandbox_130&items[0][price]={price}&collection_method=send_invoice&days_until_due=9");
+    world.at_stripe("POST", "/v1/subscriptions", &form).await;
+}
+
+/// The credit period that is shown at an instant, after a sync.
+async fn period_at(world: &World, token: &str, at: &str) -> (String, String) {
+    world.clock.set(instant(at));
+    let answer = shown(world, token).await;
+    let text = |name: &str| answer[name].as_str().expect("an instant").to_owned();
+    (text("period_start"), text("period_end"))
+}
+
+fn window(start: &str, end: &str) -> (String, String) {
+    (start.to_owned(), end.to_owned())
+}
+
+#[tokio::test]
+async fn f48_the_31st_clamps_and_does_not_drift_and_a_year_has_months() {
+    let world = World::planned(Plan::default()).await;
+    // Anchored on the last day of August, and paid by the year: the credits come every month.
+    subscribe(&world, "2027-08-31T12:00:00Z", "price_professional_yearly").await;
+    world.sync().await;
+    let (_, token) = somebody(&world, Some("cus_sandbox_130")).await;
+    for (at, start, end) in [
+        ("2027-08-31T12:00:00Z", "2027-08-31T12:00:00Z", "2027-09-30T12:00:00Z"),
+        ("2027-09-30T11:59:59Z", "2027-08-31T12:00:00Z", "2027-09-30T12:00:00Z"),
+        ("2027-09-30T12:00:00Z", "2027-09-30T12:00:00Z", "2027-10-31T12:00:00Z"),
+        ("2027-12-31T12:00:00Z", "2027-12-31T12:00:00Z", "2028-01-31T12:00:00Z"),
+        ("2028-02-29T12:00:00Z", "2028-02-29T12:00:00Z", "2028-03-31T12:00:00Z"),
+        ("2028-03-30T12:00:00Z", "2028-02-29T12:00:00Z", "2028-03-31T12:00:00Z"),
+        ("2028-03-31T12:00:00Z", "2028-03-31T12:00:00Z", "2028-04-30T12:00:00Z"),
+    ] {
+        assert_eq!(period_at(&world, &token, at).await, window(start, end), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_monthly_plan_counts_from_its_anchor_and_starts_anew_at_its_second() {
+    let world = World::new().await;
+    let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    let edges = [
+        ("e1", "2026-11-12T09:59:59.999Z", "1"),
+        ("e2", "2026-11-12T10:00:00Z", "2"),
+        ("e3", "2026-11-22T09:59:59Z", "4"),
+    ];
+    let events = edges.map(|(id, at, quantity)| told(id, &user, "inference", quantity, at)).to_vec();
+    record(&world, events).await;
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 6, "half-open: the start belongs to it");
+    world.clock.set(instant("2026-12-12T09:59:59Z"));
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 6);
+    // No sync, no write: only time goes by, and the kept answer ends with its period.
+    world.clock.set(instant("2026-12-12T10:00:00Z"));
+    let next = shown(&world, &token).await;
+    assert_eq!((&next["usage"]["month"]["inference"], &next["credits"]["remaining"]), (&json!(0), &json!(500)));
+    assert_eq!(next["period_start"], "2026-12-12T10:00:00Z");
+}
+
+#[tokio::test]
+async fn an_ended_or_unpaid_subscription_gives_neither_period_nor_tier() {
+    let world = World::new().await;
+    let (_, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    assert_eq!(shown(&world, &token).await["tier"], "professional");
+    world.at_stripe("DELETE", "/v1/subscriptions/sub_sandbox_user", "").await;
+    world.sync().await;
+    let after = shown(&world, &token).await;
+    assert_eq!((&after["tier"], &after["period_start"]), (&json!("trial"), &json!("2026-11-01T00:00:00Z")));
+}
+
+/// Without a subscription: the calendar of the operator's zone, also on the days on which clocks are moved (F-47).
+#[tokio::test]
+async fn f47_without_a_subscription_it_is_the_calendar_of_the_operators_zone() {
+    let catalogue = Catalogue::with(&[(r#"time_zone = "UTC""#, r#"time_zone = "Pacific/Auckland""#)]);
+    let world = World::planned(catalogue.plan(None)).await;
+    let (user, token) = somebody(&world, None).await;
+    for (at, start, end) in [
+        // In Auckland it is already the 23rd; the month began at local midnight, 13 hours ahead of UTC.
+        ("2026-11-22T12:00:00Z", "2026-10-31T11:00:00Z", "2026-11-30T11:00:00Z"),
+        ("2026-11-30T10:59:59Z", "2026-10-31T11:00:00Z", "2026-11-30T11:00:00Z"),
+        ("2026-11-30T11:00:00Z", "2026-11-30T11:00:00Z", "2026-12-31T11:00:00Z"),
+        // Daylight saving ends on 2027-04-04: the month ends twelve hours ahead.
+        ("2027-04-01T00:00:00Z", "2027-03-31T11:00:00Z", "2027-04-30T12:00:00Z"),
+        // And begins again on 2027-09-26.
+        ("2027-09-15T00:00:00Z", "2027-08-31T12:00:00Z", "2027-09-30T11:00:00Z"),
+    ] {
+        assert_eq!(period_at(&world, &token, at).await, window(start, end), "{at}");
+    }
+    // The day of 25 hours: 2027-04-04 from 11:00Z on the 3rd to 12:00Z on the 4th. The day of 23: 2027-09-26.
+    for (number, start, end) in
+        [(1, "2027-04-03T11:00:00Z", "2027-04-04T12:00:00Z"), (2, "2027-09-25T12:00:00Z", "2027-09-26T11:00:00Z")]
+    {
+        let (start, end) = (instant(start), instant(end));
+        let last = end - jiff::SignedDuration::from_millis(1);
+        world.clock.set(end - jiff::SignedDuration::from_secs(1));
+        let inside = [start, last]
+            .map(|at| Told { at, ..told(&format!("{number}-{at}"), &user, "tts", "1", "2027-01-01T00:00:00Z") });
+        let outside = start - jiff::SignedDuration::from_millis(1);
+        let outside =
+            Told { at: outside, ..told(&format!("{number}-out"), &user, "tts", "10", "2027-01-01T00:00:00Z") };
+        let verdicts = record(&world, inside.into_iter().chain([outside]).collect()).await;
+        assert!(verdicts.iter().all(Result::is_ok), "{verdicts:?}");
+        assert_eq!(
+            shown(&world, &token).await["usage"]["today"]["tts"],
+            2,
+            "both ends of the day, and nothing before it"
+        );
+        world.clock.set(end);
+        assert_eq!(shown(&world, &token).await["usage"]["today"]["tts"], 0, "the next day");
+    }
+}
+
+#[tokio::test]
+async fn todays_end_at_local_midnight_moves_the_kept_answer_at_its_second() {
+    let catalogue = Catalogue::with(&[(r#"time_zone = "UTC""#, r#"time_zone = "America/New_York""#)]);
+    let world = World::planned(catalogue.plan(None)).await;
+    let (user, token) = somebody(&world, None).await;
+    // Midnight in New York is 05:00Z in November.
+    world.clock.set(instant("2026-11-23T04:00:00Z"));
+    record(&world, vec![told("e1", &user, "inference", "3", "2026-11-23T03:59:00Z")]).await;
+    let today = async || shown(&world, &token).await["usage"]["today"]["inference"].clone();
+    assert_eq!(today().await, 3);
+    world.clock.set(instant("2026-11-23T04:59:59Z"));
+    assert_eq!(today().await, 3);
+    world.clock.set(instant("2026-11-23T05:00:00Z"));
+    assert_eq!(today().await, 0);
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 3);
+}
+
+#[tokio::test]
+async fn weights_and_further_types_of_the_catalogue_count() {
+    let catalogue = Catalogue::with(&[
+        ("[events.embedding]\ncredits = \"1\"", "[events.embedding]\ncredits = \"0.5\""),
+        ("[events.stt]", "[events.image]\ncredits = \"12\"\nlago_code = \"image_call\"\n\n[events.stt]"),
+    ]);
+    let world = World::planned(catalogue.plan(None)).await;
+    let (user, token) = somebody(&world, None).await;
+    let before = world.get(PATH, &token).await.body;
+    assert!(before.contains(r#""today":{"inference":0,"embedding":0,"tts":0,"stt":0,"image":0}"#), "{before}");
+    let at = "2026-11-22T09:00:00Z";
+    let rows = [("e1", "embedding", "3"), ("e2", "image", "2"), ("e3", "inference", "1.25")];
+    record(&world, rows.map(|(id, kind, quantity)| told(id, &user, kind, quantity, at)).to_vec()).await;
+    let after = shown(&world, &token).await;
+    // 3 × 0.5 + 2 × 12 + 1.25
+    assert_eq!(after["credits"]["used"].to_string(), "26.75");
+    assert_eq!(after["usage"]["month"]["image"], 2);
+}
+
+#[tokio::test]
+async fn a_tier_that_blocks_its_overage_bills_none() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    record(&world, vec![told("e1", &user, "inference", "1100", "2026-11-22T09:00:00Z")]).await;
+    let body = world.get(PATH, &token).await.body;
+    let expected = r#""included_credits":100,"used":1100,"remaining":0,"overage":1000,"overage_cost":0.00,"#;
+    assert!(body.contains(expected), "{body}");
+}
+
+#[tokio::test]
+async fn what_cannot_count_is_refused_by_name_and_the_good_beside_it_counts() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    let now = "2026-11-22T10:00:00Z";
+    let long = "x".repeat(256);
+    let events = vec![
+        told("good", &user, "inference", "1", now),
+        told("oldest", &user, "tts", "1", "2026-10-18T10:00:00Z"),
+        told("too_old", &user, "inference", "10", "2026-10-18T09:59:59Z"),
+        told("ahead", &user, "inference", "1", "2026-11-22T10:05:00Z"),
+        told("too_far", &user, "inference", "10", "2026-11-22T10:05:00.001Z"),
+        told("unknown_user", "usr_nobody", "inference", "10", now),
+        told("unknown_type", &user, "telepathy", "10", now),
+        told("", &user, "inference", "10", now),
+        told(&long, &user, "inference", "10", now),
+    ];
+    let refused = |member: &str| Err(member.to_owned());
+    let recorded = |position| Ok(Verdict::Recorded { position });
+    let expected = [
+        recorded(1),
+        recorded(2),
+        refused("/timestamp"),
+        recorded(3),
+        refused("/timestamp"),
+        refused("/user_id"),
+        refused("/type"),
+        refused("/transaction_id"),
+        refused("/transaction_id"),
+    ];
+    assert_eq!(record(&world, events).await, expected);
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 2, "what was refused counts nowhere");
+}
+
+#[tokio::test]
+async fn an_event_told_twice_counts_once_and_one_told_differently_is_a_conflict() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    let event = || told("e1", &user, "inference", "5", "2026-11-22T09:00:00Z");
+    let twice = record(&world, vec![event(), event()]).await;
+    assert_eq!(twice, [Ok(Verdict::Recorded { position: 1 }), Ok(Verdict::Duplicate { position: 1 })]);
+    let other = Told { quantity: Quantity::parse("6").expect("quantity"), ..event() };
+    let again = record(&world, vec![event(), other]).await;
+    assert_eq!(again, [Ok(Verdict::Duplicate { position: 1 }), Ok(Verdict::Conflict { member: "quantity" })]);
+    let after = shown(&world, &token).await;
+    assert_eq!((&after["usage"]["today"]["inference"], &after["credits"]["used"]), (&json!(5), &json!(5)));
+}
+
+#[tokio::test]
+async fn a_recorded_event_is_seen_by_the_very_next_question() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    let other = world.user("other@example.com", None, false).await.1;
+    for number in 1..=5_i64 {
+        record(&world, vec![told(&format!("e{number}"), &user, "inference", "1", "2026-11-22T09:00:00Z")]).await;
+        assert_eq!(shown(&world, &token).await["usage"]["today"]["inference"], number);
+    }
+    assert_eq!(shown(&world, &other).await["usage"]["today"]["inference"], 0, "and is nobody else's");
+}
+
+/// A type that the operator took out of the catalogue later does not take the answer with it.
+#[tokio::test]
+async fn usage_of_a_type_that_the_catalogue_no_longer_has_costs_no_answer() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    record(&world, vec![told("e1", &user, "inference", "5", "2026-11-22T09:00:00Z")]).await;
+    let row = user.clone();
+    world
+        .app
+        .db
+        .write(move |tx| {
+            let event = billhook::store::usage::Event {
+                transaction_id: "old".to_owned(),
+                user: row.clone(),
+                kind: "image".to_owned(),
+                quantity: Quantity::parse("7").expect("quantity"),
+                event_ms: 1_795_338_000_000,
+                properties: None,
+            };
+            billhook::store::usage::record(tx, &event, 0)
+        })
+        .await
+        .expect("written");
+    let answer = shown(&world, &token).await;
+    assert_eq!((&answer["usage"]["month"]["image"], &answer["credits"]["used"]), (&json!(7), &json!(5)));
+}
