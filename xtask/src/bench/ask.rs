@@ -36,7 +36,13 @@ impl Question {
         self.answer().is_ok_and(|(status, _)| status == 200)
     }
 
-    fn answer(&self) -> std::io::Result<(u16, String)> {
+    /// A 200 as it came over the wire: status line, headers, body.
+    pub fn whole(&self) -> Outcome<String> {
+        self.body()?;
+        self.wire().map_err(Fault::system(self.url.clone()))
+    }
+
+    fn wire(&self) -> std::io::Result<String> {
         let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
         let rest = self.url.strip_prefix("http://").ok_or_else(|| bad("not an http URL"))?;
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -47,7 +53,12 @@ impl Question {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{header}\r\n")?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
-        let text = String::from_utf8_lossy(&bytes);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn answer(&self) -> std::io::Result<(u16, String)> {
+        let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+        let text = self.wire()?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| bad("no answer"))?;
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| bad("no status"))?;
         if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {

@@ -54,12 +54,12 @@ pub fn compare(bench: &Bench, name: &str, ours: &Question, theirs: &Question) ->
     })
 }
 
-/// Compares an endpoint with a bare route that returns the same bytes to the same request.
+/// Compares an endpoint with a bare route that returns the same bytes, headers and body, to the same request.
 pub fn compare_with_bare(bench: &Bench, name: &str, ours: &Question) -> Outcome<Row> {
-    let file = bench.place.join("body");
-    std::fs::write(&file, ours.body()?).map_err(Fault::system("writing the bare route's answer"))?;
+    let file = bench.place.join("answer");
+    std::fs::write(&file, ours.whole()?).map_err(Fault::system("writing the bare route's answer"))?;
     let mut command = server(&bench.bare_route)?;
-    command.args(["--listen", "127.0.0.1:0", "--body"]).arg(&file).stdout(Stdio::piped());
+    command.args(["--listen", "127.0.0.1:0", "--answer"]).arg(&file).stdout(Stdio::piped());
     let mut bare = Running::start(&mut command, "TERM")?;
     let address = bare.lines().next_within(Duration::from_secs(10));
     let url = address.ok_or_else(|| Fault::Wrong("the bare route did not start".into()))?;

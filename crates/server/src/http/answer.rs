@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::edge;
 use super::extract::{Customer, Known};
 use crate::answers::{Answer, AsOf, Page};
 use crate::app::App;
@@ -59,7 +60,7 @@ pub fn respond(app: &App, answer: &Answer, known: &Known) -> Result<Response> {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
-    headers.reserve(16);
+    *headers = edge::uniform(app.config.public_url.starts_with("https://"));
     headers.insert(ETAG, etag);
     if !same {
         headers.insert(CONTENT_TYPE, JSON);

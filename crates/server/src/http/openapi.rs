@@ -70,9 +70,11 @@ pub fn document() -> serde_json::Value {
 
 /// Every member of an answer is always sent; one without a value is null.
 fn require_all_members(document: &mut serde_json::Value) {
-    let schemas = document["components"]["schemas"].as_object_mut().into_iter().flat_map(|schemas| schemas.values_mut());
+    let schemas =
+        document["components"]["schemas"].as_object_mut().into_iter().flat_map(|schemas| schemas.values_mut());
     for schema in schemas {
-        let members: Vec<_> = schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
+        let members: Vec<_> =
+            schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
         if !members.is_empty() {
             schema["required"] = members.into();
         }

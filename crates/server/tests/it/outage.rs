@@ -104,11 +104,12 @@ async fn f58_after_a_sync_every_way_of_failing_leaves_the_eight_answers_as_they_
         }
         faults.clear();
     }
-    // Back again: the next sync reads everything.
+    // Back again: the next sync brings what has changed meanwhile.
+    world.at_stripe("POST", "/v1/payment_methods/pm_sandbox_user/detach", "").await;
     world.clock.advance(Duration::from_secs(60));
     world.sync().await;
-    let after = world.get(USERS[0], &people.user).await;
-    assert_eq!(after.header("billing-as-of"), Some("2026-11-22T10:01:00Z"));
+    let after = world.get(USERS[2], &people.user).await;
+    assert_eq!((after.body.as_str(), after.header("billing-as-of")), ("[]", Some("2026-11-22T10:01:00Z")));
 }
 
 #[tokio::test]
