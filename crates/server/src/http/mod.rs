@@ -10,6 +10,7 @@ pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod hosts;
 pub mod invoices;
 pub mod metrics;
 pub mod openapi;
