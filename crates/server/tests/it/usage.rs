@@ -288,10 +288,10 @@ async fn what_cannot_count_is_refused_by_name_and_the_good_beside_it_counts() {
     let long = "x".repeat(256);
     let events = vec![
         told("good", &user, "inference", "1", now),
-        told("oldest", &user, "tts", "1", "2026-10-18T10:00:00Z"),
-        told("too_old", &user, "inference", "10", "2026-10-18T09:59:59Z"),
-        told("ahead", &user, "inference", "1", "2026-11-22T10:05:00Z"),
-        told("too_far", &user, "inference", "10", "2026-11-22T10:05:00.001Z"),
+        told("oldest", &user, "tts", "1", "2026-10-18T10:00:00.456Z"),
+        told("too_old", &user, "inference", "10", "2026-10-18T10:00:00.455Z"),
+        told("ahead", &user, "inference", "1", "2026-11-22T10:05:00.456Z"),
+        told("too_far", &user, "inference", "10", "2026-11-22T10:05:00.457Z"),
         told("unknown_user", "usr_nobody", "inference", "10", now),
         told("unknown_type", &user, "telepathy", "10", now),
         told("", &user, "inference", "10", now),

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 pub use database::Database;
 
 /// What every test's clock shows at first.
-pub const NOW: &str = "2026-11-22T10:00:00Z";
+pub const NOW: &str = "2026-11-22T10:00:00.456Z";
 /// The key of the test sandboxes; a canary for leaks, too.
 pub const KEY: &str = "sk_test_canaryCANARY1234";
 

@@ -111,9 +111,9 @@ fn the_checker_finds_what_is_planted() {
         assert_eq!(check(&bad, &schema).len(), 1, "{bad}");
     }
     for bad in [
-        serde_json::json!({ "id": "pm_1", "type": "card" }),
+        serde_json::json!({ "id": "pm_1", "type": "card", "card": null }),
         serde_json::json!([]),
-        serde_json::json!({ "id": "p", "type": "c", "created": "2026-11-22T10:00:00Z", "more": 1 }),
+        serde_json::json!({ "id": "p", "type": "c", "card": null, "created": "2026-11-22T10:00:00Z", "more": 1 }),
     ] {
         assert_eq!(check(&bad, &schema).len(), 1, "{bad}");
     }
