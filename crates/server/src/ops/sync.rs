@@ -15,7 +15,9 @@ use crate::store::mirror::{Resource, unseen};
 use crate::store::syncs::{self, ListState};
 
 /// How many customers' payment methods are asked for at once.
-const ABREAST: usize = 8;
+const ABREAST: usize = 16;
+/// How many customers' payment methods are written in one transaction.
+const CUSTOMERS: i64 = 96;
 /// How many objects that a list left out are looked at in one step.
 const UNSEEN_BATCH: i64 = 100;
 
@@ -281,16 +283,17 @@ impl Walk<'_> {
     async fn payment_methods(&self, mut state: ListState) -> Result<Result<Read, StripeError>> {
         loop {
             let after = state.cursor.clone().unwrap_or_default();
-            let limit = i64::try_from(ABREAST).unwrap_or(i64::MAX);
-            let customers = self.app.db.read(move |tx| crate::store::customers::ids(tx, &after, limit)).await?;
+            let customers = self.app.db.read(move |tx| crate::store::customers::ids(tx, &after, CUSTOMERS)).await?;
             let Some(last) = customers.last().cloned() else {
                 return Ok(Ok(Read::ToTheEnd { objects: state.objects }));
             };
             let mut objects = Vec::new();
-            for found in join_all(customers.iter().map(|customer| payment_methods_of(self.stripe, customer))).await {
-                match found {
-                    Ok(found) => objects.extend(found),
-                    Err(error) => return Ok(Err(error)),
+            for some in customers.chunks(ABREAST) {
+                for found in join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await {
+                    match found {
+                        Ok(found) => objects.extend(found),
+                        Err(error) => return Ok(Err(error)),
+                    }
                 }
             }
             if let Err(error) = self.apply(&mut state, &Page { objects, last: false, last_id: Some(last) }).await? {

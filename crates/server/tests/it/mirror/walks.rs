@@ -57,7 +57,7 @@ async fn broken_off_by(trouble: FaultKind) {
         assert_eq!(state.cursor.is_some(), long.contains(&resource), "{resource:?}");
     }
     stripe.faults().clear();
-    stripe.faults().push(Fault { times: None, ..Fault::new("/v1/customers/cus_", 1, trouble.clone()).after(60) });
+    stripe.faults().push(Fault { times: None, ..Fault::new("/v1/customers/cus_", 1, trouble.clone()).after(110) });
     stripe.clear_requests();
     world.sync_result().await.expect_err("broken off once more");
     for resource in long {
