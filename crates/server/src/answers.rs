@@ -3,7 +3,7 @@
 //! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
 //! its answer. Commits of other processes are noticed at the next request (`Db::notice_other_writers`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -100,7 +100,7 @@ struct Kept {
     sessions: HashMap<TokenHash, Signed>,
     accounts: HashMap<String, Arc<Account>>,
     by_customer: HashMap<String, Vec<String>>,
-    unlinked: Vec<String>,
+    unlinked: HashSet<String>,
 }
 
 /// All that is kept.
@@ -153,21 +153,9 @@ impl Answers {
         if kept.accounts.len() >= KEPT_MAX || kept.sessions.len() >= KEPT_MAX {
             *kept = Kept::default();
         }
-        let user = &account.user;
-        if !kept.accounts.get(&user.id).is_some_and(|known| Arc::ptr_eq(known, account)) {
-            kept.accounts.insert(user.id.clone(), Arc::clone(account));
-            match &user.customer {
-                Some(customer) => {
-                    let users = kept.by_customer.entry(customer.clone()).or_default();
-                    if !users.contains(&user.id) {
-                        users.push(user.id.clone());
-                    }
-                }
-                None => kept.unlinked.push(user.id.clone()),
-            }
-        }
+        let account = kept.one_of(account);
         if let Some((token, expires_at)) = session {
-            kept.sessions.insert(token, Signed { account: Arc::clone(account), expires_at });
+            kept.sessions.insert(token, Signed { account, expires_at });
         }
     }
 
@@ -200,6 +188,28 @@ impl Answers {
 }
 
 impl Kept {
+    /// The one account of this user that changes reach: the known one, or else this one from now on. Requests that loaded
+    /// the same user side by side must not leave a session with an account of its own, which no change would find.
+    fn one_of(&mut self, account: &Arc<Account>) -> Arc<Account> {
+        let user = &account.user;
+        if let Some(known) = self.accounts.get(&user.id) {
+            return Arc::clone(known);
+        }
+        self.accounts.insert(user.id.clone(), Arc::clone(account));
+        match &user.customer {
+            Some(customer) => {
+                let users = self.by_customer.entry(customer.clone()).or_default();
+                if !users.contains(&user.id) {
+                    users.push(user.id.clone());
+                }
+            }
+            None => {
+                self.unlinked.insert(user.id.clone());
+            }
+        }
+        Arc::clone(account)
+    }
+
     fn forget(&mut self, user: &str) {
         if let Some(account) = self.accounts.remove(user) {
             account.stale.store(true, Ordering::Release);
@@ -248,6 +258,16 @@ mod tests {
         answers.drop_changed(&[Change::User("u".into())]);
         answers.keep(epoch, &account("u", None), Some(([1; 32], 100)));
         assert!(answers.session(&[1; 32]).is_none());
+    }
+
+    #[test]
+    fn s09_sessions_loaded_side_by_side_share_one_account_and_one_change_ends_both() {
+        let answers = Answers::default();
+        let epoch = answers.epoch();
+        answers.keep(epoch, &account("u", None), Some(([1; 32], 100)));
+        answers.keep(epoch, &account("u", None), Some(([2; 32], 100)));
+        answers.drop_changed(&[Change::User("u".into())]);
+        assert!(answers.session(&[1; 32]).is_none() && answers.session(&[2; 32]).is_none());
     }
 
     #[test]

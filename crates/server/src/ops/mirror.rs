@@ -71,9 +71,6 @@ pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
     if resource == Resource::Customers {
         tx.changed(store::Change::Customer(id.to_owned()));
     }
-    if resource == Resource::PaymentMethods || resource == Resource::Invoices {
-        tx.changed(store::Change::Everything);
-    }
     Ok(())
 }
 

@@ -292,6 +292,7 @@ impl Walk<'_> {
                 for found in join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await {
                     match found {
                         Ok(found) => objects.extend(found),
+                        Err(error) if error.is_not_found() => return Ok(Ok(Read::NoSuchList)),
                         Err(error) => return Ok(Err(error)),
                     }
                 }
@@ -377,7 +378,8 @@ impl Walk<'_> {
 
     async fn complete(&self, fault: Option<String>) -> Result<()> {
         self.settle(move |state| {
-            state.as_of = state.started_at.take();
+            // Another process may have brought the run to its end meanwhile; what is known stays known.
+            state.as_of = state.started_at.take().or(state.as_of);
             state.cursor = None;
             state.fault.clone_from(&fault);
         })
@@ -442,7 +444,7 @@ async fn all(mut pages: Pages) -> Result<Vec<Box<RawValue>>, StripeError> {
     Ok(objects)
 }
 
-/// The payment methods of one customer, from where this server keeps them.
+/// The payment methods of one customer, from where this server keeps them. A server that has no such list says 404.
 async fn payment_methods_of(stripe: &Stripe, customer: &str) -> Result<Vec<Box<RawValue>>, StripeError> {
     let own = format!("/v1/customers/{}/payment_methods", crate::gateways::stripe::segment(customer));
     match all(stripe.pages(&own, &[], None)).await {
@@ -453,8 +455,13 @@ async fn payment_methods_of(stripe: &Stripe, customer: &str) -> Result<Vec<Box<R
     let mut refused = StripeError::Request("no list has these objects");
     for query in [&[("customer", customer)][..], &[("customer", customer), ("type", "card")][..]] {
         match all(stripe.pages("/v1/payment_methods", query, None)).await {
+            // The customer has gone since they were listed, and took theirs along.
+            Err(StripeError::Status { status: 400, refusal })
+                if refusal.code.as_deref() == Some("resource_missing") =>
+            {
+                return Ok(Vec::new());
+            }
             Err(error @ StripeError::Status { status: 400, .. }) => refused = error,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
             other => return other,
         }
     }
@@ -513,7 +520,10 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
         };
         found.extend(objects.into_iter().map(|object| (resource, object.get().to_owned())));
     }
-    let methods = payment_methods_of(stripe, customer).await?;
+    let methods = match payment_methods_of(stripe, customer).await {
+        Err(error) if error.is_not_found() => Vec::new(),
+        methods => methods?,
+    };
     found.extend(methods.into_iter().map(|object| (Resource::PaymentMethods, object.get().to_owned())));
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! What every mirrored object has in common: the raw text, the run that saw it, and how it disappears.
 
 use super::db::args;
-use super::{Tx, totals};
+use super::{Change, Tx, totals};
 use crate::error::Result;
 
 /// A list of Stripe's that the mirror keeps.
@@ -59,10 +59,18 @@ struct Statements {
     unseen: &'static str,
     delete: &'static str,
     count: &'static str,
+    /// Whose object it is, where that is shown to them.
+    owner: Option<&'static str>,
 }
 
 macro_rules! statements {
     ($name:ident, $table:literal) => {
+        statements!($name, $table, None);
+    };
+    ($name:ident, $table:literal, owned) => {
+        statements!($name, $table, Some(concat!("SELECT customer FROM ", $table, " WHERE id = ?1 AND deleted = 0")));
+    };
+    ($name:ident, $table:literal, $owner:expr) => {
         const $name: Statements = Statements {
             name: $table,
             touch: concat!("UPDATE ", $table, " SET run = ?3 WHERE id = ?1 AND fingerprint = ?2 AND deleted = 0"),
@@ -74,6 +82,7 @@ macro_rules! statements {
             ),
             delete: concat!("UPDATE ", $table, " SET deleted = 1 WHERE id = ?1 AND deleted = 0"),
             count: concat!("SELECT COUNT(*) FROM ", $table, " WHERE deleted = 0"),
+            owner: $owner,
         };
     };
 }
@@ -82,11 +91,11 @@ statements!(COUPONS, "coupons");
 statements!(PRODUCTS, "products");
 statements!(PRICES, "prices");
 statements!(CUSTOMERS, "customers");
-statements!(SUBSCRIPTIONS, "subscriptions");
-statements!(INVOICES, "invoices");
+statements!(SUBSCRIPTIONS, "subscriptions", owned);
+statements!(INVOICES, "invoices", owned);
 statements!(CHARGES, "charges");
 statements!(REFUNDS, "refunds");
-statements!(PAYMENT_METHODS, "payment_methods");
+statements!(PAYMENT_METHODS, "payment_methods", owned);
 
 /// An object as it came from Stripe, in one of our runs.
 #[derive(Debug, Clone, Copy)]
@@ -111,8 +120,10 @@ impl Seen<'_> {
         Ok(tx.run(self.resource.sql().touch, args![self.id, self.fingerprint(), self.run])? == 1)
     }
 
-    /// Keeps the raw text and counts the object, if it is new. Called before the object's own row is written.
+    /// Keeps the raw text and counts the object, if it is new. Called before the object's own row is written, and tells
+    /// whoever it belonged to until now: it may have left them.
     pub fn keep(&self, tx: &mut Tx<'_>) -> Result<()> {
+        tell_owner(tx, self.resource, self.id)?;
         let before = tx.row(self.resource.sql().exists, args![self.id])?.map(|row| row.flag(0)).transpose()?;
         if before != Some(false) {
             totals::count_objects(tx, self.resource.name(), 1)?;
@@ -123,6 +134,16 @@ impl Seen<'_> {
         )?;
         Ok(())
     }
+}
+
+/// Says that something of its owner's changes.
+fn tell_owner(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
+    let Some(sql) = resource.sql().owner else { return Ok(()) };
+    let owner = tx.row(sql, args![id])?.map(|row| row.text_or_null(0)).transpose()?.flatten();
+    if let Some(owner) = owner {
+        tx.changed(Change::Customer(owner));
+    }
+    Ok(())
 }
 
 /// The raw text of a mirrored object.
@@ -137,6 +158,7 @@ pub fn unseen(tx: &mut Tx<'_>, resource: Resource, run: i64, after: &str, limit:
 
 /// Marks an object as deleted at Stripe; whether it was there. Subscriptions have their own way, with totals.
 pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<bool> {
+    tell_owner(tx, resource, id)?;
     let deleted = tx.run(resource.sql().delete, args![id])? == 1;
     if deleted {
         totals::count_objects(tx, resource.name(), -1)?;

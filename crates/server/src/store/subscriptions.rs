@@ -122,11 +122,10 @@ fn counted_before(tx: &mut Tx<'_>, id: &str) -> Result<Option<Counted>> {
 /// Marks a subscription as deleted at Stripe and takes it out of the totals.
 pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<bool> {
     let old = counted_before(tx, id)?;
-    let customer = tx.row("SELECT customer FROM subscriptions WHERE id = ?1", args![id])?;
     let deleted = mirror::delete(tx, Resource::Subscriptions, id)?;
     if deleted {
         totals::shift(tx, old.as_ref(), None)?;
-        tell(tx, customer.map(|row| row.text_or_null(0)).transpose()?.flatten().as_deref());
+        tx.changed(Change::Totals);
     }
     Ok(deleted)
 }

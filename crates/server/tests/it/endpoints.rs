@@ -98,3 +98,17 @@ async fn an_answer_that_the_caller_holds_is_not_sent_again() {
     assert_eq!((second.status, second.body.as_str()), (304, ""));
     assert_eq!(second.header("cache-control"), Some("private, no-store"));
 }
+
+#[tokio::test]
+async fn a_payment_method_that_leaves_a_customer_leaves_their_kept_answer() {
+    let world = World::new().await;
+    let token = world.ada().await;
+    let page = "/api/v1/billing/payment-methods";
+    assert_eq!(world.get(page, &token).await.json().as_array().map(Vec::len), Some(1));
+    let (catalogue, now) = (world.app.catalogue.clone(), world.now());
+    let detached = r#"{"id":"pm_sandbox_user","object":"payment_method","type":"card","customer":null,"created":1}"#;
+    let resource = billhook::store::mirror::Resource::PaymentMethods;
+    let write = world.app.db.write(move |tx| billhook::ops::mirror::apply(tx, resource, detached, 1, &catalogue, now));
+    write.await.expect("written");
+    assert_eq!(world.get(page, &token).await.body, "[]");
+}
