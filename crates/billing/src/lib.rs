@@ -11,11 +11,15 @@
     missing_docs
 )]
 
+pub mod account;
 pub mod catalogue;
 pub mod currency;
 pub mod decimal;
 pub mod discount;
+pub mod entry;
+pub mod hold;
 pub mod id;
+pub mod limit;
 pub mod money;
 pub mod pricing;
 mod ratio;
@@ -27,6 +31,7 @@ pub mod usage;
 pub use catalogue::{Catalogue, CatalogueFault, PastDue, Tier, TierEvidence, TierId};
 pub use currency::Currency;
 pub use decimal::{Decimal, DecimalError};
+pub use entry::{Entry, Fact, Pack, PeriodRule, PlanChange, Terms};
 pub use money::{Money, MoneyError};
 pub use subscription::{Status, Subscription};
 pub use time::Window;

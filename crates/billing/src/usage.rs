@@ -19,7 +19,8 @@ const PRICED_CREDITS: i64 = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Credits(i64);
 
-/// A quantity of events, exact to six decimals.
+/// A quantity of events, exact to six decimals. What people send is never negative; a sum in the ledger may be, after a
+/// correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Quantity(i64);
 
@@ -137,6 +138,21 @@ impl Quantity {
     /// The sum.
     pub fn plus(self, other: Quantity) -> Result<Quantity, UsageError> {
         self.0.checked_add(other.0).map(Quantity).ok_or(UsageError::Overflow)
+    }
+
+    /// The difference, which may be negative.
+    pub fn minus(self, other: Quantity) -> Result<Quantity, UsageError> {
+        self.0.checked_sub(other.0).map(Quantity).ok_or(UsageError::Overflow)
+    }
+
+    /// As much, taken back.
+    pub fn negated(self) -> Result<Quantity, UsageError> {
+        self.0.checked_neg().map(Quantity).ok_or(UsageError::Overflow)
+    }
+
+    /// Below zero?
+    pub fn is_negative(self) -> bool {
+        self.0 < 0
     }
 }
 

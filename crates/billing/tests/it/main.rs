@@ -2,10 +2,18 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says so and stops")]
 
+mod account;
 mod catalogue;
+mod entry;
+mod histories;
+mod hold;
 mod id;
+mod ledger;
+mod limit;
+mod model;
 mod money;
 mod notation;
+mod plan;
 mod revenue;
 mod subscription;
 mod time;

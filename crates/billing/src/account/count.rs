@@ -1,0 +1,151 @@
+//! An event is counted: in its period, on its day, against the credits.
+
+use std::sync::Arc;
+
+use super::period::Span;
+use super::{Account, AccountError, Folded, GRACE_MS, Kind, Moment};
+use crate::entry::Fact;
+use crate::usage::{Credits, Quantity, UsageError};
+
+/// What an entry counts: a quantity with its sign.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted<'a> {
+    kind: &'a str,
+    quantity: Quantity,
+    cost_pico: i128,
+}
+
+/// Where an event counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// In the period before the running one.
+    before: bool,
+    pub(super) late: bool,
+    day: Option<Day>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Day {
+    Running,
+    Before,
+}
+
+impl<'a> Counted<'a> {
+    /// What a fact counts; nothing where it is no event.
+    pub(super) fn of(fact: &Fact<'a>) -> Result<Option<Counted<'a>>, AccountError> {
+        let (kind, quantity, weight) = match fact {
+            Fact::Usage { quantity, .. } | Fact::Void { quantity, .. } if quantity.is_negative() => {
+                return Err(AccountError::Negative);
+            }
+            Fact::Usage { kind, quantity, weight } | Fact::Adjust { kind, quantity, weight } => {
+                (kind, *quantity, weight)
+            }
+            Fact::Void { kind, quantity, weight } => (kind, quantity.negated().map_err(overflow)?, weight),
+            Fact::Grant(_) | Fact::Revoke { .. } | Fact::Expire { .. } | Fact::Plan { .. } | Fact::Roll => {
+                return Ok(None);
+            }
+        };
+        if *weight < Credits::ZERO {
+            return Err(AccountError::Negative);
+        }
+        let cost_pico = i128::from(quantity.micro()).saturating_mul(i128::from(weight.micro())); // 63 bits times 63
+        Ok(Some(Counted { kind, quantity, cost_pico }))
+    }
+}
+
+fn overflow(_: UsageError) -> AccountError {
+    AccountError::Overflow
+}
+
+impl Kind {
+    fn new(name: &str) -> Kind {
+        let zero = Quantity::ZERO;
+        Kind { name: Arc::from(name), day: zero, yesterday: zero, period: zero, before: zero }
+    }
+
+    /// Its sums with this event, if they all fit.
+    fn with(&self, quantity: Quantity, place: Place) -> Result<[Quantity; 4], AccountError> {
+        let [mut day, mut yesterday, mut period, mut before] = self.sums();
+        match place.day {
+            Some(Day::Running) => day = day.plus(quantity).map_err(overflow)?,
+            Some(Day::Before) => yesterday = yesterday.plus(quantity).map_err(overflow)?,
+            None => {}
+        }
+        let sum = if place.before { &mut before } else { &mut period };
+        *sum = sum.plus(quantity).map_err(overflow)?;
+        Ok([day, yesterday, period, before])
+    }
+
+    pub(super) fn sums(&self) -> [Quantity; 4] {
+        [self.day, self.yesterday, self.period, self.before]
+    }
+
+    fn set(&mut self, sums: [Quantity; 4]) {
+        [self.day, self.yesterday, self.period, self.before] = sums;
+    }
+}
+
+impl Account {
+    /// Counts an event in slots that hold its moment. All of it is known to fit before any of it is done.
+    pub(super) fn count(&mut self, counted: &Counted<'_>, moment: Moment) -> Result<Folded, AccountError> {
+        let place = self.place(moment);
+        let known = self.kinds.iter().position(|kind| &*kind.name == counted.kind);
+        let fresh = if known.is_none() { Some(Kind::new(counted.kind)) } else { None };
+        let at = known.unwrap_or(self.kinds.len());
+        let kind = self.kinds.get(at).or(fresh.as_ref()).ok_or(AccountError::Overflow)?;
+        let sums = kind.with(counted.quantity, place)?;
+        let day = self.day_of(place, moment)?;
+        let (in_packs, from_packs) = (self.packs.left_at(moment.event_ms), self.packs.used_in(place.before));
+        let period = if place.before { &mut self.before } else { &mut self.period };
+        let charge = period.charge(counted.cost_pico, in_packs, from_packs)?;
+        let start_ms = period.span.start_ms;
+
+        period.book(charge);
+        if charge.packs > 0 {
+            self.packs.take(charge.packs, moment.event_ms, place.before);
+        } else if charge.packs < 0 {
+            self.packs.give_back(charge.packs.saturating_neg(), place.before);
+        }
+        self.kinds.extend(fresh);
+        if let Some(kind) = self.kinds.get_mut(at) {
+            kind.set(sums);
+        }
+        Ok(Folded { late: place.late, day, period: start_ms, cost_pico: counted.cost_pico, ..Folded::default() })
+    }
+
+    /// What is said of an entry that counts nothing.
+    pub(super) fn at_no_cost(&self, moment: Moment) -> Result<Folded, AccountError> {
+        let place = self.place(moment);
+        let period = if place.before { &self.before } else { &self.period };
+        let day = self.day_of(place, moment)?;
+        Ok(Folded { day, period: period.span.start_ms, ..Folded::default() })
+    }
+
+    pub(super) fn place(&self, moment: Moment) -> Place {
+        let Moment { event_ms, received_ms, .. } = moment;
+        let own = event_ms >= self.period.span.start_ms;
+        let before = !own && event_ms >= self.before.span.start_ms && received_ms < self.grace_ends_ms();
+        let day = if event_ms >= self.day.start_ms {
+            Some(Day::Running)
+        } else if event_ms >= self.yesterday.start_ms {
+            Some(Day::Before)
+        } else {
+            None
+        };
+        Place { before, late: !own && !before, day }
+    }
+
+    /// The first millisecond of the event's own day, whether that is counted here or not.
+    fn day_of(&self, place: Place, moment: Moment) -> Result<i64, AccountError> {
+        match place.day {
+            Some(Day::Running) => Ok(self.day.start_ms),
+            Some(Day::Before) => Ok(self.yesterday.start_ms),
+            None => Span::day(&self.period.terms.zone, moment.event_ms).map(|day| day.start_ms),
+        }
+    }
+
+    /// From here on the totals of the period before are frozen.
+    pub(super) fn grace_ends_ms(&self) -> i64 {
+        self.period.span.start_ms.saturating_add(GRACE_MS)
+    }
+}

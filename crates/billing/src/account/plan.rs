@@ -1,0 +1,122 @@
+//! Other terms begin.
+//!
+//! Where the period goes on (`keep_used`, `prorate`), it keeps what was counted in it and takes over the end that the new
+//! terms give it: an upgrade from a calendar month to an anchored one neither forgets usage nor cuts a period in two. Its
+//! overage so far stays overage at the price under which it accrued. Days keep their sums too, should the zone change: a
+//! cap for a day is not lifted by moving.
+
+use std::sync::Arc;
+
+use super::period::{Period, Span};
+use super::{Account, AccountError, ClosedPeriod, Moment};
+use crate::entry::{CREDITS_MOST, PlanChange, Terms};
+use crate::usage::Credits;
+
+impl Account {
+    /// Puts other terms in place; equal ones change nothing. Answers the periods that are frozen by it.
+    pub(super) fn change_plan(
+        &mut self,
+        terms: &Terms,
+        change: PlanChange,
+        moment: Moment,
+    ) -> Result<Vec<ClosedPeriod>, AccountError> {
+        if *self.period.terms == *terms {
+            return Ok(Vec::new());
+        }
+        terms.check().map_err(AccountError::Terms)?;
+        let terms = Arc::new(terms.clone());
+        // An event from a little ahead may have turned a page already: what is turned stays turned (F-46, F-49).
+        let turned_ms = self.period.span.start_ms.max(self.day.start_ms);
+        let moment = Moment { now_ms: moment.now_ms.max(turned_ms), ..moment };
+        let closed = match change {
+            PlanChange::KeepUsed => {
+                self.go_on(&terms, moment, |_, _, _| Some(terms.included))?;
+                Vec::new()
+            }
+            PlanChange::Prorate => {
+                self.go_on(&terms, moment, |period, at_ms, end_ms| prorated(period, &terms, at_ms, end_ms))?;
+                Vec::new()
+            }
+            PlanChange::Reset => self.begin_anew(&terms, moment)?,
+        };
+        self.move_days(&terms, moment.now_ms)?;
+        Ok(closed)
+    }
+
+    /// The running period goes on under other terms. `included` answers its credits from the period so far, the instant of
+    /// the change and the new end.
+    fn go_on(
+        &mut self,
+        terms: &Arc<Terms>,
+        moment: Moment,
+        included: impl Fn(&Period, i64, i64) -> Option<Credits>,
+    ) -> Result<(), AccountError> {
+        let (from, to) = (self.period.currency(), terms.price_per_1k.currency());
+        if from != to {
+            return Err(AccountError::Currency { from, to });
+        }
+        let end_ms = Period::around(terms, moment.now_ms)?.span.end_ms;
+        // A change that is said to lie before the last one, or before the period, takes effect with it.
+        let at_ms = moment.event_ms.max(self.period.since_ms);
+        let included = included(&self.period, at_ms, end_ms).filter(|included| *included <= CREDITS_MOST);
+        self.period.included = included.ok_or(AccountError::Overflow)?;
+        self.period.since_ms = at_ms;
+        self.period.span.end_ms = end_ms;
+        self.period.terms = Arc::clone(terms);
+        Ok(())
+    }
+
+    /// The running period ends, and one of the new terms begins with nothing used. Whatever was counted so far belongs to
+    /// the old one.
+    fn begin_anew(&mut self, terms: &Arc<Terms>, moment: Moment) -> Result<Vec<ClosedPeriod>, AccountError> {
+        let mut next = Period::around(terms, moment.now_ms)?;
+        let old = self.period.span;
+        let mut start_ms = moment.event_ms.max(self.period.since_ms).max(next.span.start_ms);
+        if start_ms <= old.start_ms && self.is_untouched() {
+            // It has just begun, so it begins with the new terms, and the one before keeps its place and its grace.
+            next.span.start_ms = old.start_ms;
+            next.since_ms = old.start_ms;
+            self.period = next;
+            return Ok(Vec::new());
+        }
+        start_ms = start_ms.max(old.start_ms.saturating_add(1)); // every period has a first millisecond
+        next.span.start_ms = start_ms;
+        next.since_ms = start_ms;
+        self.period.span.end_ms = start_ms;
+        let mut closed = self.succeed(next);
+        closed.extend(self.end_grace(moment.received_ms));
+        Ok(closed)
+    }
+
+    fn is_untouched(&self) -> bool {
+        let period = &self.period;
+        period.used_pico == 0 && period.segments.is_empty() && self.sums(|kind| kind.period).is_empty()
+    }
+
+    /// Days of another zone begin at other instants.
+    fn move_days(&mut self, terms: &Terms, now_ms: i64) -> Result<(), AccountError> {
+        self.day = Span::day(&terms.zone, now_ms)?;
+        self.yesterday = Span::day_ending_with(&terms.zone, self.day.start_ms)?;
+        Ok(())
+    }
+}
+
+/// The credits of a period in which the terms change: what the old ones would still have given goes, what the new ones
+/// give from here on comes.
+///
+/// Terms of `I` credits have given `floor(I × elapsed / length)` of them so far. So the parts of any number of changes sum
+/// to `floor(I1 × t1 / T) + floor(I2 × t2 / T)` and what the floors left out is given by the later terms: changing to equal
+/// credits changes nothing.
+fn prorated(period: &Period, terms: &Terms, at_ms: i64, end_ms: i64) -> Option<Credits> {
+    let start_ms = period.span.start_ms;
+    let elapsed = at_ms.checked_sub(start_ms)?;
+    let given = |included: Credits, end_ms: i64| {
+        let length = i128::from(end_ms.checked_sub(start_ms)?);
+        i128::from(included.micro()).checked_mul(i128::from(elapsed))?.checked_div(length)
+    };
+    let goes =
+        i128::from(period.terms.included.micro()).checked_sub(given(period.terms.included, period.span.end_ms)?)?;
+    let comes = i128::from(terms.included.micro()).checked_sub(given(terms.included, end_ms)?)?;
+    let included = i128::from(period.included.micro()).checked_sub(goes)?.checked_add(comes)?;
+    i64::try_from(included).ok().map(Credits::from_micro)
+}

@@ -1,0 +1,196 @@
+//! Holds: what was promised to somebody who is still at work, and is neither used nor free.
+//!
+//! What an account holds is the sum of its holds, always (I-03). A hold is resolved at most once: by its commit, by its
+//! release, or by its expiry. Its id is remembered until it would have expired, so that neither a second release nor a
+//! late repetition of the reservation does anything (I-04).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::usage::{Credits, Quantity};
+
+/// What is held for one piece of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The event type.
+    pub kind: String,
+    /// How much of it.
+    pub quantity: Quantity,
+    /// What that costs at most, in credits.
+    pub credits: Credits,
+    /// From this instant on it is free again, in milliseconds since 1970.
+    pub expires_ms: i64,
+}
+
+/// What became of a hold that was to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placed {
+    /// It is held.
+    New,
+    /// It was held already, as this: the same id asks for the same thing again.
+    Again(Hold),
+    /// It was held as this and is resolved: nothing is held.
+    Resolved(Hold),
+    /// The id stands for something else.
+    Differs(Member),
+}
+
+/// The member in which two holds of one id differ. Credits follow from the type and the quantity at the weight of the
+/// moment, and the expiry from the moment: neither is what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Member {
+    /// The event type.
+    Kind,
+    /// The quantity.
+    Quantity,
+}
+
+impl Member {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Member::Kind => "type",
+            Member::Quantity => "quantity",
+        }
+    }
+}
+
+/// All holds of an account, and their sums.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
+    holds: BTreeMap<Arc<str>, State>,
+    /// All of them by the end of their time, resolved ones too.
+    due: BTreeSet<(i64, Arc<str>)>,
+    credits: i128,
+    /// In the order in which the types were first held.
+    kinds: Vec<(Box<str>, i128)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Held(Hold),
+    Resolved(Hold),
+}
+
+impl State {
+    fn hold(&self) -> &Hold {
+        match self {
+            State::Held(hold) | State::Resolved(hold) => hold,
+        }
+    }
+}
+
+impl Held {
+    /// Nothing is held.
+    pub fn new() -> Held {
+        Held::default()
+    }
+
+    /// Places a hold. Whether there is room for it was decided before ([`crate::limit::decide`]).
+    pub fn place(&mut self, id: &str, hold: Hold) -> Placed {
+        if let Some(state) = self.holds.get(id) {
+            return placed_before(state, &hold);
+        }
+        let id: Arc<str> = Arc::from(id);
+        self.add(&hold, i128::saturating_add);
+        self.due.insert((hold.expires_ms, Arc::clone(&id)));
+        self.holds.insert(id, State::Held(hold));
+        Placed::New
+    }
+
+    /// Takes a hold away, for its release or its commit. Nothing where the id is unknown, was resolved or has expired.
+    pub fn take(&mut self, id: &str) -> Option<Hold> {
+        let state = self.holds.get_mut(id)?;
+        let State::Held(hold) = state else { return None };
+        let hold = hold.clone();
+        *state = State::Resolved(hold.clone());
+        self.add(&hold, i128::saturating_sub);
+        Some(hold)
+    }
+
+    /// Frees what has expired and forgets what was resolved until then; answers how many holds were freed.
+    pub fn expire(&mut self, now_ms: i64) -> usize {
+        let mut freed = 0_usize;
+        while let Some((expires_ms, _)) = self.due.first()
+            && *expires_ms <= now_ms
+            && let Some((_, id)) = self.due.pop_first()
+        {
+            if let Some(State::Held(hold)) = self.holds.remove(&id) {
+                self.add(&hold, i128::saturating_sub);
+                freed = freed.saturating_add(1);
+            }
+        }
+        freed
+    }
+
+    /// A hold that is neither resolved nor known to have expired.
+    pub fn get(&self, id: &str) -> Option<&Hold> {
+        match self.holds.get(id)? {
+            State::Held(hold) => Some(hold),
+            State::Resolved(_) => None,
+        }
+    }
+
+    /// Was this id held and then committed or released, not longer ago than it would have expired?
+    pub fn was_resolved(&self, id: &str) -> bool {
+        matches!(self.holds.get(id), Some(State::Resolved(_)))
+    }
+
+    /// Credits that are held.
+    pub fn credits(&self) -> Credits {
+        Credits::from_micro(counted(self.credits))
+    }
+
+    /// How much of a type is held.
+    pub fn quantity(&self, kind: &str) -> Quantity {
+        let sum = self.kinds.iter().find(|(name, _)| **name == *kind).map_or(0, |(_, sum)| *sum);
+        Quantity::from_micro(counted(sum))
+    }
+
+    /// The holds with their ids, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Hold)> {
+        self.holds.iter().filter_map(|(id, state)| match state {
+            State::Held(hold) => Some((&**id, hold)),
+            State::Resolved(_) => None,
+        })
+    }
+
+    /// How many holds there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Is nothing held?
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    // Sums of 64 bits in 128 of them: it would take 2^63 holds to leave these.
+    fn add(&mut self, hold: &Hold, sum: fn(i128, i128) -> i128) {
+        self.credits = sum(self.credits, i128::from(hold.credits.micro()));
+        let quantity = i128::from(hold.quantity.micro());
+        match self.kinds.iter_mut().find(|(name, _)| **name == *hold.kind) {
+            Some((_, held)) => *held = sum(*held, quantity),
+            None => self.kinds.push((Box::from(&*hold.kind), sum(0, quantity))),
+        }
+    }
+}
+
+fn placed_before(state: &State, hold: &Hold) -> Placed {
+    let there = state.hold();
+    if there.kind != hold.kind {
+        return Placed::Differs(Member::Kind);
+    }
+    if there.quantity != hold.quantity {
+        return Placed::Differs(Member::Quantity);
+    }
+    match state {
+        State::Held(hold) => Placed::Again(hold.clone()),
+        State::Resolved(hold) => Placed::Resolved(hold.clone()),
+    }
+}
+
+/// A sum as it is shown. `decide` keeps what is held together with what is used below this.
+fn counted(sum: i128) -> i64 {
+    i64::try_from(sum).unwrap_or(i64::MAX)
+}
