@@ -15,20 +15,31 @@ struct Judge {
     name: &'static str,
     script: &'static str,
     runs_on: Runtime,
+    /// What the sandbox is started with.
+    sandbox: &'static [&'static str],
 }
 
 enum Runtime {
-    /// Python with the official `stripe`.
+    /// Python with the official SDKs.
     Python,
-    /// node with the official `stripe`.
+    /// node with the official SDKs.
     Node,
 }
 
+const STRIPE: &[&str] = &[];
+const LAGO: &[&str] = &["--lago"];
+
 const JUDGES: &[Judge] = &[
-    Judge { name: "stripe-python", script: "crates/sandbox/judges/stripe_judge.py", runs_on: Runtime::Python },
-    Judge { name: "stripe-python-types", script: "crates/sandbox/judges/stripe_objects.py", runs_on: Runtime::Python },
-    Judge { name: "stripe-node", script: "crates/sandbox/judges/stripe_judge.mjs", runs_on: Runtime::Node },
+    judge("stripe-python", "crates/sandbox/judges/stripe_judge.py", Runtime::Python, STRIPE),
+    judge("stripe-python-types", "crates/sandbox/judges/stripe_objects.py", Runtime::Python, STRIPE),
+    judge("stripe-node", "crates/sandbox/judges/stripe_judge.mjs", Runtime::Node, STRIPE),
+    judge("lago-python", "crates/sandbox/judges/lago_judge.py", Runtime::Python, LAGO),
+    judge("lago-node", "crates/sandbox/judges/lago_judge.mjs", Runtime::Node, LAGO),
 ];
+
+const fn judge(name: &'static str, script: &'static str, runs_on: Runtime, sandbox: &'static [&'static str]) -> Judge {
+    Judge { name, script, runs_on, sandbox }
+}
 
 /// A judge that says nothing for so long says no.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -56,7 +67,7 @@ impl Bench {
             if !script.is_file() {
                 return Err(Fault::Wrong(format!("the judge {} does not exist: {}", judge.name, judge.script)));
             }
-            let (_sandbox, base_url) = sandbox(program, &[], &self.logs.join(format!("{}.log", judge.name)))?;
+            let (_sandbox, base_url) = sandbox(program, judge.sandbox, &self.logs.join(format!("{}.log", judge.name)))?;
             let mut command = self.command(judge, &script);
             heard(judge.name, Running::start(command.arg(base_url), "TERM")?)?;
         }

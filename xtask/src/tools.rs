@@ -5,9 +5,9 @@ use std::process::Command;
 
 use crate::shell::{Fault, Outcome, cargo, find, output, run, succeeds};
 
-/// The official SDKs that judge the sandbox. A new release is a new judge: change the number, read what it says.
-const STRIPE_PYTHON: &str = "stripe==16.1.0";
-const STRIPE_NODE: &str = "23.1.0";
+/// The official SDKs that judge the sandboxes. A new release is a new judge: change the number, read what it says.
+const PYTHON_SDKS: [&str; 2] = ["stripe==16.1.0", "lago-python-client==1.55.0"];
+const NODE_SDKS: [(&str, &str); 2] = [("stripe", "23.1.0"), ("lago-javascript-client", "1.53.0")];
 const CARGO_DENY: &str = "0.20.2";
 
 /// The oldest PostgreSQL that the store is promised to run on.
@@ -56,11 +56,11 @@ pub fn redis() -> Outcome<PathBuf> {
     find("redis-server").or_else(|| find("valkey-server")).map_or_else(|| program("redis-server", "redis-server"), Ok)
 }
 
-/// The Python of an environment of our own that has Stripe's SDK in it.
+/// The Python of an environment of our own that has the SDKs in it.
 pub fn python(target: &Path) -> Outcome<PathBuf> {
     let venv = target.join("judges/venv");
     let python = venv.join("bin/python");
-    let wanted = [STRIPE_PYTHON];
+    let wanted = PYTHON_SDKS;
     if python_has(&python, &wanted) {
         return Ok(python);
     }
@@ -79,24 +79,29 @@ fn python_has(python: &Path, wanted: &[&str]) -> bool {
     succeeds(Command::new(python).arg("-c").arg(program).args(wanted))
 }
 
-/// A directory with Stripe's SDK for node in its `node_modules`, and node itself.
+/// A directory with the SDKs for node in its `node_modules`, and node itself.
 pub fn node(target: &Path) -> Outcome<PathBuf> {
     program("node", "nodejs")?;
     let home = crate::shell::made(target.join("judges/node"))?;
-    if node_has_stripe(&home) {
+    if node_has_all(&home) {
         return Ok(home);
     }
     program("npm", "npm")?;
+    let wanted = NODE_SDKS.map(|(name, version)| format!("{name}@{version}"));
     let mut npm = Command::new("npm");
     npm.args(["install", "--ignore-scripts", "--no-fund", "--no-audit", "--no-save", "--prefix"]).arg(&home);
-    run(npm.arg(format!("stripe@{STRIPE_NODE}")))?;
-    if node_has_stripe(&home) { Ok(home) } else { Err(missing(&format!("stripe@{STRIPE_NODE} for node"), "npm")) }
+    run(npm.args(&wanted))?;
+    if node_has_all(&home) { Ok(home) } else { Err(missing(&format!("{} for node", wanted.join(" ")), "npm")) }
 }
 
-fn node_has_stripe(home: &Path) -> bool {
-    let manifest = std::fs::read_to_string(home.join("node_modules/stripe/package.json")).unwrap_or_default();
-    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap_or_default();
-    manifest["version"] == STRIPE_NODE
+fn node_has_all(home: &Path) -> bool {
+    NODE_SDKS.iter().all(|(name, version)| {
+        let manifest = home.join("node_modules").join(name).join("package.json");
+        let manifest = std::fs::read_to_string(manifest).unwrap_or_default();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap_or_default();
+        // Some say `v1.53.0`.
+        manifest["version"].as_str().is_some_and(|own| own.trim_start_matches('v') == *version)
+    })
 }
 
 /// cargo-deny of exactly the release that `deny.toml` is written for; an own copy where the machine has another or none.

@@ -4,6 +4,7 @@
 // Prints "N checks passed"; exit status 1 when a check failed, each of which is named.
 import { createRequire } from 'node:module';
 import { randomUUID } from 'node:crypto';
+import { createServer } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 
 // The package is looked for where the judge is run, so that nothing has to be installed beside this file.
@@ -57,7 +58,7 @@ async function business(stripe) {
   same('monthly value', monthly, { usd: 499000, jpy: 7000 });
   const names = ['products', 'prices', 'plans', 'coupons', 'invoices', 'invoicePayments', 'charges', 'refunds', 'paymentMethods', 'paymentIntents'];
   for (const name of names) same(`list of ${name}`, (await stripe[name].list({ limit: 1 })).data.length, 1);
-  same('events are empty', (await stripe.events.list()).data, []);
+  same('no history', (await stripe.events.list()).data, []);
   same('account', (await stripe.accounts.retrieveCurrent?.() ?? await stripe.accounts.retrieve()).object, 'account');
 }
 
@@ -139,8 +140,79 @@ async function ages() {
   same('charge', found.latest_invoice.charge.invoice, found.latest_invoice.id);
 }
 
+// A webhook endpoint as stripe-node's documentation has it: the raw body goes into the official check.
+async function hooks(stripe) {
+  const [events, refused] = [[], []];
+  let secret;
+  const server = createServer((request, response) => {
+    const chunks = [];
+    request.on('data', (chunk) => chunks.push(chunk));
+    request.on('end', () => {
+      const body = Buffer.concat(chunks);
+      try {
+        events.push(stripe.webhooks.constructEvent(body, request.headers['stripe-signature'], secret));
+      } catch (error) {
+        refused.push(error.message);
+      }
+      try {
+        stripe.webhooks.constructEvent(`${body} `, request.headers['stripe-signature'], secret);
+        refused.push('an altered body was taken');
+      } catch { /* as it must be */ }
+      response.end();
+    });
+  });
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  const url = `http://127.0.0.1:${server.address().port}/hook`;
+  const endpoint = await stripe.webhookEndpoints.create({ url, enabled_events: ['*'], api_version: '2025-02-24.acacia' });
+  secret = endpoint.secret;
+  same('secret', (await stripe.webhookEndpoints.retrieve(endpoint.id)).secret, undefined);
+  const customer = await stripe.customers.create({ email: 'hooks@example.com', source: 'tok_visa' });
+  const made = await stripe.subscriptions.create({ customer: customer.id, items: [{ price: 'price_starter_monthly' }] });
+  const clock = await fetch(new URL('/_sandbox/clock', base), {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ advance: '32d' }),
+  });
+  same('clock', clock.status, 200);
+  same('refused', refused, []);
+  const mine = events.filter((event) => event.data.object.customer === customer.id);
+  const paid = mine.filter((event) => event.type === 'invoice.paid').map((event) => event.data.object);
+  same('paid', paid.map((invoice) => [invoice.paid, invoice.subscription]), [[true, made.id], [true, made.id]]);
+  same('version', [...new Set(mine.map((event) => event.api_version))], ['2025-02-24.acacia']);
+  const renewed = mine.filter((event) => event.type === 'customer.subscription.updated').at(-1);
+  same('period moved', typeof renewed.data.previous_attributes.current_period_end, 'number');
+  same('gone', (await stripe.webhookEndpoints.del(endpoint.id)).deleted, true);
+  server.closeAllConnections();
+  server.close();
+}
+
+async function writes(stripe) {
+  const customer = await stripe.customers.create({ email: 'writes@example.com', source: 'tok_visa' });
+  await stripe.invoiceItems.create({ customer: customer.id, amount: 700, currency: 'usd' });
+  const draft = await stripe.invoices.create({ customer: customer.id, pending_invoice_items_behavior: 'include' });
+  await stripe.invoices.finalizeInvoice(draft.id);
+  same('invoice', (await stripe.invoices.pay(draft.id)).status, 'paid');
+  const made = await stripe.subscriptions.create({ customer: customer.id, items: [{ price: 'price_starter_monthly' }] });
+  const paused = await stripe.subscriptions.pause(made.id);
+  same('paused', [paused.status, paused.status_details.paused.type], ['paused', 'subscription']);
+  const resumed = await stripe.subscriptions.resume(made.id, { billing_cycle_anchor: { type: 'now' } });
+  same('resumed', resumed.status, 'active');
+  await refused('declined', () => stripe.paymentIntents.create({
+    amount: 100, currency: 'usd', confirm: true, payment_method: 'pm_card_chargeDeclinedExpiredCard',
+  }), { type: 'StripeCardError', statusCode: 402, code: 'expired_card' });
+  const asked = await stripe.paymentIntents.create({
+    amount: 100, currency: 'usd', confirm: true, payment_method: 'pm_card_threeDSecure2Required', return_url: 'https://example.com',
+  });
+  same('the bank asks', asked.next_action.redirect_to_url.return_url, 'https://example.com');
+  const preview = await stripe.invoices.createPreview({ subscription: made.id });
+  same('preview', preview.billing_reason, 'upcoming');
+  const session = await stripe.checkout.sessions.create({
+    mode: 'payment', success_url: 'https://example.com',
+    line_items: [{ quantity: 1, price_data: { currency: 'usd', unit_amount: 750, product_data: { name: 'Book' } } }],
+  });
+  same('session', [session.amount_total, session.status], [750, 'open']);
+}
+
 const stripe = client();
-for (const part of [business, pages, errors, ages, life, idempotency, trouble]) await part(stripe);
+for (const part of [business, pages, errors, ages, life, idempotency, trouble, writes, hooks]) await part(stripe);
 console.log(`${passed} checks passed`);
 if (failed.length > 0) {
   console.log(`${failed.length} checks failed`);

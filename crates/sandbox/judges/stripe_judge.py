@@ -3,7 +3,11 @@
 usage: stripe_judge.py BASE_URL [KEY]     (the sandbox must hold the seeded business; needs `pip install stripe==16.1.0`)
 Prints "N checks passed"; exit status 1 when a check failed, each of which is named.
 """
+import http.server
+import json
 import sys
+import threading
+import urllib.request
 import uuid
 from collections import Counter
 
@@ -80,7 +84,7 @@ def business(c):
     check("bank debits", kinds["us_bank_account"] >= 1 and kinds["sepa_debit"] >= 1, kinds)
     for name in ["products", "prices", "plans", "coupons", "invoices", "invoice_payments", "refunds", "payment_intents"]:
         check(f"list of {name}", len(rows(getattr(c, name))) > 0)
-    same("events are empty", rows(c.events), [])
+    same("no history", rows(c.events), [])
     same("account", c.accounts.retrieve_current().object, "account")
     items = c.subscription_items.list(params={"subscription": "sub_sandbox_user"}).data
     same("items", [x.price.id for x in items], ["price_professional_monthly"])
@@ -248,10 +252,122 @@ def ages():
     check("period between", "current_period_end" in basil["items"]["data"][0] and "current_period_end" not in basil)
 
 
+class Hook(http.server.BaseHTTPRequestHandler):
+    """A webhook endpoint as stripe-python's documentation has it: the raw body goes into the official check."""
+    secrets, events, refused, statuses = [], [], [], []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        status = Hook.statuses.pop(0) if Hook.statuses else 200
+        try:
+            event = stripe.Webhook.construct_event(body, self.headers["stripe-signature"], Hook.secrets[0])
+            if status == 200:
+                Hook.events.append(event)
+        except stripe.SignatureVerificationError as error:
+            Hook.refused.append(str(error))
+        try:
+            stripe.Webhook.construct_event(body.replace(b"evt_", b"evt-"), self.headers["stripe-signature"], Hook.secrets[0])
+            failed.append("an altered body was taken")
+        except stripe.SignatureVerificationError:
+            pass
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def own(path, **body):
+    request = urllib.request.Request(f"{BASE}/_sandbox/{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+    return json.load(urllib.request.urlopen(request))
+
+
+def hooks(c):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = c.webhook_endpoints.create(params={"url": f"http://127.0.0.1:{server.server_port}/hook", "enabled_events": ["*"]})
+    Hook.secrets.append(endpoint.secret)
+    Hook.statuses.append(500)
+    customer = c.customers.create(params={"email": "hook@example.com", "payment_method": "pm_card_visa"})
+    card = c.customers.payment_methods.list(customer.id).data[0].id
+    made = c.subscriptions.create(params={"customer": customer.id, "items": [{"price": "price_starter_monthly"}],
+                                          "default_payment_method": card, "trial_period_days": 7})
+    own("clock", advance="8d")
+    own("clock", advance="31d")
+    same("refused signatures", Hook.refused, [])
+    mine = [x for x in Hook.events if x.data.object.to_dict().get("customer") == customer.id]
+    told = {x.type for x in mine}
+    for name in ["customer.subscription.created", "customer.subscription.trial_will_end", "customer.subscription.updated",
+                 "invoice.created", "invoice.finalized", "invoice.paid", "charge.succeeded", "payment_intent.succeeded"]:
+        check(f"told of {name}", name in told)
+    check("the first one came again", any(x.type == "customer.created" and x.data.object.id == customer.id for x in Hook.events))
+    same("renewed", c.subscriptions.retrieve(made.id).status, "active")
+    paid = [x.data.object.amount_paid for x in mine if x.type == "invoice.paid"]
+    same("paid", sorted(paid), [0, 1900, 1900])
+    listed = [x.id for x in c.events.list(params={"type": "invoice.paid", "limit": 100}).auto_paging_iter()]
+    check("the list has them", {x.id for x in mine if x.type == "invoice.paid"} & set(listed))
+    same("nothing waits", c.events.list(params={"delivery_success": False}).data, [])
+    c.webhook_endpoints.update(endpoint.id, params={"disabled": True})
+    before = len(Hook.events)
+    c.customers.update(customer.id, params={"name": "Quiet"})
+    own("clock", advance="1h")
+    same("disabled", len(Hook.events), before)
+    same("gone", c.webhook_endpoints.delete(endpoint.id).deleted, True)
+
+
+def clocks(c):
+    start = json.load(urllib.request.urlopen(f"{BASE}/_sandbox/clock"))["now"]
+    clock = c.test_helpers.test_clocks.create(params={"frozen_time": start, "name": "Judge"})
+    customer = c.customers.create(params={"test_clock": clock.id, "payment_method": "pm_card_visa"})
+    card = c.customers.payment_methods.list(customer.id).data[0].id
+    made = c.subscriptions.create(params={"customer": customer.id, "items": [{"price": "price_professional_monthly"}],
+                                          "default_payment_method": card})
+    c.test_helpers.test_clocks.advance(clock.id, params={"frozen_time": start + 40 * 86400})
+    same("ready", c.test_helpers.test_clocks.retrieve(clock.id).status, "ready")
+    same("two invoices", [x.status for x in c.invoices.list(params={"subscription": made.id}).data], ["paid", "paid"])
+    same("clock deleted", c.test_helpers.test_clocks.delete(clock.id).deleted, True)
+
+
+def writes(c):
+    customer = c.customers.create(params={"email": "writes@example.com", "payment_method": "pm_card_visa"})
+    card = c.customers.payment_methods.list(customer.id).data[0].id
+    c.customers.update(customer.id, params={"invoice_settings": {"default_payment_method": card}})
+    c.invoice_items.create(params={"customer": customer.id, "amount": 700, "currency": "usd"})
+    draft = c.invoices.create(params={"customer": customer.id, "pending_invoice_items_behavior": "include"})
+    same("draft", (draft.status, draft.total), ("draft", 700))
+    same("open", c.invoices.finalize_invoice(draft.id).status, "open")
+    same("paid", c.invoices.pay(draft.id).status, "paid")
+    refused("paid twice", "InvalidRequestError", lambda: c.invoices.pay(draft.id), code="invoice_already_paid")
+    note = c.credit_notes.create(params={"invoice": draft.id, "amount": 200, "refund_amount": 200})
+    same("credited", (note.type, note.refunds[0].amount_refunded), ("post_payment", 200))
+    made = c.subscriptions.create(params={"customer": customer.id, "items": [{"price": "price_starter_monthly"}]})
+    items = [{"id": made["items"].data[0].id, "price": "price_enterprise_monthly"}]
+    ahead = c.invoices.create_preview(params={"subscription": made.id, "subscription_details": {"items": items}})
+    changed = c.subscriptions.update(made.id, params={"items": items, "proration_behavior": "always_invoice", "expand": ["latest_invoice"]})
+    same("prorated", changed.latest_invoice.total, 9900 - 1900)
+    same("as was foreseen", ahead.total, 9900 + 9900 - 1900)
+    refused("old anchor", "InvalidRequestError", lambda: c.subscriptions.update(made.id, params={"billing_cycle_anchor": "now"}),
+            param="billing_cycle_anchor")
+    intent = c.payment_intents.create(params={"amount": 500, "currency": "usd", "confirm": True, "payment_method": "pm_card_authenticationRequired"})
+    same("the bank asks", (intent.status, intent.next_action.type), ("requires_action", "redirect_to_url"))
+    refused("declined", "CardError", lambda: c.payment_intents.create(params={
+        "amount": 500, "currency": "usd", "confirm": True, "payment_method": "pm_card_visa_chargeDeclinedLostCard"}),
+        http_status=402, code="card_declined")
+    session = c.checkout.sessions.create(params={"mode": "subscription", "success_url": "https://example.com",
+                                                 "line_items": [{"price": "price_starter_monthly", "quantity": 1}]})
+    same("checkout", (session.status, session.url.startswith(BASE)), ("open", True))
+    portal = c.billing_portal.sessions.create(params={"customer": customer.id})
+    check("portal", portal.url.startswith(BASE))
+    c.billing.meters.create(params={"display_name": "Calls", "event_name": "judged", "default_aggregation": {"formula": "count"}})
+    event = c.billing.meter_events.create(params={"event_name": "judged", "payload": {"stripe_customer_id": customer.id}})
+    same("metered", event.event_name, "judged")
+
+
 for part in [business, pages, errors, expansions]:
     part(client())
 ages()
-for part in [life, declines, idempotency]:
+for part in [life, declines, idempotency, writes, clocks, hooks]:
     part(client())
 print(f"{passed} checks passed")
 if failed:

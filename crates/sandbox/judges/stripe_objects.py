@@ -6,10 +6,13 @@ Names each object that does not fit and prints "N objects fit, M checks passed";
 """
 import copy
 import functools
+import json
 import sys
+import urllib.request
 
 import stripe
 from stripe._list_object import ListObject
+from stripe._object_classes import get_object_class
 
 sys.dont_write_bytecode = True  # nothing is left behind beside the sources
 import stripe_types  # noqa: E402
@@ -84,8 +87,9 @@ def places(value, way=()):
 
 class Judge:
     def __init__(self, base, key):
+        self.base = base.rstrip("/")
         self.client = stripe.StripeClient(key, base_addresses={"api": base.rstrip("/")}, max_network_retries=0)
-        self.fit, self.bad, self.checks, self.tried = 0, 0, -stripe_types.checks, set()
+        self.fit, self.bad, self.checks, self.tried, self.told = 0, 0, -stripe_types.checks, set(), set()
 
     def see(self, value, cls):
         """Judges one object; the first of each kind is then spoiled everywhere, and each time that must be seen."""
@@ -96,7 +100,8 @@ class Judge:
         if not complaints and (cls, len(value)) not in self.tried:
             self.tried.add((cls, len(value)))
             before = stripe_types.checks
-            for place in map(".".join, places(value)):
+            # What an event tells of is anything at all to these types; it is judged by itself in `time`.
+            for place in [x for x in map(".".join, places(value)) if cls is not stripe.Event or not x.startswith("data.")]:
                 if not any(misfits(spoiled(value, place, [[[]]]), cls)):
                     self.bad += 1
                     print(f"NOT NOTICED {cls.__name__} {place}: became a list of lists")
@@ -170,6 +175,94 @@ class Judge:
         self.call(stripe.Product, "delete", f"products/{create(stripe.Product, 'products', name='Nothing')}")
 
 
+    def written(self):
+        """What people write: invoices, intents, sessions, meters, clocks; each judged as it is answered."""
+        def create(cls, path, **params):
+            return self.call(cls, "post", path, **params)["id"]
+
+        customer = create(stripe.Customer, "customers", email="writer@example.com", payment_method="pm_card_visa")
+        card = self.list(stripe.PaymentMethod, f"customers/{customer}/payment_methods")[0]["id"]
+        self.call(stripe.Customer, "post", f"customers/{customer}", invoice_settings={"default_payment_method": card})
+        item = create(stripe.InvoiceItem, "invoiceitems", customer=customer, amount=700, currency="usd", description="Work")
+        self.call(stripe.InvoiceItem, "post", f"invoiceitems/{item}", metadata={"a": "b"})
+        draft = create(stripe.Invoice, "invoices", customer=customer, pending_invoice_items_behavior="include")
+        self.call(stripe.Invoice, "post", f"invoices/{draft}/finalize", auto_advance=False)
+        note = create(stripe.CreditNote, "credit_notes", invoice=draft, amount=100, expand=["invoice"])
+        self.list(stripe.CreditNoteLineItem, f"credit_notes/{note}/lines")
+        self.call(stripe.Invoice, "post", f"invoices/{draft}/pay", expand=["payments", "confirmation_secret"])
+        create(stripe.CreditNote, "credit_notes", invoice=draft, amount=200, refund_amount=150, credit_amount=50)
+        for end in ["void", "mark_uncollectible"]:
+            create(stripe.InvoiceItem, "invoiceitems", customer=customer, amount=500, currency="usd")
+            other = create(stripe.Invoice, "invoices", customer=customer, pending_invoice_items_behavior="include")
+            self.call(stripe.Invoice, "post", f"invoices/{other}/finalize", auto_advance=False)
+            self.call(stripe.Invoice, "post", f"invoices/{other}/{end}")
+        begun = self.call(stripe.Subscription, "post", "subscriptions", customer=customer, items=[{"price": "price_starter_monthly"}])
+        change = [{"id": begun["items"]["data"][0]["id"], "price": "price_enterprise_monthly"}]
+        self.call(stripe.Invoice, "post", "invoices/create_preview", subscription=begun["id"],
+                  subscription_details={"items": change})
+        self.call(stripe.Subscription, "post", f"subscriptions/{begun['id']}", items=change, proration_behavior="always_invoice",
+                  expand=["latest_invoice"])
+        self.call(stripe.Subscription, "post", f"subscriptions/{begun['id']}/pause", type="subscription")
+        self.call(stripe.Subscription, "post", f"subscriptions/{begun['id']}/resume", billing_cycle_anchor={"type": "now"})
+        added = create(stripe.SubscriptionItem, "subscription_items", subscription=begun["id"], price="price_addon_support_monthly")
+        self.call(stripe.SubscriptionItem, "delete", f"subscription_items/{added}")
+        for token in ["pm_card_visa", "pm_card_authenticationRequired"]:
+            create(stripe.PaymentIntent, "payment_intents", amount=500, currency="usd", confirm=True, payment_method=token,
+                   expand=["latest_charge", "payment_method"])
+            create(stripe.SetupIntent, "setup_intents", confirm=True, payment_method=token)
+        held = create(stripe.PaymentIntent, "payment_intents", amount=500, currency="usd", capture_method="manual",
+                      payment_method="pm_card_visa", confirm=True)
+        self.call(stripe.PaymentIntent, "post", f"payment_intents/{held}/capture", amount_to_capture=300)
+        coupon = create(stripe.Coupon, "coupons", percent_off=50, duration="once")
+        create(stripe.PromotionCode, "promotion_codes", promotion={"type": "coupon", "coupon": coupon}, code="JUDGE")
+        lines = [{"price": "price_starter_monthly", "quantity": 2}]
+        session = create(stripe.checkout.Session, "checkout/sessions", mode="subscription", line_items=lines,
+                         success_url="https://example.com/done", expand=["line_items"])
+        self.list(stripe.LineItem, f"checkout/sessions/{session}/line_items")
+        press(f"{self.base}/_sandbox/pages/checkout/{session}", b"card=pm_card_visa&email=buyer@example.com")
+        self.call(stripe.checkout.Session, "get", f"checkout/sessions/{session}", expand=["subscription", "invoice", "customer"])
+        other = create(stripe.checkout.Session, "checkout/sessions", mode="setup", currency="usd", success_url="https://example.com")
+        self.call(stripe.checkout.Session, "post", f"checkout/sessions/{other}/expire")
+        create(stripe.billing_portal.Session, "billing_portal/sessions", customer=customer, expand=["configuration"])
+        create(stripe.billing_portal.Configuration, "billing_portal/configurations", business_profile={"headline": "Hello"})
+        meter = create(stripe.billing.Meter, "billing/meters", display_name="Calls", event_name="calls",
+                       default_aggregation={"formula": "sum"})
+        event = {"stripe_customer_id": customer, "value": "25"}
+        self.call(stripe.billing.MeterEvent, "post", "billing/meter_events", event_name="calls", payload=event)
+        create(stripe.WebhookEndpoint, "webhook_endpoints", url="http://127.0.0.1:1/", enabled_events=["*"])
+        now = json.load(urllib.request.urlopen(f"{self.base}/_sandbox/clock"))["now"]
+        clock = create(stripe.test_helpers.TestClock, "test_helpers/test_clocks", frozen_time=now, name="Judge")
+        clocked = create(stripe.Customer, "customers", test_clock=clock, payment_method="pm_card_visa")
+        create(stripe.Subscription, "subscriptions", customer=clocked, items=[{"price": "price_starter_monthly"}],
+               trial_period_days=7)
+        self.call(stripe.test_helpers.TestClock, "post", f"test_helpers/test_clocks/{clock}/advance", frozen_time=now + 900_000)
+        self.list(stripe.billing.MeterEventSummary, f"billing/meters/{meter}/event_summaries", customer=customer,
+                  start_time=now - 100, end_time=now + 100)
+
+    def time(self):
+        """Half a year goes by; then every event and everything that it tells of is judged."""
+        for days in [0, 30, 30, 30, 30, 30]:
+            forward = json.dumps({"advance": f"{days}d"}).encode()
+            request = urllib.request.Request(f"{self.base}/_sandbox/clock", forward, {"content-type": "application/json"})
+            urllib.request.urlopen(request).read()
+            told = self.list(stripe.Event, "events")
+            for event in told:
+                self.see(event["data"]["object"], get_object_class("V1", event["data"]["object"]["object"]))
+            self.told |= {event["type"] for event in told}
+
+
+def press(url, form):
+    """Sends a form as a browser does, and stays where it leads."""
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+    try:
+        urllib.request.build_opener(Stay).open(urllib.request.Request(url, form))
+    except urllib.error.HTTPError as answer:
+        if answer.code != 303:
+            raise
+
+
 # Each list, what its rows are, and what can be expanded in them.
 LISTS = {
     "customers": (stripe.Customer, "subscriptions sources tax tax_ids invoice_settings.default_payment_method"),
@@ -186,11 +279,28 @@ LISTS = {
     "payment_intents": (stripe.PaymentIntent, "customer latest_charge payment_method"),
 }
 
+WRITTEN = {
+    "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
+    "checkout/sessions": stripe.checkout.Session, "billing/meters": stripe.billing.Meter, "setup_intents": stripe.SetupIntent,
+    "billing_portal/configurations": stripe.billing_portal.Configuration, "webhook_endpoints": stripe.WebhookEndpoint,
+    "test_helpers/test_clocks": stripe.test_helpers.TestClock, "subscriptions": stripe.Subscription, "invoices": stripe.Invoice,
+    "charges": stripe.Charge, "payment_intents": stripe.PaymentIntent, "invoice_payments": stripe.InvoicePayment,
+}
+
 self_test()
 if sys.argv[1:] != ["--self-test"]:
     judge = Judge(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "sk_test_judge")
     judge.business()
     judge.made_and_deleted()
+    judge.written()
+    judge.time()
+    for path, cls in WRITTEN.items():
+        judge.list(cls, path)
+    missing = {"invoice.paid", "customer.subscription.updated", "customer.subscription.deleted", "invoice.payment_failed",
+               "checkout.session.completed", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
+    if missing:
+        print(f"NOBODY TOLD of {', '.join(sorted(missing))}")
+        judge.bad += 1
     print(f"{judge.fit} objects fit, {stripe_types.checks + judge.checks} checks passed")
     if judge.bad:
         print(f"{judge.bad} did not")

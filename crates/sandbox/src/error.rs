@@ -17,11 +17,13 @@ pub(crate) struct StripeError {
     pub(crate) param: Option<String>,
     /// Members that only some errors carry (`decline_code`, `charge`, ...).
     pub(crate) extra: Vec<(&'static str, Value)>,
+    /// Whether what was done before the refusal stays done: the declined charge, the failed attempt.
+    pub(crate) keeps: bool,
 }
 
 impl StripeError {
     pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> StripeError {
-        StripeError { status, kind, code: None, message: message.into(), param: None, extra: Vec::new() }
+        StripeError { status, kind, code: None, message: message.into(), param: None, extra: Vec::new(), keeps: false }
     }
 
     /// A 400 `invalid_request_error`, the common case.
@@ -41,6 +43,12 @@ impl StripeError {
 
     pub(crate) fn with(mut self, name: &'static str, value: Value) -> StripeError {
         self.extra.push((name, value));
+        self
+    }
+
+    /// What was done so far stays done.
+    pub(crate) fn keeping(mut self) -> StripeError {
+        self.keeps = true;
         self
     }
 
@@ -69,11 +77,16 @@ impl StripeError {
 
     /// A card was declined: 402 `card_error`.
     pub(crate) fn declined(decline_code: &str) -> StripeError {
-        let message = match decline_code {
-            "insufficient_funds" => "Your card has insufficient funds.",
-            _ => "Your card was declined.",
+        let (code, message) = match decline_code {
+            "insufficient_funds" => ("card_declined", "Your card has insufficient funds."),
+            "expired_card" => ("expired_card", "Your card has expired."),
+            "incorrect_cvc" => ("incorrect_cvc", "Your card's security code is incorrect."),
+            "processing_error" => {
+                ("processing_error", "An error occurred while processing your card. Try again in a little bit.")
+            }
+            _ => ("card_declined", "Your card was declined."),
         };
-        StripeError::new(402, "card_error", message).code("card_declined").with("decline_code", json!(decline_code))
+        StripeError::new(402, "card_error", message).code(code).with("decline_code", json!(decline_code))
     }
 
     /// The JSON body, complete with the links that Stripe adds.

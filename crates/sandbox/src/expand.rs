@@ -36,15 +36,18 @@ const CUSTOMER: &[Edge] = &[
     ("subscriptions", To::Hidden(Some("subscription"))),
     ("tax", To::Hidden(None)),
     ("tax_ids", To::Hidden(Some("tax_id"))),
-    ("test_clock", To::Null),
+    ("test_clock", To::Id(Kind::TestClock)),
 ];
 const PRODUCT: &[Edge] = &[("default_price", To::Id(Kind::Price)), ("tax_code", To::Null)];
 const PRICE: &[Edge] =
     &[("currency_options", To::Hidden(None)), ("product", To::Id(Kind::Product)), ("tiers", To::Hidden(None))];
 const PLAN: &[Edge] = &[("product", To::Id(Kind::Product)), ("tiers", To::Hidden(None))];
 const COUPON: &[Edge] = &[("applies_to", To::Hidden(None)), ("currency_options", To::Hidden(None))];
-const DISCOUNT: &[Edge] =
-    &[("customer", To::Id(Kind::Customer)), ("promotion_code", To::Null), ("source.coupon", To::Id(Kind::Coupon))];
+const DISCOUNT: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("promotion_code", To::Id(Kind::PromotionCode)),
+    ("source.coupon", To::Id(Kind::Coupon)),
+];
 const SUBSCRIPTION: &[Edge] = &[
     ("application", To::Null),
     ("customer", To::Id(Kind::Customer)),
@@ -57,7 +60,7 @@ const SUBSCRIPTION: &[Edge] = &[
     ("on_behalf_of", To::Null),
     ("pending_setup_intent", To::Null),
     ("schedule", To::Null),
-    ("test_clock", To::Null),
+    ("test_clock", To::Id(Kind::TestClock)),
 ];
 const ITEM: &[Edge] = &[
     ("discounts", To::Id(Kind::Discount)),
@@ -79,7 +82,7 @@ const INVOICE: &[Edge] = &[
     ("on_behalf_of", To::Null),
     ("parent.subscription_details.subscription", To::Id(Kind::Subscription)),
     ("payments", To::Hidden(Some("invoice_payment"))),
-    ("test_clock", To::Null),
+    ("test_clock", To::Id(Kind::TestClock)),
     ("total_discount_amounts.discount", To::Id(Kind::Discount)),
 ];
 const INVOICE_OLD: &[Edge] = &[
@@ -135,6 +138,34 @@ const PAYMENT_INTENT: &[Edge] = &[
     ("source", To::Null),
 ];
 
+const PROMOTION_CODE: &[Edge] = &[("customer", To::Id(Kind::Customer)), ("promotion.coupon", To::Id(Kind::Coupon))];
+const CREDIT_NOTE: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("customer_balance_transaction", To::Null),
+    ("invoice", To::Id(Kind::Invoice)),
+    ("refunds.refund", To::Id(Kind::Refund)),
+];
+const INVOICE_ITEM: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("discounts", To::Id(Kind::Discount)),
+    ("invoice", To::Id(Kind::Invoice)),
+    ("tax_rates", To::Null),
+];
+const CHECKOUT_SESSION: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("invoice", To::Id(Kind::Invoice)),
+    ("line_items", To::Hidden(Some("item"))),
+    ("payment_intent", To::Id(Kind::PaymentIntent)),
+    ("setup_intent", To::Null),
+    ("subscription", To::Id(Kind::Subscription)),
+];
+const SETUP_INTENT: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("latest_attempt", To::Null),
+    ("mandate", To::Null),
+    ("payment_method", To::Id(Kind::PaymentMethod)),
+];
+
 /// What can be expanded on an object of this kind, for this version.
 fn edges(kind: &str, version: &Version) -> Vec<Edge> {
     let (always, old): (&[Edge], &[Edge]) = match kind {
@@ -152,6 +183,12 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
+        "promotion_code" => (PROMOTION_CODE, &[]),
+        "credit_note" => (CREDIT_NOTE, &[]),
+        "invoiceitem" => (INVOICE_ITEM, &[]),
+        "checkout.session" => (CHECKOUT_SESSION, &[]),
+        "setup_intent" => (SETUP_INTENT, &[]),
+        "billing_portal.session" => (&[("configuration", To::Id(Kind::PortalConfiguration))], &[]),
         "payment_intent" => (PAYMENT_INTENT, &[("charges", To::List("charge")), ("invoice", To::Id(Kind::Invoice))]),
         _ => (&[], &[]),
     };
@@ -327,6 +364,12 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("customer", "invoice_credit_balance") => json!({}),
         ("invoice", "payments") => {
             first_ten(store, Kind::InvoicePayment, Index::Invoice, &id, format!("/v1/invoices/{id}/payments"))
+        }
+        ("checkout.session", "line_items") => {
+            let rows = store.get(Kind::Secret, &id).map_or(Value::Null, |kept| kept["rows"].clone());
+            let mut list = empty(format!("/v1/checkout/sessions/{id}/line_items"));
+            list["data"] = if rows.is_array() { rows } else { json!([]) };
+            list
         }
         ("invoice", "confirmation_secret") => confirmation_secret(store, object),
         _ => Value::Null,

@@ -1,7 +1,9 @@
 //! From a request to an answer: key, version, parameters, idempotency, the work itself, and the headers that Stripe sends.
 
 use crate::calendar::http_date;
+use crate::clock::Time;
 use crate::error::StripeError;
+use crate::events::Cause;
 use crate::expand::Expansions;
 use crate::idempotency::{Saved, Verdict, fingerprint};
 use crate::params::{Field, Params, Sent, Spec, canonical, check, opt, read};
@@ -15,8 +17,9 @@ use base64::Engine as _;
 use hyper::HeaderMap;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 const EXPAND: &[Field] = &[opt("expand", Spec::ClearableList(&Spec::Text))];
 
@@ -61,7 +64,14 @@ pub(crate) struct Demand {
 pub(crate) struct Desk {
     world: RwLock<World>,
     key: Option<String>,
-    now: crate::Clock,
+    pub(crate) clock: crate::Clock,
+    pub(crate) time: Mutex<Time>,
+    /// Held by whoever puts the clock forward.
+    pub(crate) advancing: tokio::sync::Mutex<()>,
+    /// Rung when there may be something to deliver.
+    pub(crate) bell: Notify,
+    /// Rung when a courier has nothing left to deliver.
+    pub(crate) calm: Notify,
     requests: AtomicU64,
 }
 
@@ -87,20 +97,26 @@ struct Understood<'a> {
 }
 
 impl Desk {
-    pub(crate) fn new(world: World, key: Option<String>, now: crate::Clock) -> Desk {
-        Desk { world: RwLock::new(world), key, now, requests: AtomicU64::new(0) }
+    pub(crate) fn new(world: World, key: Option<String>, clock: crate::Clock) -> Desk {
+        let ahead = world.setting("clock_ahead").as_i64().unwrap_or_default();
+        Desk {
+            world: RwLock::new(world),
+            key,
+            clock,
+            time: Mutex::new(Time { ahead, ..Time::default() }),
+            advancing: tokio::sync::Mutex::new(()),
+            bell: Notify::new(),
+            calm: Notify::new(),
+            requests: AtomicU64::new(0),
+        }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, World> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, World> {
         self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, World> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, World> {
         self.world.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> i64 {
-        (self.now)().as_second()
     }
 
     pub(crate) fn request_id(&self) -> String {
@@ -110,6 +126,7 @@ impl Desk {
 
     /// Answers a request; never fails, because errors are answers too.
     pub(crate) async fn answer(&self, arrived: &Arrived, demand: Demand) -> Reaction {
+        self.catch_up();
         let request_id = self.request_id();
         let version = arrived.header("stripe-version").unwrap_or(DEFAULT).to_owned();
         let mut reaction = match self.handle(arrived, demand, &request_id).await {
@@ -127,6 +144,21 @@ impl Desk {
         reaction
     }
 
+    /// Does a piece of work that no request asked for: on a page, or on one of the sandbox's own paths.
+    pub(crate) fn work<T>(&self, job: impl FnOnce(&mut World) -> Result<T, StripeError>) -> Result<T, StripeError> {
+        self.catch_up();
+        let mut world = self.write();
+        world.begin(self.now(), Cause::default());
+        let result = job(&mut world);
+        if result.as_ref().is_err_and(|error| !error.keeps) {
+            world.undo();
+        }
+        world.commit(None).map_err(|error| unwritten(&error))?;
+        drop(world);
+        self.bell.notify_one();
+        result
+    }
+
     /// An error of the fault script that nothing is done for.
     pub(crate) fn refuse(&self, error: &StripeError) -> Reaction {
         let request_id = self.request_id();
@@ -138,7 +170,10 @@ impl Desk {
 
     async fn handle(&self, arrived: &Arrived, demand: Demand, request_id: &str) -> Result<Reaction, StripeError> {
         authenticate(self.key.as_deref(), arrived.header("authorization"))?;
-        let version = Version::parse(arrived.header("stripe-version").unwrap_or(DEFAULT))?;
+        let version = match arrived.header("stripe-version") {
+            Some(version) => Version::parse(version)?,
+            None => Version::parse(DEFAULT)?.unstated(),
+        };
         let (route, ids) = route(&arrived.method, &arrived.path).ok_or_else(|| unrecognized(arrived))?;
         let mut sent = Vec::new();
         read(&arrived.query, &mut sent)?;
@@ -165,14 +200,18 @@ impl Desk {
             }
             run => {
                 let mut world = self.write();
-                world.now = self.now();
+                let key = key.map(str::to_owned);
+                world.begin(self.now(), Cause { id: Some(request_id.to_owned()), idempotency_key: key });
                 let result = match (demand.fail, run) {
                     (Some(error), _) => Err(error),
                     (None, Run::Read(run)) => run(&world, &understood.call),
                     (None, Run::Write(run)) => run(&mut world, &understood.call),
                 };
                 let result = result.map(|reply| written(&world, &reply, &version, &understood.expansions));
-                conclude(&mut world, result, held.key.take(), asked, request_id)
+                let reaction = conclude(&mut world, result, held.key.take(), asked, request_id);
+                drop(world);
+                self.bell.notify_one();
+                reaction
             }
         }
     }
@@ -188,7 +227,12 @@ fn conclude(
 ) -> Result<Reaction, StripeError> {
     let mut reaction = match result {
         Ok(body) => plain(200, body),
-        Err(error) => refusal(&error, request_id),
+        Err(error) => {
+            if !error.keeps {
+                world.undo();
+            }
+            refusal(&error, request_id)
+        }
     };
     let Some(key) = key else {
         world.commit(None).map_err(|error| unwritten(&error))?;
@@ -198,7 +242,7 @@ fn conclude(
     let saved = begun.then(|| Saved {
         key: key.clone(),
         asked,
-        at: world.now,
+        at: world.wall,
         request_id: request_id.to_owned(),
         status: reaction.status,
         body: reaction.body.clone(),
@@ -225,7 +269,7 @@ fn understand<'a>(
     fields.push(EXPAND);
     let params: Params = check(&fields, sent)?;
     let expansions = Expansions::check(params.list("expand"), route.kind, route.list, version)?;
-    Ok(Understood { route, call: Call { path: &arrived.path, ids, params }, expansions })
+    Ok(Understood { route, call: Call { path: &arrived.path, ids, params, version: version.clone() }, expansions })
 }
 
 /// The answer in the caller's shape, with what was expanded.

@@ -1,6 +1,7 @@
 //! The state file: one JSON object a line, a header first, then what changed. It survives a restart, and a torn last
 //! line (the machine went away while writing) is cut off. One sandbox at a time writes it.
 
+use crate::events::{self, Cause, Event};
 use crate::idempotency::{Idempotency, Saved};
 use crate::kind::Kind;
 use crate::store::{Change, Store};
@@ -10,6 +11,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 const FORMAT: u32 = 1;
 
@@ -80,6 +82,136 @@ struct Line {
     drop: Option<String>,
     id: Option<String>,
     saved: Option<Saved>,
+    event: Option<EventLine>,
+    delivered: Option<(String, String)>,
+    at: Option<i64>,
+}
+
+/// An event as it is written down. It tells of the object of the line before, unless it brings its own.
+#[derive(Debug, Deserialize)]
+struct EventLine {
+    id: String,
+    name: String,
+    created: i64,
+    sequence: u64,
+    cause: Cause,
+    to: Vec<String>,
+    /// Whether the event says what was there before.
+    previous: bool,
+    object: Option<Value>,
+    before: Option<Value>,
+}
+
+fn event_line(event: &Event, whole: bool) -> Value {
+    let to: Vec<&str> = event.to.iter().map(|id| &**id).collect();
+    let mut line = json!({
+        "id": &*event.id, "name": event.name, "created": event.key.0, "sequence": event.key.1, "cause": event.cause,
+        "to": to, "previous": event.before.is_some()
+    });
+    if whole {
+        line["object"] = (*event.object).clone();
+        line["before"] = event.before.as_ref().map_or(Value::Null, |before| (**before).clone());
+    }
+    json!({ "event": line })
+}
+
+/// What a journal is read into.
+pub(crate) struct Memory<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) idempotency: &'a mut Idempotency,
+    pub(crate) events: &'a mut events::Log,
+    /// Deliveries that are over: event and endpoint.
+    pub(crate) delivered: Vec<(String, String)>,
+    /// The object of the last line, and what stood there before.
+    last: Option<(Arc<Value>, Option<Arc<Value>>)>,
+}
+
+impl<'a> Memory<'a> {
+    pub(crate) fn new(store: &'a mut Store, idempotency: &'a mut Idempotency, events: &'a mut events::Log) -> Self {
+        Memory { store, idempotency, events, delivered: Vec::new(), last: None }
+    }
+
+    fn apply(&mut self, line: Line) -> Result<(), &'static str> {
+        if let Some(saved) = line.saved {
+            self.idempotency.restore(saved);
+            return Ok(());
+        }
+        if let Some(event) = line.event {
+            return self.event(event);
+        }
+        if line.delivered.is_some() || line.at.is_some() {
+            self.delivered.extend(line.delivered);
+            self.store.reached = line.at.unwrap_or(self.store.reached);
+            return Ok(());
+        }
+        let kind = |name: &str| Kind::parse(name).ok_or("unknown kind of object");
+        match (line.put, line.sequence, line.object, line.drop, line.id) {
+            (Some(name), Some(sequence), Some(object), None, _) => {
+                let object = Arc::new(object);
+                let before = self.store.restore(kind(&name)?, sequence, Arc::clone(&object));
+                self.last = Some((object, before));
+            }
+            (None, _, None, Some(name), Some(id)) => self.store.bury(kind(&name)?, &id),
+            _ => return Err("neither an object, a deletion, an event nor a saved answer"),
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, line: EventLine) -> Result<(), &'static str> {
+        let name = events::names().get(line.name.as_str()).ok_or("unknown type of event")?;
+        let (object, before) = match line.object {
+            Some(object) => (Arc::new(object), line.before.map(Arc::new)),
+            None => self.last.clone().ok_or("an event of nothing")?,
+        };
+        self.store.used(line.sequence);
+        let pending = AtomicUsize::new(line.to.len());
+        self.events.push(Arc::new(Event {
+            id: Arc::from(line.id),
+            key: (line.created, line.sequence),
+            name,
+            object,
+            before: before.filter(|_| line.previous),
+            cause: line.cause,
+            to: line.to.into_iter().map(Arc::from).collect(),
+            pending,
+        }));
+        Ok(())
+    }
+}
+
+/// One line that is to be written.
+pub(crate) enum Entry<'a> {
+    Change(&'a Change),
+    /// An event; whole where the line before does not hold its object.
+    Event(&'a Event, bool),
+    Delivered(&'a str, &'a str),
+    Saved(&'a Saved),
+    /// Everything that was due until this instant has happened.
+    At(i64),
+}
+
+impl Entry<'_> {
+    fn write(&self, text: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Entry::Change(Change::Put { kind, key, object, .. }) => put(text, *kind, key.1, object),
+            Entry::Change(Change::Drop { kind, before, .. }) => {
+                line(text, &json!({"drop": kind.name(), "id": before["id"]}))
+            }
+            Entry::Change(Change::Tell { .. }) => Ok(()),
+            Entry::Event(event, whole) => line(text, &event_line(event, *whole)),
+            Entry::Delivered(event, endpoint) => line(text, &json!({"delivered": [event, endpoint]})),
+            Entry::Saved(saved) => line(text, &json!({ "saved": saved })),
+            Entry::At(at) => line(text, &json!({ "at": at })),
+        }
+    }
+}
+
+/// The line of an object. It is not put together as a value first, because that would copy the object.
+fn put(text: &mut Vec<u8>, kind: Kind, sequence: u64, object: &Value) -> io::Result<()> {
+    write!(text, r#"{{"put":"{}","sequence":{sequence},"object":"#, kind.name())?;
+    serde_json::to_writer(&mut *text, object)?;
+    text.extend_from_slice(b"}\n");
+    Ok(())
 }
 
 fn bad(line: usize, why: &str) -> io::Error {
@@ -106,7 +238,7 @@ pub(crate) fn header(path: &Path) -> io::Result<Option<Header>> {
 }
 
 /// Applies all lines after the header, then opens the file for more.
-pub(crate) fn replay(path: &Path, store: &mut Store, idempotency: &mut Idempotency) -> io::Result<Journal> {
+pub(crate) fn replay(path: &Path, memory: &mut Memory<'_>) -> io::Result<Journal> {
     let file = OpenOptions::new().read(true).append(true).open(path)?;
     let mut reader = BufReader::new(&file);
     let (mut good, mut number, mut text) = (0_u64, 0_usize, String::new());
@@ -122,27 +254,13 @@ pub(crate) fn replay(path: &Path, store: &mut Store, idempotency: &mut Idempoten
         }
         if number > 1 {
             let line: Line = serde_json::from_str(&text).map_err(|error| bad(number, &error.to_string()))?;
-            apply(line, store, idempotency).map_err(|why| bad(number, why))?;
+            memory.apply(line).map_err(|why| bad(number, why))?;
         }
         good += u64::try_from(length).unwrap_or_default();
     }
     drop(reader);
     file.set_len(good)?;
     Ok(Journal { file, lines: number })
-}
-
-fn apply(line: Line, store: &mut Store, idempotency: &mut Idempotency) -> Result<(), &'static str> {
-    if let Some(saved) = line.saved {
-        idempotency.restore(saved);
-        return Ok(());
-    }
-    let kind = |name: &str| Kind::parse(name).ok_or("unknown kind of object");
-    match (line.put, line.sequence, line.object, line.drop, line.id) {
-        (Some(name), Some(sequence), Some(object), None, _) => store.restore(kind(&name)?, sequence, object),
-        (None, _, None, Some(name), Some(id)) => store.forget(kind(&name)?, &id),
-        _ => return Err("neither an object, a deletion nor a saved answer"),
-    }
-    Ok(())
 }
 
 impl Journal {
@@ -160,49 +278,46 @@ impl Journal {
     }
 
     /// Writes the file anew where most of its lines are history, through a temporary file, so that a crash costs nothing.
-    pub(crate) fn compacted(
-        self,
-        path: &Path,
-        header: &Header,
-        store: &Store,
-        saved: &Idempotency,
-    ) -> io::Result<Journal> {
+    pub(crate) fn compacted(self, path: &Path, header: &Header, memory: &Memory<'_>) -> io::Result<Journal> {
+        let store = &memory.store;
         let held: usize = Kind::ALL.iter().map(|kind| store.held(*kind).count()).sum();
-        if self.lines < 10_000 || self.lines < held * 4 {
+        if self.lines < 10_000 || self.lines < (held + memory.events.all().count()) * 4 {
             return Ok(self);
         }
         let temporary = path.with_extension("compacting");
         let mut fresh = Journal::create(&temporary, header)?;
-        let mut changes: Vec<Change> = store.deleted().map(|(kind, id)| Change::Drop(kind, id.to_owned())).collect();
+        let mut text = Vec::new();
+        for (kind, id) in store.deleted() {
+            line(&mut text, &json!({"drop": kind.name(), "id": id}))?;
+        }
         for kind in Kind::ALL {
-            changes.extend(store.held(kind).map(|(sequence, object)| Change::Put(kind, sequence, Arc::clone(object))));
+            for (sequence, object) in store.held(kind) {
+                put(&mut text, kind, sequence, object)?;
+            }
         }
-        fresh.write(&changes, None)?;
-        for saved in saved.all() {
-            fresh.write(&[], Some(saved))?;
-        }
+        fresh.file.write_all(&text)?;
+        let events = memory.events.all().map(|event| Entry::Event(event, true));
+        let delivered = memory.delivered.iter().map(|(event, endpoint)| Entry::Delivered(event, endpoint));
+        let saved = memory.idempotency.all().map(Entry::Saved);
+        let at = (store.reached > 0).then_some(Entry::At(store.reached));
+        fresh.write(&events.chain(delivered).chain(saved).chain(at).collect::<Vec<_>>())?;
         fresh.file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         Ok(fresh)
     }
 
-    /// Writes the changes of one request in one piece.
-    pub(crate) fn write(&mut self, changes: &[Change], saved: Option<&Saved>) -> io::Result<()> {
+    /// Writes the lines of one request in one piece.
+    pub(crate) fn write(&mut self, entries: &[Entry<'_>]) -> io::Result<()> {
         let mut text = Vec::new();
-        for change in changes {
-            let line = match change {
-                Change::Put(kind, sequence, object) => {
-                    json!({"put": kind.name(), "sequence": sequence, "object": **object})
-                }
-                Change::Drop(kind, id) => json!({"drop": kind.name(), "id": id}),
-            };
-            serde_json::to_writer(&mut text, &line)?;
-            text.push(b'\n');
-        }
-        if let Some(saved) = saved {
-            serde_json::to_writer(&mut text, &json!({ "saved": saved }))?;
-            text.push(b'\n');
+        for entry in entries {
+            entry.write(&mut text)?;
         }
         self.file.write_all(&text)
     }
+}
+
+fn line(text: &mut Vec<u8>, value: &Value) -> io::Result<()> {
+    serde_json::to_writer(&mut *text, value)?;
+    text.push(b'\n');
+    Ok(())
 }

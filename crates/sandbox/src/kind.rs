@@ -19,10 +19,25 @@ pub(crate) enum Kind {
     PaymentMethod,
     PaymentIntent,
     Event,
+    CreditNote,
+    InvoiceItem,
+    PromotionCode,
+    CheckoutSession,
+    PortalSession,
+    PortalConfiguration,
+    Meter,
+    MeterEvent,
+    SetupIntent,
+    TestClock,
+    WebhookEndpoint,
+    /// What a webhook endpoint signs with: shown once, kept apart from the endpoint.
+    Secret,
+    /// The sandbox's own settings: where its clock stands, what dunning ends in.
+    Setting,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 13] = [
+    pub(crate) const ALL: [Kind; 26] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
@@ -36,6 +51,19 @@ impl Kind {
         Kind::PaymentMethod,
         Kind::PaymentIntent,
         Kind::Event,
+        Kind::CreditNote,
+        Kind::InvoiceItem,
+        Kind::PromotionCode,
+        Kind::CheckoutSession,
+        Kind::PortalSession,
+        Kind::PortalConfiguration,
+        Kind::Meter,
+        Kind::MeterEvent,
+        Kind::SetupIntent,
+        Kind::TestClock,
+        Kind::WebhookEndpoint,
+        Kind::Secret,
+        Kind::Setting,
     ];
 
     /// The value of `object`.
@@ -54,6 +82,19 @@ impl Kind {
             Kind::PaymentMethod => "payment_method",
             Kind::PaymentIntent => "payment_intent",
             Kind::Event => "event",
+            Kind::CreditNote => "credit_note",
+            Kind::InvoiceItem => "invoiceitem",
+            Kind::PromotionCode => "promotion_code",
+            Kind::CheckoutSession => "checkout.session",
+            Kind::PortalSession => "billing_portal.session",
+            Kind::PortalConfiguration => "billing_portal.configuration",
+            Kind::Meter => "billing.meter",
+            Kind::MeterEvent => "billing.meter_event",
+            Kind::SetupIntent => "setup_intent",
+            Kind::TestClock => "test_helpers.test_clock",
+            Kind::WebhookEndpoint => "webhook_endpoint",
+            Kind::Secret => "_secret",
+            Kind::Setting => "_setting",
         }
     }
 
@@ -65,6 +106,12 @@ impl Kind {
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Kind::PaymentMethod => "PaymentMethod",
+            Kind::PromotionCode => "promotion code",
+            Kind::CheckoutSession => "checkout.session",
+            Kind::Meter => "meter",
+            Kind::SetupIntent => "setupintent",
+            Kind::TestClock => "test clock",
+            Kind::WebhookEndpoint => "webhook endpoint",
             other => other.name(),
         }
     }
@@ -77,7 +124,11 @@ impl Kind {
             Kind::Invoice => "invoice",
             Kind::InvoicePayment => "invoice_payment",
             Kind::PaymentMethod => "payment_method",
-            Kind::PaymentIntent => "intent",
+            Kind::PaymentIntent | Kind::SetupIntent => "intent",
+            Kind::InvoiceItem => "invoiceitem",
+            Kind::CheckoutSession => "session",
+            Kind::PromotionCode => "promotion_code",
+            Kind::WebhookEndpoint => "webhook_endpoint",
             _ => "id",
         }
     }
@@ -104,6 +155,12 @@ pub(crate) enum Index {
     Invoice,
     PaymentIntent,
     Charge,
+    Coupon,
+    Code,
+    Clock,
+    /// Invoice items that no invoice has taken up yet.
+    Pending,
+    EventName,
 }
 
 /// One entry of an index.
@@ -118,7 +175,10 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
         }
     };
     match kind {
-        Kind::Customer => add(Index::Email, &object["email"]),
+        Kind::Customer => {
+            add(Index::Email, &object["email"]);
+            add(Index::Clock, &object["test_clock"]);
+        }
         Kind::Price => {
             add(Index::Product, &object["product"]);
             add(Index::Type, &object["type"]);
@@ -128,6 +188,7 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
         Kind::Subscription => {
             add(Index::Customer, &object["customer"]);
             add(Index::Status, &object["status"]);
+            add(Index::Clock, &object["test_clock"]);
             for item in object["items"]["data"].as_array().into_iter().flatten() {
                 add(Index::Item, &item["id"]);
                 add(Index::Price, &item["price"]["id"]);
@@ -157,16 +218,53 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
             add(Index::Type, &object["type"]);
         }
         Kind::PaymentIntent => add(Index::Customer, &object["customer"]),
-        Kind::Product | Kind::Coupon | Kind::Discount | Kind::Event => {}
+        other => add_rarer(other, object, &mut add),
     }
     flags(kind, object, &mut out);
     out
 }
 
+fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
+    match kind {
+        Kind::InvoiceItem => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::Invoice, &object["invoice"]);
+            if object["invoice"].is_null() {
+                add(Index::Pending, &object["customer"]);
+            }
+        }
+        Kind::CreditNote => {
+            add(Index::Invoice, &object["invoice"]);
+            add(Index::Customer, &object["customer"]);
+        }
+        Kind::PromotionCode => {
+            add(Index::Coupon, &object["promotion"]["coupon"]);
+            add(Index::Code, &object["code"]);
+            add(Index::Customer, &object["customer"]);
+        }
+        Kind::CheckoutSession => {
+            add(Index::Customer, &object["customer"]);
+            add(Index::Status, &object["status"]);
+            add(Index::Subscription, &object["subscription"]);
+            add(Index::PaymentIntent, &object["payment_intent"]);
+        }
+        Kind::SetupIntent | Kind::PortalSession => add(Index::Customer, &object["customer"]),
+        Kind::Meter => {
+            add(Index::Status, &object["status"]);
+            add(Index::EventName, &object["event_name"]);
+        }
+        Kind::MeterEvent => {
+            add(Index::EventName, &object["event_name"]);
+            add(Index::Customer, &object["payload"]["stripe_customer_id"]);
+        }
+        _ => {}
+    }
+}
+
 fn flags(kind: Kind, object: &Value, out: &mut Vec<Entry>) {
     let yes = || Arc::from("true");
     match kind {
-        Kind::Product | Kind::Price => {
+        Kind::Product | Kind::Price | Kind::PromotionCode => {
             let active = if object["active"] == true { "true" } else { "false" };
             out.push((Index::Active, Arc::from(active)));
         }

@@ -4,20 +4,33 @@
 //! pages both ways, `expand`, idempotency keys, errors in Stripe's shape, and objects in the shape of whatever
 //! `Stripe-Version` the caller asks for. State lives in memory, and in one file if a path is given. [`Faults`] makes the
 //! next requests go wrong.
+//!
+//! Time passes in it. The clock that it is given moves it, and [`Sandbox::advance`] puts it ahead of that: trials end,
+//! periods renew, invoices are finalized and collected, cards fail and are tried again, coupons run out. Every change is an
+//! event, and goes to the webhook endpoints that want it: signed, in their version's shape, again after growing pauses where
+//! it is not taken, and through a bad network where [`Chaos`] is set.
 
 #![recursion_limit = "512"] // the templates of Stripe's larger objects have many members
 
+mod agenda;
 mod body;
 mod calendar;
+mod clock;
+mod control;
 mod error;
+mod events;
 mod expand;
 mod faults;
 mod http;
 mod idempotency;
 mod journal;
 mod kind;
+pub mod lago;
+mod lifecycle;
 mod log;
+mod pages;
 mod params;
+pub mod remote;
 mod resources;
 mod router;
 mod seed;
@@ -25,21 +38,26 @@ mod serve;
 mod shape;
 mod store;
 mod version;
+mod webhooks;
 mod world;
 
 pub use faults::{Fault, FaultKind, Faults};
+pub use lifecycle::Dunning;
 pub use log::Request;
 pub use seed::{Seed, USER_CUSTOMER};
+pub use webhooks::Delivery;
+pub use webhooks::chaos::Chaos;
 
 use http::Desk;
 use jiff::Timestamp;
-use journal::{Header, Hold, Journal};
+use journal::{Header, Hold, Journal, Memory};
 use serve::Shared;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -94,22 +112,27 @@ impl fmt::Debug for Sandbox {
 /// Errors: the address cannot be bound; the state file cannot be read or written, is in use by another sandbox, or was
 /// written by another version.
 pub async fn start(config: Config) -> io::Result<Sandbox> {
-    let world = open(&config)?;
+    let mut world = open(&config)?;
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
+    world.base = format!("http://{address}");
     let desk = Desk::new(world, config.key, config.now);
     let shared = Arc::new(Shared { desk, faults: Faults::default(), log: log::Log::default() });
     let (stop, stopped) = watch::channel(());
-    let task = spawn(serve::accept(listener, Arc::clone(&shared), stopped));
+    let accepting = serve::accept(listener, Arc::clone(&shared), stopped.clone());
+    let delivering = webhooks::courier::run(Arc::clone(&shared), stopped);
+    let task = spawn(async {
+        tokio::join!(accepting, delivering);
+    });
     Ok(Sandbox { address, shared, stop, task })
 }
 
 #[allow(
     clippy::disallowed_methods,
-    reason = "the accept loop is this crate's only task, and Sandbox::stop waits for it"
+    reason = "accepting and delivering are this crate's only task, and Sandbox::stop waits for it"
 )]
-fn spawn(accepting: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(accepting)
+fn spawn(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
 }
 
 fn open(config: &Config) -> io::Result<World> {
@@ -135,7 +158,7 @@ fn begin(path: &Path, seed: Seed, now: i64, hold: Hold) -> io::Result<World> {
     if let Seed::Scale { .. } = seed {
         world.store.take_changes();
     }
-    world.commit(None)?;
+    world.commit_quietly()?;
     std::fs::rename(&unfinished, path)?;
     Ok(world)
 }
@@ -148,10 +171,14 @@ fn resume(path: &Path, header: &Header, hold: Hold) -> io::Result<World> {
         seed::plant(&mut world, seed);
         world.store.take_changes();
     }
-    let journal = journal::replay(path, &mut world.store, &mut world.idempotency)?;
-    let journal = journal.compacted(path, header, &world.store, &world.idempotency)?;
+    let mut memory = Memory::new(&mut world.store, &mut world.idempotency, &mut world.events);
+    let journal = journal::replay(path, &mut memory)?;
+    let journal = journal.compacted(path, header, &memory)?;
+    let delivered = std::mem::take(&mut memory.delivered);
     world.keep_in(journal, hold);
     world.recount_invoices();
+    world.store.plan();
+    world.resume_deliveries(&delivered);
     Ok(world)
 }
 
@@ -169,6 +196,40 @@ impl Sandbox {
     /// The fault script; the handle can be kept and cloned.
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
+    }
+
+    /// The instant on the sandbox's clock.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.shared.desk.now()).unwrap_or_default()
+    }
+
+    /// Puts the sandbox's clock forward. Everything that is due on the way happens at its own instant and in order, and its
+    /// webhooks are delivered (or tried) before time goes on.
+    pub async fn advance(&self, by: Duration) {
+        self.shared.desk.advance(by).await;
+    }
+
+    /// Waits until everything that is due by now has happened and every webhook that is due has been tried.
+    pub async fn settle(&self) {
+        self.shared.desk.catch_up();
+        self.shared.desk.quiet().await;
+    }
+
+    /// What happens to webhooks on their way from now on.
+    pub fn set_chaos(&self, chaos: Chaos) {
+        self.shared.desk.set_chaos(chaos);
+    }
+
+    /// What becomes of a subscription whose invoice could not be collected.
+    pub fn set_dunning(&self, then: Dunning) {
+        if let Err(error) = self.shared.desk.set_dunning(then) {
+            tracing::error!(error = error.message, "the sandbox cannot keep what dunning ends in");
+        }
+    }
+
+    /// The last 20,000 tries to deliver a webhook, oldest first.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.desk.deliveries()
     }
 
     /// The last 5,000 requests, oldest first.

@@ -31,6 +31,8 @@ pub(crate) enum Spec {
     Time,
     /// Seconds since 1970, or the word `now`.
     TimeOrNow,
+    /// `now` or `unchanged`: a plain word for callers of old, `{type}` since endive.
+    Anchor,
     /// A decimal number, kept as text.
     Decimal,
     OneOf(&'static [&'static str]),
@@ -39,6 +41,8 @@ pub(crate) enum Spec {
     /// A hash, or an empty string that unsets it.
     ClearableHash(&'static [Field]),
     List(&'static Spec),
+    /// The id of a thing, or a description of a new one.
+    Either(&'static [Field]),
     /// A list, or an empty string that empties it.
     ClearableList(&'static Spec),
     /// A time, or a hash of `gt`, `gte`, `lt`, `lte`.
@@ -72,6 +76,8 @@ pub(crate) const PAGE: &[Field] = &[
     opt("ending_before", Spec::Text),
     opt("created", Spec::Range),
 ];
+
+const ANCHOR: &[Field] = &[req("type", Spec::OneOf(&["now", "unchanged"]))];
 
 const RANGE: &[Field] = &[opt("gt", Spec::Time), opt("gte", Spec::Time), opt("lt", Spec::Time), opt("lte", Spec::Time)];
 
@@ -198,6 +204,14 @@ impl Params {
         self.0.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
+    /// Puts another value in the place of a member of a hash, where that is this text.
+    pub(crate) fn swap(&mut self, hash: &str, name: &str, text: Option<&str>, value: &Value) {
+        let member = self.0.get_mut(hash).and_then(|hash| hash.get_mut(name));
+        if let Some(member) = member.filter(|member| text.is_some() && member.as_str() == text) {
+            *member = value.clone();
+        }
+    }
+
     /// Text that the endpoint cannot do without.
     pub(crate) fn need(&self, name: &str) -> Result<&str, StripeError> {
         self.text(name).ok_or_else(|| StripeError::missing(name))
@@ -268,10 +282,12 @@ fn check_one(spec: Spec, sent: &Sent, path: &str) -> Result<Option<Value>, Strip
         (Spec::Ignored, _) => Ok(None),
         (Spec::Unsupported, _) => Err(StripeError::unsupported(path)),
         (Spec::Metadata, Sent::Hash(pairs)) => metadata(pairs, path).map(Some),
-        (Spec::Hash(fields) | Spec::ClearableHash(fields), Sent::Hash(pairs)) => {
+        (Spec::Hash(fields) | Spec::ClearableHash(fields) | Spec::Either(fields), Sent::Hash(pairs)) => {
             check_hash(fields, pairs, path).map(|hash| Some(Value::Object(hash)))
         }
         (Spec::List(inner) | Spec::ClearableList(inner), Sent::Hash(pairs)) => list(*inner, pairs, path).map(Some),
+        (Spec::Anchor, Sent::Hash(pairs)) => check_hash(ANCHOR, pairs, path).map(|hash| Some(Value::Object(hash))),
+        (Spec::Anchor, Sent::Text(text)) => scalar(Spec::OneOf(&["now", "unchanged"]), text, path).map(Some),
         (Spec::Range, Sent::Hash(pairs)) => check_hash(RANGE, pairs, path).map(|hash| Some(Value::Object(hash))),
         (Spec::ClearableHash(_), Sent::Text(text)) if text.is_empty() => Ok(Some(Value::Null)),
         (Spec::ClearableList(_), Sent::Text(text)) if text.is_empty() => Ok(Some(Value::Array(Vec::new()))),

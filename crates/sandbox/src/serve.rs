@@ -1,10 +1,12 @@
 //! The wire: accepts connections, reads requests, and plays the fault script on what goes back.
 
 use crate::body::Flow;
+use crate::control;
 use crate::error::StripeError;
-use crate::faults::{Fault, FaultKind, Faults};
+use crate::faults::{FaultKind, Faults};
 use crate::http::{Arrived, Demand, Desk, Reaction};
 use crate::log::{Log, Request};
+use crate::pages;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -113,8 +115,11 @@ async fn serve(shared: &Shared, ends: &Ends, request: hyper::Request<Incoming>) 
         Ok(arrived) => arrived,
         Err(error) => return response(shared.desk.refuse(&error)),
     };
+    if arrived.path.starts_with(pages::ROOT) {
+        return response(pages::answer(&shared.desk, &arrived));
+    }
     if arrived.path.starts_with("/_sandbox/") {
-        return response(control(shared, &arrived));
+        return response(control::answer(shared, &arrived).await);
     }
     shared.log.push(Request::of(&arrived));
     match shared.faults.take(&arrived.method, &arrived.path) {
@@ -259,37 +264,4 @@ fn answered(reaction: &Reaction, body: Flow) -> hyper::Response<Flow> {
         }
     }
     builder.body(body).unwrap_or_else(|_| hyper::Response::new(Flow::whole(Bytes::new())))
-}
-
-/// The sandbox's own paths, for tests that are not in this process. JSON only, which no foreign web page can send.
-fn control(shared: &Shared, arrived: &Arrived) -> Reaction {
-    let answer = |status: u16, body: Value| Reaction {
-        status,
-        headers: vec![("content-type", "application/json".to_owned())],
-        body: body.to_string(),
-    };
-    match (arrived.method.as_str(), arrived.path.as_str()) {
-        ("GET", "/_sandbox/faults") => answer(200, json!({"faults": shared.faults.pending()})),
-        ("POST", "/_sandbox/faults") => {
-            if !arrived.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-                return answer(415, json!({"error": "send application/json"}));
-            }
-            let one = || serde_json::from_str::<Fault>(&arrived.body).map(|fault| vec![fault]);
-            match serde_json::from_str::<Vec<Fault>>(&arrived.body).or_else(|_| one()) {
-                Ok(script) => {
-                    for fault in script {
-                        shared.faults.push(fault);
-                    }
-                    answer(201, json!({"faults": shared.faults.pending()}))
-                }
-                Err(error) => answer(422, json!({"error": error.to_string()})),
-            }
-        }
-        ("DELETE", "/_sandbox/faults") => {
-            shared.faults.clear();
-            answer(200, json!({"faults": []}))
-        }
-        ("GET", "/_sandbox/requests") => answer(200, json!({"requests": shared.log.all()})),
-        _ => answer(404, json!({"error": "no such path"})),
-    }
 }

@@ -18,6 +18,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("invoice", "amount_paid_off_stripe", "2026-03-25"),
     ("line_item", "quantity_decimal", "2026-03-25"),
     ("payment_intent", "managed_payments", "2026-03-25"),
+    ("payment_intent", "payment_details", "2025-09-30"),
     ("subscription", "billing_schedules", "2026-03-25"),
     ("subscription", "managed_payments", "2026-03-25"),
     ("subscription_item", "billed_until", "2026-03-25"),
@@ -46,6 +47,8 @@ pub(crate) fn is_current(kind: &str, version: &Version) -> bool {
 /// Rewrites the object and everything in it into the caller's shape.
 pub(crate) fn reshape(store: &Store, value: &mut Value, version: &Version) {
     match value {
+        // An event is in the shape of the account's version, whoever looks at it.
+        Value::Object(object) if object.get("object").is_some_and(|kind| kind == "event") => {}
         Value::Object(object) => {
             reshape_one(store, object, version);
             for (_, member) in object.iter_mut().filter(|(name, _)| *name != "metadata") {
@@ -69,6 +72,8 @@ fn reshape_one(store: &Store, object: &mut Map<String, Value>, version: &Version
         "subscription_item" if old => remove(object, &["current_period_start", "current_period_end"]),
         "invoice" if old => invoice(store, object),
         "line_item" if old => line(store, object),
+        "promotion_code" if version.before(CLOVER) => promotion_code(store, object),
+        "invoiceitem" if old => invoice_item(store, object),
         "charge" => charge(store, object, version),
         "payment_intent" => payment_intent(store, object, version),
         _ => {}
@@ -78,6 +83,34 @@ fn reshape_one(store: &Store, object: &mut Map<String, Value>, version: &Version
             object.remove(*member);
         }
     }
+}
+
+/// A promotion code used to carry its coupon whole.
+fn promotion_code(store: &Store, object: &mut Map<String, Value>) {
+    let id = object.get("promotion").and_then(|promotion| promotion["coupon"].as_str()).unwrap_or_default();
+    let coupon = store.get(Kind::Coupon, id).map_or(Value::Null, |coupon| (*coupon).clone());
+    put(object, "coupon", coupon);
+    remove(object, &["promotion"]);
+}
+
+fn invoice_item(store: &Store, object: &mut Map<String, Value>) {
+    let parent = object.remove("parent").unwrap_or_default();
+    let pricing = object.remove("pricing").unwrap_or_default();
+    let price = pricing["price_details"]["price"].as_str().and_then(|id| store.get(Kind::Price, id));
+    let price = price.map_or(Value::Null, |price| (*price).clone());
+    let plan = if price["type"] == "recurring" { crate::resources::plans::object(&price) } else { Value::Null };
+    put(object, "plan", plan);
+    put(object, "price", price);
+    put(object, "subscription", parent["subscription_details"]["subscription"].clone());
+    put(object, "subscription_item", parent["subscription_details"]["subscription_item"].clone());
+    let unit = pricing["unit_amount_decimal"].clone();
+    put(
+        object,
+        "unit_amount",
+        unit.as_str().and_then(|unit| unit.parse::<i64>().ok()).map_or(Value::Null, Value::from),
+    );
+    put(object, "unit_amount_decimal", unit);
+    remove(object, &["net_amount", "proration_details", "quantity_decimal"]);
 }
 
 fn put(object: &mut Map<String, Value>, name: &str, value: Value) {

@@ -3,7 +3,9 @@
 //! Rows stand in the order of their creation (Stripe's list order, read backwards); every filter that a list offers for
 //! many objects is an index in the same order. A row may be lazy: its object is made when somebody reads it.
 
+use crate::agenda::{Agenda, Due};
 use crate::kind::{Entry, Index, Kind, entries};
+use crate::lifecycle::due;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -66,8 +68,22 @@ pub(crate) struct Page {
 /// A change that has not been written to the journal yet.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Put(Kind, u64, Arc<Value>),
-    Drop(Kind, String),
+    Put {
+        kind: Kind,
+        key: Key,
+        object: Arc<Value>,
+        before: Option<Arc<Value>>,
+    },
+    Drop {
+        kind: Kind,
+        key: Key,
+        before: Arc<Value>,
+    },
+    /// Nothing changed, but something is to be told: a trial will end, an invoice was sent.
+    Tell {
+        name: &'static str,
+        object: Arc<Value>,
+    },
 }
 
 pub(crate) struct Store {
@@ -76,18 +92,34 @@ pub(crate) struct Store {
     maker: Option<Maker>,
     sequence: u64,
     changes: Vec<Change>,
+    agenda: Agenda,
+    /// The instant up to which everything that was due has happened.
+    pub(crate) reached: i64,
 }
 
 impl Store {
     pub(crate) fn new() -> Store {
         let tables = Kind::ALL.iter().map(|_| Table::default()).collect();
-        Store { tables, gone: HashSet::new(), maker: None, sequence: 0, changes: Vec::new() }
+        Store {
+            tables,
+            gone: HashSet::new(),
+            maker: None,
+            sequence: 0,
+            changes: Vec::new(),
+            agenda: Agenda::default(),
+            reached: 0,
+        }
     }
 
     /// The next number of a sequence that never repeats, not even after a restart.
     pub(crate) fn next(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// A number of that sequence that a restart reads.
+    pub(crate) fn used(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
     }
 
     /// The object of this id.
@@ -130,30 +162,117 @@ impl Store {
     /// Inserts or replaces, and remembers the change for the journal.
     pub(crate) fn put(&mut self, kind: Kind, object: Value) -> Arc<Value> {
         let object = Arc::new(object);
-        let sequence = self.hold(kind, Arc::clone(&object), None);
-        self.changes.push(Change::Put(kind, sequence, Arc::clone(&object)));
+        let (key, before) = self.hold(kind, Arc::clone(&object), None);
+        self.changes.push(Change::Put { kind, key, object: Arc::clone(&object), before });
         object
     }
 
-    /// Inserts or replaces what the journal remembers.
-    pub(crate) fn restore(&mut self, kind: Kind, sequence: u64, object: Value) {
-        self.sequence = self.sequence.max(sequence);
-        self.hold(kind, Arc::new(object), Some(sequence));
+    /// Says something about an object that no change of it says.
+    pub(crate) fn tell(&mut self, name: &'static str, object: Arc<Value>) {
+        self.changes.push(Change::Tell { name, object });
     }
 
-    fn hold(&mut self, kind: Kind, object: Arc<Value>, sequence: Option<u64>) -> u64 {
+    /// Inserts or replaces what the journal remembers. Returns what stood there before.
+    pub(crate) fn restore(&mut self, kind: Kind, sequence: u64, object: Arc<Value>) -> Option<Arc<Value>> {
+        self.sequence = self.sequence.max(sequence);
+        self.hold(kind, object, Some(sequence)).1
+    }
+
+    /// Takes back everything that was not written to the journal yet.
+    pub(crate) fn undo(&mut self) {
+        while let Some(change) = self.changes.pop() {
+            match change {
+                Change::Put { kind, before: Some(before), .. } => drop(self.hold(kind, before, None)),
+                Change::Put { kind, object, before: None, .. } => {
+                    let id = object["id"].as_str().unwrap_or_default();
+                    self.forget(kind, id);
+                    self.gone.remove(&(kind, id.to_owned()));
+                }
+                Change::Drop { kind, key, before } => {
+                    self.gone.remove(&(kind, before["id"].as_str().unwrap_or_default().to_owned()));
+                    self.hold(kind, before, Some(key.1));
+                }
+                Change::Tell { .. } => {}
+            }
+        }
+    }
+
+    fn hold(&mut self, kind: Kind, object: Arc<Value>, sequence: Option<u64>) -> (Key, Option<Arc<Value>>) {
         let id: Arc<str> = Arc::from(object["id"].as_str().unwrap_or_default());
         let known = self.place(kind, &id);
-        if let Some(key) = known {
-            self.unindex(kind, key);
-        }
+        let before = known.and_then(|key| self.at(kind, key));
         let key = known.unwrap_or_else(|| {
-            let created = object["created"].as_i64().or(object["start"].as_i64()).unwrap_or_default();
-            (created, sequence.unwrap_or_else(|| self.next()))
+            let created = object["created"].as_i64().or(object["start"].as_i64()).or(object["date"].as_i64());
+            (created.unwrap_or_default(), sequence.unwrap_or_else(|| self.next()))
         });
+        self.note(kind, key, &object, self.reached);
         let found = entries(kind, &object);
-        self.insert(kind, key, id, Slot::Held(object), found);
-        key.1
+        // Most changes touch nothing that anybody searches by.
+        match before.as_ref().map(|before| entries(kind, before)) {
+            Some(old) if old == found => drop(self.tables[kind as usize].rows.insert(key, Slot::Held(object))),
+            Some(_) => {
+                self.unindex(kind, key);
+                self.insert(kind, key, id, Slot::Held(object), found);
+            }
+            None => self.insert(kind, key, id, Slot::Held(object), found),
+        }
+        (key, before)
+    }
+
+    /// Writes into the agenda when this object is due.
+    fn note(&mut self, kind: Kind, key: Key, object: &Value, since: i64) {
+        if due::may_be(kind) {
+            self.agenda.set(kind, key, object["test_clock"].as_str().unwrap_or_default(), due::of(kind, object, since));
+        }
+    }
+
+    /// Asks an object anew when it is due: something that was announced is not announced again.
+    pub(crate) fn renote(&mut self, kind: Kind, object: &Value) {
+        if let Some(key) = self.place(kind, object["id"].as_str().unwrap_or_default()) {
+            self.note(kind, key, object, self.reached);
+        }
+    }
+
+    /// Keeps an object from now on that is made while it is read: it will be read many times.
+    pub(crate) fn warm(&mut self, kind: Kind, id: &str) {
+        let Some(key) = self.place(kind, id) else { return };
+        if let Some(Slot::Lazy(number)) = self.tables[kind as usize].rows.get(&key) {
+            let made = Slot::Held(self.object(kind, &Slot::Lazy(*number)));
+            self.tables[kind as usize].rows.insert(key, made);
+        }
+    }
+
+    /// What is due next on a clock, the sandbox's own where it has no name.
+    pub(crate) fn next_due(&self, clock: &str) -> Option<Due> {
+        self.agenda.first(clock)
+    }
+
+    /// Takes something off the agenda that cannot be done.
+    pub(crate) fn skip(&mut self, due: Due) {
+        self.agenda.forget(due.kind, due.key);
+    }
+
+    /// Writes the agenda anew for what is held, as a restart does when it knows what time it is.
+    pub(crate) fn plan(&mut self) {
+        for kind in Kind::ALL.into_iter().filter(|kind| due::may_be(*kind)) {
+            let rows = self.tables[kind as usize].rows.iter();
+            let held: Vec<(Key, Arc<Value>)> = rows
+                .filter_map(|(key, slot)| match slot {
+                    Slot::Held(object) => Some((*key, Arc::clone(object))),
+                    Slot::Lazy(_) => None,
+                })
+                .collect();
+            for (key, object) in held {
+                let clock = object["test_clock"].as_str().and_then(|id| self.get(Kind::TestClock, id));
+                let since = clock.and_then(|clock| clock["frozen_time"].as_i64()).unwrap_or(self.reached);
+                self.note(kind, key, &object, since);
+            }
+        }
+    }
+
+    /// The object at a place.
+    pub(crate) fn at(&self, kind: Kind, key: Key) -> Option<Arc<Value>> {
+        self.tables[kind as usize].rows.get(&key).map(|slot| self.object(kind, slot))
     }
 
     fn insert(&mut self, kind: Kind, key: Key, id: Arc<str>, slot: Slot, found: Vec<Entry>) {
@@ -163,11 +282,13 @@ impl Store {
         table.rows.insert(key, slot);
     }
 
-    fn unindex(&mut self, kind: Kind, key: Key) {
-        let Some(old) = self.tables[kind as usize].rows.get(&key).map(|slot| self.object(kind, slot)) else { return };
+    /// Takes an object out of all indexes and returns it.
+    fn unindex(&mut self, kind: Kind, key: Key) -> Option<Arc<Value>> {
+        let old = self.at(kind, key)?;
         for (index, value) in entries(kind, &old) {
             self.tables[kind as usize].index.remove(&(index, value, key));
         }
+        Some(old)
     }
 
     /// Declares who makes lazy objects.
@@ -181,20 +302,37 @@ impl Store {
         self.insert(kind, key, id, Slot::Lazy(number), found);
     }
 
+    /// When a lazy row is due: what [`due::of`] would say of its object.
+    pub(crate) fn note_lazy(&mut self, kind: Kind, id: &str, at: i64) {
+        if let Some(key) = self.place(kind, id) {
+            self.agenda.set(kind, key, "", Some(at));
+        }
+    }
+
     /// Removes the object and remembers that it is gone.
     pub(crate) fn delete(&mut self, kind: Kind, id: &str) {
-        self.forget(kind, id);
-        self.changes.push(Change::Drop(kind, id.to_owned()));
+        if let Some((key, before)) = self.forget(kind, id) {
+            self.changes.push(Change::Drop { kind, key, before });
+        }
     }
 
     /// Removes without writing it down: what a restart does with a deletion that it reads.
-    pub(crate) fn forget(&mut self, kind: Kind, id: &str) {
-        let Some(key) = self.place(kind, id) else { return };
-        self.unindex(kind, key);
+    pub(crate) fn forget(&mut self, kind: Kind, id: &str) -> Option<(Key, Arc<Value>)> {
+        let key = self.place(kind, id)?;
+        let before = self.unindex(kind, key)?;
         let table = &mut self.tables[kind as usize];
         table.rows.remove(&key);
         table.by_id.remove(id);
+        self.agenda.forget(kind, key);
         self.gone.insert((kind, id.to_owned()));
+        Some((key, before))
+    }
+
+    /// Remembers a deletion of an object that is not held any more.
+    pub(crate) fn bury(&mut self, kind: Kind, id: &str) {
+        if self.forget(kind, id).is_none() {
+            self.gone.insert((kind, id.to_owned()));
+        }
     }
 
     /// What has changed since the last call.

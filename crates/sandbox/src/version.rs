@@ -10,6 +10,8 @@ pub(crate) const DEFAULT: &str = "2026-09-30.endive";
 pub(crate) const BASIL: &str = "2025-03-31";
 /// The day when a discount's coupon moved into its source.
 pub(crate) const CLOVER: &str = "2025-09-30";
+/// The day when the anchor of a billing cycle became a hash.
+pub(crate) const ENDIVE: &str = "2026-09-30";
 /// Before this day charges carried their refunds, and payment intents their charges.
 pub(crate) const UNEMBEDDED: &str = "2022-11-15";
 
@@ -17,6 +19,9 @@ pub(crate) const UNEMBEDDED: &str = "2022-11-15";
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     date: String,
+    /// Whether the caller named it. Who names none speaks the account's version, which has often been changed since their
+    /// program was written: the Stripe CLI is such a caller.
+    stated: bool,
 }
 
 impl Version {
@@ -25,11 +30,22 @@ impl Version {
         let (date, name) = plain.split_once('.').map_or((plain, None), |(date, name)| (date, Some(name)));
         let named = name.is_none_or(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()));
         if date.len() == 10 && date.parse::<Date>().is_ok() && named {
-            return Ok(Version { date: date.to_owned() });
+            return Ok(Version { date: date.to_owned(), stated: true });
         }
         Err(StripeError::invalid(format!(
             "Invalid Stripe API version: {text}. You can find a list of valid versions at https://stripe.com/docs/upgrades"
         )))
+    }
+
+    /// The version of a caller who names none.
+    pub(crate) fn unstated(mut self) -> Version {
+        self.stated = false;
+        self
+    }
+
+    /// Whether the caller surely knows that a parameter is gone since this day.
+    pub(crate) fn knows(&self, day: &str) -> bool {
+        self.stated && !self.before(day)
     }
 
     /// Whether the caller's API is older than this day.

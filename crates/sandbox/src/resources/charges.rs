@@ -81,7 +81,7 @@ pub(crate) fn object(asked: &Asked<'_>) -> Value {
         "description": asked.description,
         "disputed": false,
         "failure_balance_transaction": null,
-        "failure_code": if paid { Value::Null } else { json!("card_declined") },
+        "failure_code": if paid { Value::Null } else { json!(asked.decline.and_then(|code| StripeError::declined(code).code)) },
         "failure_message": asked.decline.map(|code| StripeError::declined(code).message),
         "fraud_details": {},
         "livemode": false,
@@ -200,7 +200,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     let charge = world.store.put(Kind::Charge, charge);
     match decline {
-        Some(code) => Err(StripeError::declined(code).with("charge", json!(id))),
+        Some(code) => Err(StripeError::declined(code).with("charge", json!(id)).keeping()),
         None => Ok(super::Reply::One(charge)),
     }
 }

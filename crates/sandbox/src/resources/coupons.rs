@@ -3,10 +3,12 @@
 use super::{Answer, Call, changed, deleted, find, list, retrieve};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
-use crate::kind::Kind;
+use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
+use crate::store::Store;
 use crate::world::{World, array};
 use serde_json::{Number, Value, json};
+use std::sync::Arc;
 
 const APPLIES_TO: &[Field] = &[opt("products", Spec::List(&Spec::Text))];
 
@@ -164,6 +166,34 @@ pub(crate) fn redeem(world: &mut World, id: &str, param: &str) -> Result<Value, 
     coupon["valid"] = json!(coupon["max_redemptions"].as_i64().is_none_or(|max| times < max));
     world.store.put(Kind::Coupon, coupon.clone());
     Ok(coupon)
+}
+
+/// Whether a `once` coupon has taken something off an invoice already.
+pub(crate) fn is_used_up(store: &Store, discount: &Value) -> bool {
+    let coupon = discount["source"]["coupon"].as_str().and_then(|id| store.get(Kind::Coupon, id));
+    if coupon.is_none_or(|coupon| coupon["duration"] != "once") {
+        return false;
+    }
+    let subscription = discount["subscription"].as_str().unwrap_or_default();
+    let used = |invoice: &Arc<Value>| {
+        array(&invoice["total_discount_amounts"]).iter().any(|part| part["discount"] == discount["id"])
+    };
+    store.all(Kind::Invoice, Index::Subscription, subscription).iter().any(used)
+}
+
+/// Takes the discounts that ran out off a subscription, and says so of each.
+pub(crate) fn drop_used_up(world: &mut World, subscription: &mut Value) {
+    let mut kept = Vec::new();
+    for id in array(&subscription["discounts"]).to_vec() {
+        let Some(discount) = world.store.get(Kind::Discount, id.as_str().unwrap_or_default()) else { continue };
+        let ended = discount["end"].as_i64().is_some_and(|end| end <= world.now);
+        if ended || is_used_up(&world.store, &discount) {
+            world.store.tell("customer.discount.deleted", discount);
+        } else {
+            kept.push(id);
+        }
+    }
+    subscription["discounts"] = Value::Array(kept);
 }
 
 #[cfg(test)]

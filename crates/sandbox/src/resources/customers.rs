@@ -1,15 +1,16 @@
 //! Customers.
 
 use super::{Answer, Call, Reply, address, changed, deleted, fill, find, list, named};
-use super::{payment_methods, subscriptions};
+use super::{coupons, payment_methods, subscriptions};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
+use crate::version::BASIL;
 use crate::world::{World, opaque};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(crate) const LIST: &[Field] = &[opt("email", Spec::Text), opt("test_clock", Spec::Unsupported)];
+pub(crate) const LIST: &[Field] = &[opt("email", Spec::Text), opt("test_clock", Spec::Text)];
 
 pub(crate) const ADDRESS: &[Field] = &[
     opt("city", Spec::Clearable),
@@ -38,6 +39,7 @@ const COMMON: &[Field] = &[
     opt("balance", Spec::Int(-99_999_999, 99_999_999)),
     opt("business_name", Spec::Clearable),
     opt("cash_balance", Spec::Unsupported),
+    opt("coupon", Spec::Clearable),
     opt("description", Spec::Clearable),
     opt("email", Spec::Email),
     opt("individual_name", Spec::Clearable),
@@ -57,7 +59,7 @@ const COMMON: &[Field] = &[
 
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
-    &[opt("payment_method", Spec::Text), opt("tax_id_data", Spec::Unsupported), opt("test_clock", Spec::Unsupported)],
+    &[opt("payment_method", Spec::Text), opt("tax_id_data", Spec::Unsupported), opt("test_clock", Spec::Text)],
 ];
 
 pub(crate) const UPDATE: &[&[Field]] = &[COMMON, &[opt("default_source", Spec::Text)]];
@@ -97,7 +99,7 @@ fn prefix(id: &str) -> String {
 }
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
-    list(world, Kind::Customer, call, &[("email", Index::Email)])
+    list(world, Kind::Customer, call, &[("email", Index::Email), ("test_clock", Index::Clock)])
 }
 
 /// A deleted customer is still answered, with nothing but the fact.
@@ -114,21 +116,72 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         Some(name) => Some(payment_methods::resolve(world, name, "payment_method")?),
         None => None,
     };
+    let clock = match sent.text("test_clock") {
+        Some(id) => Some(named(&world.store, Kind::TestClock, id, "test_clock")?),
+        None => None,
+    };
     let id = world.id("cus");
     let mut customer = object(&id, world.now);
-    write(world, &mut customer, sent)?;
+    take_coupon(world, &mut customer, call)?;
+    if let Some(clock) = clock {
+        customer["test_clock"] = clock["id"].clone();
+        world.follow_clock(&customer);
+        customer["created"] = json!(world.now);
+    }
+    let mut sent = sent.clone();
     if let Some(method) = method {
         let method = payment_methods::attach_to(world, method, &id)?;
+        // The default may be named by the same token that has become a method just now.
+        sent.swap("invoice_settings", "default_payment_method", call.params.text("payment_method"), &method["id"]);
         if sent.text("source").is_some() {
             customer["invoice_settings"]["default_payment_method"] = method["id"].clone();
         }
     }
+    write(world, &mut customer, &sent)?;
     changed(world, Kind::Customer, customer)
+}
+
+/// A discount for all that the customer buys: until basil it was given by a parameter.
+fn take_coupon(world: &mut World, customer: &mut Value, call: &Call<'_>) -> Result<(), StripeError> {
+    let Some(asked) = call.params.get("coupon") else { return Ok(()) };
+    if call.version.knows(BASIL) {
+        return Err(StripeError::unknown("coupon"));
+    }
+    drop_discount(world, customer);
+    if let Some(coupon) = asked.as_str() {
+        let coupon = coupons::redeem(world, coupon, "coupon")?;
+        let id = world.id("di");
+        let mut discount = coupons::discount(&id, &coupon, customer["id"].as_str().unwrap_or_default(), "", world.now);
+        discount["subscription"] = Value::Null;
+        world.store.put(Kind::Discount, discount.clone());
+        customer["discount"] = discount;
+    }
+    Ok(())
+}
+
+fn drop_discount(world: &mut World, customer: &mut Value) {
+    let old = customer["discount"]["id"].as_str().and_then(|id| world.store.get(Kind::Discount, id));
+    if let Some(old) = old {
+        world.store.tell("customer.discount.deleted", old);
+    }
+    customer["discount"] = Value::Null;
+}
+
+/// Takes the discount off a customer.
+pub(crate) fn delete_discount(world: &mut World, call: &Call<'_>) -> Answer {
+    let mut customer = (*find(&world.store, Kind::Customer, call.id())?).clone();
+    let Some(id) = customer["discount"]["id"].as_str().map(str::to_owned) else {
+        return Err(StripeError::not_found("discount", call.id(), "id"));
+    };
+    drop_discount(world, &mut customer);
+    world.store.put(Kind::Customer, customer);
+    Ok(Reply::One(Arc::new(json!({"id": id, "object": "discount", "deleted": true, "customer": call.id()}))))
 }
 
 pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     let mut customer = (*find(&world.store, Kind::Customer, call.id())?).clone();
     write(world, &mut customer, &call.params)?;
+    take_coupon(world, &mut customer, call)?;
     if let Some(source) = call.params.text("source").or(call.params.text("default_source")) {
         let method = payment_methods::resolve(world, source, "source")?;
         let method = payment_methods::attach_to(world, method, call.id())?;
@@ -168,7 +221,7 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     find(&world.store, Kind::Customer, call.id())?;
     for subscription in world.store.all(Kind::Subscription, Index::Customer, call.id()) {
         if subscription["status"] != "canceled" {
-            subscriptions::end(world, &subscription, world.now, None);
+            subscriptions::end(world, &subscription, None, "cancellation_requested");
         }
     }
     for method in world.store.all(Kind::PaymentMethod, Index::Customer, call.id()) {

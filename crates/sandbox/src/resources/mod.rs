@@ -1,25 +1,42 @@
 //! What Stripe's nouns are and do here: a file for each. This one holds what they share: a call, an answer, a list.
 
 pub(crate) mod account;
+pub(crate) mod billing;
 pub(crate) mod charges;
+pub(crate) mod checkout_sessions;
+pub(crate) mod collection;
 pub(crate) mod coupons;
+pub(crate) mod credit_notes;
 pub(crate) mod customers;
 pub(crate) mod events;
 pub(crate) mod invoice_payments;
+pub(crate) mod invoice_writes;
+pub(crate) mod invoiceitems;
 pub(crate) mod invoices;
+pub(crate) mod lines;
+pub(crate) mod meters;
 pub(crate) mod payment_intents;
 pub(crate) mod payment_methods;
+pub(crate) mod payments;
 pub(crate) mod plans;
+pub(crate) mod portal;
 pub(crate) mod prices;
 pub(crate) mod products;
+pub(crate) mod promotion_codes;
+pub(crate) mod prorations;
 pub(crate) mod refunds;
+pub(crate) mod setup_intents;
+pub(crate) mod subscription_changes;
 pub(crate) mod subscription_items;
 pub(crate) mod subscriptions;
+pub(crate) mod test_clocks;
+pub(crate) mod webhook_endpoints;
 
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::Params;
 use crate::store::{Query, Row, Start, Store};
+use crate::version::Version;
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -29,6 +46,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a str,
     pub(crate) ids: Vec<&'a str>,
     pub(crate) params: Params,
+    /// Which age of the API the caller speaks.
+    pub(crate) version: Version,
 }
 
 impl Call<'_> {
@@ -126,7 +145,10 @@ pub(crate) fn within(range: Option<&Value>, at: Option<i64>) -> bool {
 
 /// An embedded list that holds all there is.
 pub(crate) fn embedded(url: String, data: Vec<Value>) -> Value {
-    json!({"object": "list", "data": data, "has_more": false, "url": url})
+    let mut list = json!({"object": "list", "data": [], "has_more": false, "url": url});
+    // Within `json!` the rows would be copied.
+    list["data"] = Value::Array(data);
+    list
 }
 
 /// A change of an object that is stored.
@@ -140,12 +162,24 @@ pub(crate) fn deleted(kind: Kind, id: &str) -> Reply {
     Reply::One(Arc::new(json!({"id": id, "object": kind.name(), "deleted": true})))
 }
 
+/// How many elements a list has; none where it is missing.
+pub(crate) fn array_len(value: &Value) -> usize {
+    value.as_array().map_or(0, Vec::len)
+}
+
 /// An address with all its members, those not given being null.
 pub(crate) fn address(given: Option<&Value>) -> Value {
     let mut out =
         json!({"city": null, "country": null, "line1": null, "line2": null, "postal_code": null, "state": null});
     fill(&mut out, given);
     out
+}
+
+/// Moves the members of one object into another.
+pub(crate) fn add(object: &mut Value, more: Value) {
+    if let (Value::Object(members), Value::Object(more)) = (object, more) {
+        members.extend(more);
+    }
 }
 
 /// Copies the members of a hash that was sent into an object.

@@ -89,6 +89,17 @@ const CARDS: &[(&str, &str, &str, &str)] = &[
     ("visa_chargeDeclined", "visa", "credit", "4000000000000002"),
     ("chargeDeclinedInsufficientFunds", "visa", "credit", "4000000000009995"),
     ("visa_chargeDeclinedInsufficientFunds", "visa", "credit", "4000000000009995"),
+    ("visa_chargeDeclinedLostCard", "visa", "credit", "4000000000009987"),
+    ("visa_chargeDeclinedStolenCard", "visa", "credit", "4000000000009979"),
+    ("chargeDeclinedExpiredCard", "visa", "credit", "4000000000000069"),
+    ("chargeDeclinedIncorrectCvc", "visa", "credit", "4000000000000127"),
+    ("chargeDeclinedProcessingError", "visa", "credit", "4000000000000119"),
+    ("visa_chargeDeclinedVelocityLimitExceeded", "visa", "credit", "4000000000006975"),
+    ("authenticationRequired", "visa", "credit", "4000002760003184"),
+    ("authenticationRequiredOnSetup", "visa", "credit", "4000002500003155"),
+    ("authenticationRequiredChargeDeclinedInsufficientFunds", "visa", "credit", "4000008260003178"),
+    ("threeDSecure2Required", "visa", "credit", "4000000000003220"),
+    ("threeDSecureRequired", "visa", "credit", "4000000000003063"),
 ];
 
 /// A method of any type, attached to nobody.
@@ -159,8 +170,25 @@ pub(crate) fn sepa(last4: &str) -> Value {
 pub(crate) fn decline(method: &Value) -> Option<&'static str> {
     match method["card"]["last4"].as_str() {
         Some("0341" | "0002") => Some("generic_decline"),
-        Some("9995") => Some("insufficient_funds"),
+        Some("9995" | "3178") => Some("insufficient_funds"),
+        Some("9987") => Some("lost_card"),
+        Some("9979") => Some("stolen_card"),
+        Some("0069") => Some("expired_card"),
+        Some("0127") => Some("incorrect_cvc"),
+        Some("0119") => Some("processing_error"),
+        Some("6975") => Some("card_velocity_exceeded"),
         _ => None,
+    }
+}
+
+/// Whether the bank wants to see the owner before this method pays (3-D Secure).
+pub(crate) fn wants_owner(method: &Value) -> bool {
+    let last4 = method["card"]["last4"].as_str().unwrap_or_default();
+    match last4 {
+        "3184" | "3178" | "3220" | "3063" => true,
+        // Whoever saved it on purpose was asked then.
+        "3155" => method["customer"].is_null(),
+        _ => false,
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) const CREATE: &[Field] = &[
     opt("metadata", Spec::Metadata),
     opt("meter", Spec::Text),
     opt("nickname", Spec::Text),
-    opt("product", Spec::Text),
+    opt("product", Spec::Either(prices::PRODUCT_DATA)),
     opt("tiers", Spec::Unsupported),
     opt("tiers_mode", Spec::Unsupported),
     opt("transform_usage", Spec::Hash(prices::TRANSFORM)),
@@ -89,7 +89,11 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let currency = prices::currency(sent.need("currency")?)?;
-    let product = super::named(&world.store, Kind::Product, sent.need("product")?, "product")?;
+    let product = match sent.get("product").filter(|product| product.is_object()) {
+        Some(data) => prices::new_product(world, &Params::over(data))?,
+        None => sent.need("product")?.to_owned(),
+    };
+    let product = super::named(&world.store, Kind::Product, &product, "product")?;
     let id = sent.text("id").map_or_else(|| world.id("plan"), str::to_owned);
     if world.store.get(Kind::Price, &id).is_some() {
         return Err(StripeError::invalid("Plan already exists.").code("resource_already_exists").param("id"));

@@ -55,7 +55,7 @@ pub(crate) const DATA: &[Field] = &[
     opt("unit_amount_decimal", Spec::Decimal),
 ];
 
-const PRODUCT_DATA: &[Field] = &[
+pub(super) const PRODUCT_DATA: &[Field] = &[
     req("name", Spec::Text),
     opt("id", Spec::Text),
     opt("active", Spec::Bool),
@@ -181,7 +181,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     changed(world, Kind::Price, price)
 }
 
-fn new_product(world: &mut World, data: &Params) -> Result<String, StripeError> {
+pub(super) fn new_product(world: &mut World, data: &Params) -> Result<String, StripeError> {
     let id = data.text("id").map_or_else(|| world.id("prod"), str::to_owned);
     if world.store.get(Kind::Product, &id).is_some() {
         return Err(StripeError::invalid("Product already exists.").code("resource_already_exists"));

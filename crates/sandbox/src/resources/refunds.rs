@@ -90,12 +90,23 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
             ));
         }
     };
-    let amount = allowed(&charge, sent.int("amount"))?;
-    let id = world.id("re");
-    let mut refund = object(&id, &charge, amount, sent.text("reason"), world.now);
+    let mut refund = give(world, &charge, sent.int("amount"), sent.text("reason"))?;
     sent.merge_metadata(&mut refund);
-    take_from(world, &charge, amount);
     changed(world, Kind::Refund, refund)
+}
+
+/// A refund of so much, or of all that is left, booked on its charge. The caller stores it.
+pub(crate) fn give(
+    world: &mut World,
+    charge: &Value,
+    amount: Option<i64>,
+    reason: Option<&str>,
+) -> Result<Value, StripeError> {
+    let amount = allowed(charge, amount)?;
+    let id = world.id("re");
+    let refund = object(&id, charge, amount, reason, world.now);
+    take_from(world, charge, amount);
+    Ok(refund)
 }
 
 fn allowed(charge: &Value, asked: Option<i64>) -> Result<i64, StripeError> {

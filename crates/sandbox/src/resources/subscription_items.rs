@@ -48,6 +48,72 @@ pub(crate) const ITEM_UPDATE: &[Field] = &[
     opt("quantity", Spec::Int(0, 1_000_000_000)),
 ];
 
+const CHANGE: &[Field] = &[
+    opt("metadata", Spec::Metadata),
+    opt("off_session", Spec::Ignored),
+    opt("payment_behavior", Spec::Text),
+    opt("plan", Spec::Text),
+    opt("price", Spec::Text),
+    opt("price_data", Spec::Hash(PRICE_DATA)),
+    opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
+    opt("proration_date", Spec::Time),
+    opt("quantity", Spec::Int(0, 1_000_000_000)),
+];
+pub(crate) const CREATE: &[&[Field]] = &[CHANGE, &[req("subscription", Spec::Text)]];
+pub(crate) const UPDATE: &[&[Field]] = &[CHANGE];
+pub(crate) const DELETE: &[Field] = &[
+    opt("clear_usage", Spec::Ignored),
+    opt("payment_behavior", Spec::Text),
+    opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
+    opt("proration_date", Spec::Time),
+];
+
+/// The same change said to the subscription: an item has no life of its own.
+fn through(world: &mut World, call: &Call<'_>, subscription: &str, mut item: Value) -> Answer {
+    let mut asked = json!({});
+    for name in ["off_session", "payment_behavior", "proration_behavior", "proration_date"] {
+        if let Some(value) = call.params.get(name) {
+            asked[name] = value.clone();
+        }
+    }
+    for name in ["metadata", "plan", "price", "price_data", "quantity"] {
+        if let Some(value) = call.params.get(name) {
+            item[name] = value.clone();
+        }
+    }
+    asked["items"] = json!([item]);
+    let params = Params::over(&asked);
+    let change = Call { path: call.path, ids: vec![subscription], params, version: call.version.clone() };
+    super::subscription_changes::update(world, &change)
+}
+
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let subscription = call.params.need("subscription")?.to_owned();
+    named(&world.store, Kind::Subscription, &subscription, "subscription")?;
+    through(world, call, &subscription, json!({}))?;
+    let after = named(&world.store, Kind::Subscription, &subscription, "subscription")?;
+    let made = array(&after["items"]["data"]).last().cloned().unwrap_or_default();
+    Ok(Reply::One(Arc::new(made)))
+}
+
+fn owner(world: &World, id: &str) -> Result<String, StripeError> {
+    let owner = world.store.newest(Kind::Subscription, Index::Item, id);
+    let owner = owner.and_then(|subscription| subscription["id"].as_str().map(str::to_owned));
+    owner.ok_or_else(|| StripeError::not_found("subscription_item", id, "item"))
+}
+
+pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+    let subscription = owner(world, call.id())?;
+    through(world, call, &subscription, json!({"id": call.id()}))?;
+    one(world, call)
+}
+
+pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
+    let subscription = owner(world, call.id())?;
+    through(world, call, &subscription, json!({"id": call.id(), "deleted": true}))?;
+    Ok(Reply::One(Arc::new(json!({"id": call.id(), "object": "subscription_item", "deleted": true}))))
+}
+
 /// Newest first like every list; there are few, so cursors are looked up in place.
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let subscription = named(&world.store, Kind::Subscription, call.params.need("subscription")?, "subscription")?;
@@ -128,13 +194,21 @@ pub(crate) fn set_periods(subscription: &mut Value, at: i64) {
         _ => None,
     };
     for item in subscription["items"]["data"].as_array_mut().into_iter().flatten() {
-        let (start, end) = trial.unwrap_or_else(|| {
-            let found = period(anchor, recurrence(&item["price"]), at);
-            (found.start, found.end)
-        });
-        item["current_period_start"] = json!(start);
-        item["current_period_end"] = json!(end);
+        match trial {
+            Some((start, end)) => {
+                item["current_period_start"] = json!(start);
+                item["current_period_end"] = json!(end);
+            }
+            None => set_period(item, anchor, at),
+        }
     }
+}
+
+/// Sets the period of one item to the one that `at` lies in.
+pub(crate) fn set_period(item: &mut Value, anchor: i64, at: i64) {
+    let found = period(anchor, recurrence(&item["price"]), at);
+    item["current_period_start"] = json!(found.start);
+    item["current_period_end"] = json!(found.end);
 }
 
 /// All that can be wrong with items, before anything is made.

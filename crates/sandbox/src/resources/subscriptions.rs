@@ -1,13 +1,15 @@
 //! Subscriptions: creating one makes its items, its first period and its first invoice, and has it paid.
 //!
-//! Not modelled: prorations, and renewal as time goes by.
+//! What changes one later is in `subscription_changes`, what time does to it in `lifecycle`.
 
-use super::invoices::{self, Bill, Billed, Payment};
+use super::billing::{self, Bill};
+use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{Answer, Call, Reply, changed, coupons, embedded, find, list_where, named, narrow};
+use super::{Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
+use crate::lifecycle::due;
 use crate::params::{Field, Params, Spec, opt, req};
 use crate::world::{World, array};
 use serde_json::{Value, json};
@@ -23,7 +25,7 @@ pub(crate) const LIST: &[Field] = &[
     opt("plan", Spec::Text),
     opt("price", Spec::Text),
     opt("status", Spec::OneOf(STATUSES)),
-    opt("test_clock", Spec::Unsupported),
+    opt("test_clock", Spec::Text),
 ];
 
 const STATUSES: &[&str] = &[
@@ -41,8 +43,7 @@ const STATUSES: &[&str] = &[
 
 const COLLECTION: &[&str] = &["charge_automatically", "send_invoice"];
 
-const DISCOUNT: &[Field] =
-    &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Unsupported)];
+const DISCOUNT: &[Field] = &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Text)];
 const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
 const MODE: &[Field] = &[req("type", Spec::OneOf(&["classic", "flexible"])), opt("flexible", Spec::Ignored)];
 const END: &[Field] = &[
@@ -100,6 +101,8 @@ const COMMON: &[Field] = &[
     opt("trial_settings", Spec::Hash(TRIAL_SETTINGS)),
 ];
 
+const PRORATION: Spec = Spec::OneOf(&["always_invoice", "create_prorations", "none"]);
+
 const BEHAVIOR: Spec =
     Spec::OneOf(&["allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"]);
 
@@ -116,7 +119,7 @@ pub(crate) const CREATE: &[&[Field]] = &[
         opt("currency", Spec::Text),
         opt("customer_account", Spec::Unsupported),
         opt("payment_behavior", BEHAVIOR),
-        opt("proration_behavior", Spec::Ignored),
+        opt("proration_behavior", PRORATION),
         opt("trial_period_days", Spec::Int(1, 730)),
     ],
 ];
@@ -124,26 +127,29 @@ pub(crate) const CREATE: &[&[Field]] = &[
 pub(crate) const UPDATE: &[&[Field]] = &[
     COMMON,
     &[
-        opt("billing_cycle_anchor", Spec::Unsupported),
+        opt("billing_cycle_anchor", Spec::Anchor),
         opt("billing_schedules", Spec::Unsupported),
         opt("cancellation_details", Spec::Hash(CANCELLATION)),
         opt("items", Spec::List(&Spec::Hash(items::ITEM_UPDATE))),
         opt("pause_collection", Spec::ClearableHash(PAUSE)),
         opt("payment_behavior", BEHAVIOR),
-        opt("proration_behavior", Spec::OneOf(&["create_prorations", "none"])),
-        opt("proration_date", Spec::Ignored),
+        opt("proration_behavior", PRORATION),
+        opt("proration_date", Spec::Time),
     ],
 ];
 
 pub(crate) const CANCEL: &[Field] = &[
     opt("cancellation_details", Spec::Hash(CANCELLATION)),
-    opt("invoice_now", Spec::OneOf(&["false"])),
-    opt("prorate", Spec::OneOf(&["false"])),
+    opt("invoice_now", Spec::Bool),
+    opt("prorate", Spec::Bool),
 ];
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let params = &call.params;
-    let mut query = narrow(call, &[("customer", Index::Customer), ("price", Index::Price), ("plan", Index::Price)]);
+    let mut query = narrow(
+        call,
+        &[("customer", Index::Customer), ("price", Index::Price), ("plan", Index::Price), ("test_clock", Index::Clock)],
+    );
     match params.text("status") {
         None => query.equal.push((Index::Live, Arc::from("true"))),
         Some("ended") => query.equal.push((Index::Ended, Arc::from("true"))),
@@ -167,7 +173,7 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
     retrieve_one(world, call.id()).map(Reply::One)
 }
 
-fn retrieve_one(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
+pub(super) fn retrieve_one(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
     find(&world.store, Kind::Subscription, id)
 }
 
@@ -227,19 +233,41 @@ pub(crate) fn object(id: &str, customer: &str, currency: &str, created: i64) -> 
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let customer_id = sent.need("customer")?;
-    let customer = named(&world.store, Kind::Customer, customer_id, "customer")?;
+    let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
+    world.follow_clock(&customer);
+    if sent.text("payment_behavior") == Some("pending_if_incomplete") {
+        let text = "payment_behavior=pending_if_incomplete is only supported when a subscription is updated.";
+        return Err(StripeError::invalid(text).param("payment_behavior"));
+    }
+    let method = payable(world, sent, &customer)?;
+    let subscription = compose(world, sent, &customer)?;
+    let (subscription, paid) = open(world, subscription, &customer, method, sent.text("payment_behavior"));
+    if let (Paid::Declined(_) | Paid::NeedsOwner, Some("error_if_incomplete")) = (&paid, sent.text("payment_behavior"))
+    {
+        return Err(refusal(world, &subscription, &paid));
+    }
+    Ok(Reply::One(subscription))
+}
+
+/// All that can be wrong with a new subscription, before anything is made. Returns what will be charged.
+fn payable(world: &World, sent: &Params, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
     items::check_items(world, sent.list("items"))?;
-    let method = pay_with(world, sent.text("default_payment_method"), &customer)?;
-    let trial_end = trial_end(world, sent)?;
-    check_payable(sent, method.as_deref(), trial_end, &customer)?;
+    let method = pay_with(world, sent.text("default_payment_method"), customer)?;
+    check_payable(sent, method.as_deref(), trial_end(world, sent)?, customer)?;
     check_coupons(world, sent)?;
+    Ok(method)
+}
+
+/// The subscription as it was asked for, without its first invoice.
+pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Result<Value, StripeError> {
     let id = world.id("sub");
     let items = items::new_items(world, &id, sent.list("items"))?;
     let currency = items.first().map_or(Value::Null, |item| item["price"]["currency"].clone());
+    let customer_id = customer["id"].as_str().unwrap_or_default();
     let mut subscription = object(&id, customer_id, currency.as_str().unwrap_or("usd"), world.now);
     subscription["items"]["data"] = Value::Array(items);
-    if let Some(end) = trial_end {
+    subscription["test_clock"] = customer["test_clock"].clone();
+    if let Some(end) = trial_end(world, sent)? {
         start_trial(&mut subscription, world.now, end);
     }
     write(&mut subscription, sent);
@@ -248,54 +276,77 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     set_discounts(world, &mut subscription, sent)?;
     items::set_periods(&mut subscription, world.now);
-    open(world, subscription, &customer, method, sent)
+    if sent.flag("cancel_at_period_end") == Some(true) {
+        ask_to_end(&mut subscription, world.now);
+    }
+    Ok(subscription)
+}
+
+/// The subscription will end with its period.
+pub(crate) fn ask_to_end(subscription: &mut Value, now: i64) {
+    let (_, end) = items::current_period(&subscription["items"]);
+    subscription["cancel_at_period_end"] = json!(true);
+    subscription["cancel_at"] = json!(end);
+    subscription["canceled_at"] = json!(now);
+    subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
 }
 
 /// The first invoice, and what its payment makes of the subscription.
-fn open(
+pub(crate) fn open(
     world: &mut World,
     mut subscription: Value,
     customer: &Value,
     method: Option<Arc<Value>>,
-    sent: &Params,
-) -> Answer {
+    behavior: Option<&str>,
+) -> (Arc<Value>, Paid) {
+    let invoice = world.id("in");
+    subscription["latest_invoice"] = json!(invoice);
     let trial = subscription["status"] == "trialing";
-    let later = sent.text("payment_behavior") == Some("default_incomplete");
-    let payment = match (&method, subscription["days_until_due"].as_i64()) {
-        (_, Some(days)) if subscription["collection_method"] == "send_invoice" => Payment::Send(days),
-        (Some(method), _) if !later => Payment::Charge(method),
-        _ => Payment::Wait,
-    };
-    let waits = matches!(payment, Payment::Wait);
-    let billed = invoices::bill(
-        world,
-        &Bill {
-            name: None,
-            subscription: &subscription,
-            customer,
-            reason: "subscription_create",
-            at: world.now,
-            period: None,
-            trial,
-            payment,
-        },
-    );
-    subscription["latest_invoice"] = billed.invoice["id"].clone();
-    if billed.declined.is_some() || (waits && billed.invoice["status"] != "paid") {
+    let sends = subscription["collection_method"] == "send_invoice";
+    let bill = first_bill(&invoice, &subscription, trial);
+    if !trial && !sends && billing::draft(world, &bill)["total"].as_i64().unwrap_or_default() > 0 {
         subscription["status"] = json!("incomplete");
     }
     set_customer_currency(world, customer, &subscription["currency"]);
     let stored = world.store.put(Kind::Subscription, subscription);
-    refuse_declined(sent, &billed)?;
-    Ok(Reply::One(stored))
+    let draft = billing::begin(world, &first_bill(&invoice, &stored, trial), false);
+    let open = billing::finalize(world, &draft);
+    let mut paid = Paid::Yes;
+    if open["status"] == "open" && !sends {
+        paid = Paid::NoMethod;
+        if behavior != Some("default_incomplete") && method.is_some() {
+            paid = collection::collect(world, &open, method.as_deref());
+        }
+    }
+    if trial && stored["trial_end"].as_i64().is_some_and(|end| end - due::TRIAL_NOTICE <= world.now) {
+        world.store.tell("customer.subscription.trial_will_end", Arc::clone(&stored));
+    }
+    let id = stored["id"].as_str().unwrap_or_default();
+    (world.store.get(Kind::Subscription, id).unwrap_or_default(), paid)
 }
 
-fn refuse_declined(sent: &Params, billed: &Billed) -> Result<(), StripeError> {
-    match (billed.declined, &billed.intent) {
-        (Some(code), Some(intent)) if sent.text("payment_behavior") == Some("error_if_incomplete") => {
-            Err(StripeError::declined(code).with("payment_intent", (**intent).clone()))
-        }
-        _ => Ok(()),
+fn first_bill<'a>(id: &'a str, subscription: &'a Value, trial: bool) -> Bill<'a> {
+    Bill {
+        id,
+        subscription,
+        reason: "subscription_create",
+        items: array(&subscription["items"]["data"]).iter().collect(),
+        trial,
+        usage_since: None,
+    }
+}
+
+/// What Stripe says when a payment failed that had to succeed.
+pub(crate) fn refusal(world: &World, subscription: &Value, paid: &Paid) -> StripeError {
+    let invoice = subscription["latest_invoice"].as_str().and_then(|id| world.store.get(Kind::Invoice, id));
+    let intent = invoice.and_then(|invoice| collection::payment_of(&world.store, &invoice)).map(|(_, intent)| intent);
+    let intent = intent.map_or(Value::Null, |intent| (*intent).clone());
+    match paid {
+        Paid::Declined(code) => StripeError::declined(code).with("payment_intent", intent),
+        _ => StripeError::new(402, "card_error", "Your card was declined. This transaction requires authentication.")
+            .code("authentication_required")
+            .with("decline_code", json!("authentication_required"))
+            .with("payment_intent", intent),
     }
 }
 
@@ -308,7 +359,11 @@ fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) 
 }
 
 /// The method that will be charged: the one asked for, else the customer's default.
-fn pay_with(world: &World, asked: Option<&str>, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
+pub(super) fn pay_with(
+    world: &World,
+    asked: Option<&str>,
+    customer: &Value,
+) -> Result<Option<Arc<Value>>, StripeError> {
     if let Some(id) = asked {
         let method = named(&world.store, Kind::PaymentMethod, id, "default_payment_method")?;
         if method["customer"] != customer["id"] {
@@ -366,14 +421,14 @@ fn check_payable(
     Ok(())
 }
 
-fn start_trial(subscription: &mut Value, now: i64, end: i64) {
+pub(super) fn start_trial(subscription: &mut Value, now: i64, end: i64) {
     subscription["status"] = json!("trialing");
     subscription["trial_start"] = json!(now);
     subscription["trial_end"] = json!(end);
     subscription["billing_cycle_anchor"] = json!(end);
 }
 
-fn write(subscription: &mut Value, sent: &Params) {
+pub(super) fn write(subscription: &mut Value, sent: &Params) {
     sent.assign(subscription, &["cancel_at", "cancel_at_period_end", "collection_method", "days_until_due"]);
     sent.assign(subscription, &["default_payment_method", "description", "pause_collection"]);
     sent.merge_metadata(subscription);
@@ -387,8 +442,12 @@ fn write(subscription: &mut Value, sent: &Params) {
     }
 }
 
-fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
+pub(super) fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
     for (place, asked) in sent.list("discounts").iter().enumerate() {
+        if let Some(code) = asked["promotion_code"].as_str() {
+            promotion_codes::check(world, code, &format!("discounts[{place}][promotion_code]"))?;
+            continue;
+        }
         let param = format!("discounts[{place}][coupon]");
         match asked["coupon"].as_str() {
             Some(id) => {
@@ -408,7 +467,7 @@ fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
 }
 
 /// The sent list replaces the old one; `discount` keeps one that is already there.
-fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
+pub(super) fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
     if sent.get("discounts").is_none() {
         return Ok(());
     }
@@ -421,90 +480,73 @@ fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> 
             ids.push(json!(kept));
             continue;
         }
-        let coupon = coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?;
+        let (coupon, code) = match asked["promotion_code"].as_str() {
+            Some(code) => (promotion_codes::redeem(world, code)?, json!(code)),
+            None => (coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?, Value::Null),
+        };
         let id = world.id("di");
         let (customer, own) = (subscription["customer"].as_str(), subscription["id"].as_str());
-        let discount =
+        let mut discount =
             coupons::discount(&id, &coupon, customer.unwrap_or_default(), own.unwrap_or_default(), world.now);
+        discount["promotion_code"] = code;
         world.store.put(Kind::Discount, discount);
         ids.push(json!(id));
+    }
+    for gone in array(&subscription["discounts"]).iter().filter(|old| !ids.contains(old)) {
+        if let Some(gone) = world.store.get(Kind::Discount, gone.as_str().unwrap_or_default()) {
+            world.store.tell("customer.discount.deleted", gone);
+        }
     }
     subscription["discounts"] = Value::Array(ids);
     Ok(())
 }
 
-pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
-    let sent = &call.params;
-    let mut subscription = (*retrieve_one(world, call.id())?).clone();
-    if subscription["status"] == "canceled" {
-        let only = ["metadata", "cancellation_details"];
-        if UPDATE.concat().iter().any(|field| sent.get(field.name).is_some() && !only.contains(&field.name)) {
-            let text = "A canceled subscription can only update its cancellation_details and metadata.";
-            return Err(StripeError::invalid(text));
-        }
-    }
-    if let Some(id) = sent.text("default_payment_method") {
-        let customer = json!({"id": subscription["customer"]});
-        pay_with(world, Some(id), &customer)?;
-    }
-    check_coupons(world, sent)?;
-    items::change_items(world, &mut subscription, sent.list("items"))?;
-    end_trial(world, &mut subscription, sent)?;
-    write(&mut subscription, sent);
-    set_discounts(world, &mut subscription, sent)?;
-    match sent.flag("cancel_at_period_end") {
-        Some(true) => {
-            let (_, end) = items::current_period(&subscription["items"]);
-            subscription["cancel_at"] = json!(end);
-            subscription["canceled_at"] = json!(world.now);
-            subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
-        }
-        Some(false) => {
-            subscription["cancel_at"] = Value::Null;
-            subscription["canceled_at"] = Value::Null;
-            subscription["cancellation_details"]["reason"] = Value::Null;
-        }
-        None => {}
-    }
-    changed(world, Kind::Subscription, subscription)
-}
-
-fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
-    match sent.get("trial_end") {
-        None => Ok(()),
-        Some(Value::String(_)) => Err(StripeError::unsupported("trial_end=now")),
-        Some(end) => {
-            let end = end.as_i64().filter(|end| *end > world.now).ok_or_else(|| {
-                StripeError::invalid("Invalid timestamp: must be an integer Unix timestamp in the future.")
-                    .param("trial_end")
-            })?;
-            start_trial(subscription, world.now, end);
-            items::set_periods(subscription, world.now);
-            Ok(())
-        }
-    }
-}
-
-pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
-    let subscription = retrieve_one(world, call.id())?;
-    if subscription["status"] == "canceled" {
-        return Err(StripeError::not_found("subscription", call.id(), "id"));
-    }
-    let details = call.params.get("cancellation_details").cloned();
-    Ok(Reply::One(end(world, &subscription, world.now, details.as_ref())))
-}
-
-/// Ends the subscription now.
-pub(crate) fn end(world: &mut World, subscription: &Value, at: i64, details: Option<&Value>) -> Arc<Value> {
+/// Ends the subscription now. `reason` is Stripe's word for why; empty where nobody asked.
+pub(crate) fn end(world: &mut World, subscription: &Value, details: Option<&Value>, reason: &str) -> Arc<Value> {
     let mut subscription = subscription.clone();
     subscription["status"] = json!("canceled");
-    subscription["ended_at"] = json!(at);
-    subscription["cancel_at_period_end"] = json!(false);
-    if subscription["canceled_at"].is_null() {
-        subscription["canceled_at"] = json!(at);
+    subscription["ended_at"] = json!(world.now);
+    if subscription["cancel_at"].as_i64().is_none_or(|at| at > world.now) {
+        subscription["cancel_at_period_end"] = json!(false);
+        subscription["cancel_at"] = Value::Null;
     }
-    subscription["cancel_at"] = Value::Null;
+    if subscription["canceled_at"].is_null() {
+        subscription["canceled_at"] = json!(world.now);
+    }
     super::fill(&mut subscription["cancellation_details"], details);
-    subscription["cancellation_details"]["reason"] = json!("cancellation_requested");
+    if !reason.is_empty() {
+        subscription["cancellation_details"]["reason"] = json!(reason);
+    }
+    stop_collecting(world, subscription["id"].as_str().unwrap_or_default());
     world.store.put(Kind::Subscription, subscription)
+}
+
+/// What a subscription that is over has left unpaid is not finalized or collected by itself any more.
+fn stop_collecting(world: &mut World, subscription: &str) {
+    for invoice in world.store.all(Kind::Invoice, Index::Subscription, subscription) {
+        let waits = invoice["status"] == "draft" || invoice["status"] == "open";
+        if waits && (invoice["auto_advance"] == true || invoice["next_payment_attempt"].is_i64()) {
+            let mut invoice = (*invoice).clone();
+            invoice["auto_advance"] = json!(false);
+            invoice["automatically_finalizes_at"] = Value::Null;
+            invoice["next_payment_attempt"] = Value::Null;
+            world.store.put(Kind::Invoice, invoice);
+        }
+    }
+}
+
+/// Moves the subscription to another status, where it is not there already.
+pub(crate) fn set_status(world: &mut World, subscription: &Value, status: &str) {
+    if subscription["status"] == status {
+        return;
+    }
+    let mut subscription = subscription.clone();
+    subscription["status_details"] = match status {
+        "paused" => json!({"paused": {
+            "subscription": {"type": "trial_end_without_payment_method"}, "transitioned_at": world.now, "type": "subscription"
+        }}),
+        _ => Value::Null,
+    };
+    subscription["status"] = json!(status);
+    world.store.put(Kind::Subscription, subscription);
 }

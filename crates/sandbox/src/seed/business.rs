@@ -4,10 +4,10 @@
 //! in yen, one has an add-on, one is past due. Of the other 30 one has canceled. In dollars a month that is
 //! 0 + 570 + 3,430 + 990 = 4,990.00: the coupons that run forever stand where they do not touch it.
 
+use super::billing::{Bill, bill};
 use super::{catalogue, people};
 use crate::calendar::{DAY, Period, Recurrence, period, step};
 use crate::kind::Kind;
-use crate::resources::invoices::{self, Bill, Payment};
 use crate::resources::{coupons, customers, payment_methods, refunds, subscription_items, subscriptions};
 use crate::world::{World, mix};
 use serde_json::{Value, json};
@@ -282,23 +282,23 @@ fn write_invoice(world: &mut World, plan: &Plan, due: &Due, subscription: &Value
         // The card was good until this month.
         method["card"]["last4"] = json!("4444");
     }
-    let billed = invoices::bill(
+    let invoice = bill(
         world,
         &Bill {
-            name: Some(&format!("{suffix}_{}", due.number)),
+            name: &format!("{suffix}_{}", due.number),
             subscription,
             customer: &customer,
             reason: if due.number == 1 { "subscription_create" } else { "subscription_cycle" },
             at: due.at,
-            period: Some(due.period),
+            period: due.period,
             trial: plan.oddity == Oddity::Trial,
-            payment: Payment::Charge(&method),
+            method: &method,
         },
     );
     if plan.oddity == Oddity::Refunded && due.last {
         give_back(world, &format!("ch_{suffix}_{}", due.number), due.at + DAY);
     }
-    billed.invoice
+    invoice
 }
 
 fn give_back(world: &mut World, charge: &str, at: i64) {

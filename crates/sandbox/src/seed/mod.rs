@@ -1,5 +1,6 @@
 //! What a new sandbox begins with.
 
+mod billing;
 mod business;
 mod catalogue;
 mod people;

@@ -1,11 +1,12 @@
 //! Very many customers, each with a subscription, an invoice that was paid by a charge, and a card. Only their places are
 //! kept; the objects are stamped out while they are read, always the same.
 
+use super::billing::{self, Bill};
 use super::stencil::{Mark, Stencil};
 use super::{catalogue, people};
 use crate::calendar::{DAY, Period, Recurrence, period};
 use crate::kind::{Entry, Index, Kind};
-use crate::resources::invoices::{self, Bill, Payment};
+use crate::resources::invoices;
 use crate::resources::{
     charges, customers, invoice_payments, payment_intents, payment_methods, subscription_items, subscriptions,
 };
@@ -109,17 +110,17 @@ impl Pattern<'_> {
 
     fn invoice(&self) -> Value {
         let bill = Bill {
-            name: None,
+            name: NUMBER,
             subscription: &self.subscription(),
             customer: &customer(),
             reason: "subscription_cycle",
             at: FROM,
-            period: Some(Period { start: FROM, end: UNTIL }),
+            period: Period { start: FROM, end: UNTIL },
             trial: false,
-            payment: Payment::Wait,
+            method: &Value::Null,
         };
-        let mut invoice = invoices::draft(self.catalogue, &bill, &id("in"), &format!("SCALE-{NUMBER}"));
-        invoices::attempted(&mut invoice, true, FROM);
+        let mut invoice = billing::open(self.catalogue, &bill, &id("in"), &format!("SCALE-{NUMBER}"));
+        invoices::attempted(&mut invoice, true, FROM, None);
         invoice
     }
 
@@ -295,18 +296,23 @@ fn place_one(store: &mut Store, maker: &Maker, number: u32) {
     put(Kind::Charge, own("ch"), at, vec![of.clone(), (Index::PaymentIntent, Arc::clone(&intent))]);
     put(Kind::PaymentIntent, intent, at, vec![of]);
     put(Kind::InvoicePayment, own("inpay"), at, paid);
+    store.note_lazy(Kind::Subscription, &numbered("sub", number), maker.current(number).end);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kind::entries;
+    use crate::lifecycle::due;
 
     #[test]
     fn places_are_what_the_objects_say() {
         let mut world = World::new(1_790_000_000);
         plant(&mut world, 12);
         assert_eq!(world.store.ids(Kind::InvoicePayment).len(), 12);
+        let first = world.store.next_due("").unwrap();
+        let object = world.store.at(first.kind, first.key).unwrap();
+        assert_eq!(due::of(first.kind, &object, world.born()), Some(first.at), "what is due is what the object says");
         for kind in Kind::ALL {
             for id in world.store.ids(kind) {
                 let object = world.store.get(kind, &id).unwrap();

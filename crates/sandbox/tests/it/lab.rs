@@ -81,6 +81,64 @@ impl Lab {
         self.clock.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    /// Puts the sandbox's own clock forward.
+    pub fn advance(&self, seconds: i64) {
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        self.runtime.block_on(self.sandbox().advance(by));
+    }
+
+    /// Waits until every webhook that is due has been tried.
+    pub fn settle(&self) {
+        self.runtime.block_on(self.sandbox().settle());
+    }
+
+    /// Every event since this one, oldest first; all that are kept where it is not among them.
+    pub fn events_since(&self, last: &str) -> Vec<Value> {
+        let mut rows: Vec<Value> = Vec::new();
+        loop {
+            let after =
+                rows.last().map_or_else(String::new, |row| format!("&starting_after={}", row["id"].as_str().unwrap()));
+            let page = self.get(&format!("/v1/events?limit=100{after}"));
+            rows.extend(page.rows().iter().take_while(|row| row["id"] != last).cloned());
+            if page.body["has_more"] == false || page.ids().contains(&last) {
+                rows.reverse();
+                return rows;
+            }
+        }
+    }
+
+    /// The id of the newest event; empty where there is none.
+    pub fn last_event(&self) -> String {
+        self.get("/v1/events?limit=1").ids().first().map_or_else(String::new, |id| (*id).to_owned())
+    }
+
+    /// What happens while this is done, as types of events.
+    pub fn told(&self, work: impl FnOnce(&Lab)) -> Vec<String> {
+        let last = self.last_event();
+        work(self);
+        self.events_since(&last).iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Sends JSON to one of the sandbox's own paths.
+    pub fn control(&self, path: &str, body: &Value) -> Answer {
+        let headers = [("Content-Type", "application/json")];
+        raw(self.sandbox().addr(), "POST", path, &headers, &body.to_string(), Duration::from_secs(60)).unwrap()
+    }
+
+    /// A new customer whose default method is a test token.
+    pub fn payer(&self, token: &str) -> String {
+        let customer = self.made("/v1/customers", "email=payer%40example.com")["id"].as_str().unwrap().to_owned();
+        let method = self.made(&format!("/v1/payment_methods/{token}/attach"), &format!("customer={customer}"));
+        let method = method["id"].as_str().unwrap();
+        self.made(&format!("/v1/customers/{customer}"), &format!("invoice_settings[default_payment_method]={method}"));
+        customer
+    }
+
+    /// A subscription of this customer.
+    pub fn subscribe(&self, customer: &str, rest: &str) -> Value {
+        self.made("/v1/subscriptions", &format!("customer={customer}&expand[]=latest_invoice&{rest}"))
+    }
+
     pub fn stop(mut self) {
         if let Some(sandbox) = self.sandbox.take() {
             self.runtime.block_on(sandbox.stop());

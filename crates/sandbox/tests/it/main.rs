@@ -3,12 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod errors;
+mod events;
 mod expand;
 mod faults;
 mod idempotency;
+mod invoices;
 mod lab;
+mod lifecycle;
 mod pages;
+mod pages_of_stripe;
+mod payments;
 mod persistence;
+mod receiver;
 mod seeds;
 mod shapes;
+mod speed;
 mod subscriptions;
+mod test_clocks;
+mod webhooks;

@@ -1,9 +1,13 @@
 //! The state file.
 
 use crate::lab::{Lab, NOW};
+use crate::receiver::Receiver;
 use sandbox::Seed;
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
+
+const DAY: i64 = 24 * 60 * 60;
 
 /// A file that is gone when the test is over.
 struct State(PathBuf);
@@ -167,5 +171,70 @@ fn much_history_is_compacted() {
     assert_eq!(lab.get("/v1/customers").ids(), [id.as_str()]);
     lab.made("/v1/customers", &format!("name=Later&metadata[at]={NOW}"));
     lab.stop();
-    assert_eq!(fs::read_to_string(&state.0).unwrap().lines().count(), 3);
+    let text = fs::read_to_string(&state.0).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with(r#"{"put""#)).count(), 2);
+    assert!(text.lines().count() < 10, "{text}");
+}
+
+/// Time, events, what is due and what is on its way: all of it goes on where it stood.
+#[test]
+fn a_life_goes_on_after_a_restart() {
+    let state = State::new("life");
+    let (lab, receiver) = (state.open(Seed::Business), Receiver::start());
+    let url = receiver.url().replace(':', "%3A").replace('/', "%2F");
+    lab.made("/v1/webhook_endpoints", &format!("url={url}&enabled_events[]=customer.subscription.trial_will_end"));
+    let customer = lab.payer("pm_card_visa");
+    let made = lab.subscribe(&customer, "items[0][price]=price_starter_monthly&trial_period_days=14");
+    lab.advance(10 * DAY);
+    let theirs = |receiver: &Receiver| {
+        receiver.events().iter().filter(|event| event["data"]["object"]["id"] == made["id"]).count()
+    };
+    assert_eq!(theirs(&receiver), 0);
+    receiver.answer_with(&[500; 200]);
+    lab.advance(DAY + 3600);
+    let clock = lab.get("/_sandbox/clock").text;
+    let waiting = lab.get("/v1/events?delivery_success=false&limit=100").rows().len();
+    assert!(theirs(&receiver) > 0 && waiting > 0);
+    lab.stop();
+    receiver.answer_well();
+    let lab = state.open(Seed::Empty);
+    assert_eq!(lab.get("/_sandbox/clock").text, clock);
+    let told = |lab: &Lab| {
+        lab.events_since("")
+            .iter()
+            .filter(|event| {
+                event["type"] == "customer.subscription.trial_will_end" && event["data"]["object"]["id"] == made["id"]
+            })
+            .count()
+    };
+    assert_eq!(told(&lab), 1);
+    lab.advance(4 * DAY);
+    assert_eq!(told(&lab), 1, "announced once");
+    assert_eq!(lab.get("/v1/events?delivery_success=false&limit=100").rows().len(), 0, "I-02: what waited arrived");
+    let now = lab.get(&format!("/v1/subscriptions/{}?expand[]=latest_invoice", made["id"].as_str().unwrap())).body;
+    assert_eq!((&now["status"], &now["latest_invoice"]["status"]), (&json!("active"), &json!("paid")));
+    let (told, listed) = (lab.events_since("").len(), lab.get("/v1/events?limit=100").text);
+    lab.stop();
+    let lab = state.open(Seed::Empty);
+    assert_eq!((lab.events_since("").len(), lab.get("/v1/events?limit=100").text), (told, listed), "nothing twice");
+}
+
+/// A file of the time when there were no events and nothing happened by itself: it goes on from when it was begun.
+#[test]
+fn an_old_state_file_is_continued() {
+    let state = State::new("old");
+    let lab = state.open(Seed::Business);
+    let customer = lab.payer("pm_card_visa");
+    let made = lab.subscribe(&customer, "items[0][price]=price_starter_monthly");
+    lab.stop();
+    let text = fs::read_to_string(&state.0).unwrap();
+    let old: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with(r#"{"event""#) && !line.starts_with(r#"{"at""#)).collect();
+    fs::write(&state.0, old.join("\n") + "\n").unwrap();
+    let lab = state.open(Seed::Empty);
+    assert_eq!(lab.events_since("").len(), 0);
+    lab.wait(65 * DAY);
+    let invoices = lab.get(&format!("/v1/invoices?subscription={}", made["id"].as_str().unwrap()));
+    let created: Vec<i64> = invoices.rows().iter().map(|row| (row["created"].as_i64().unwrap() - NOW) / DAY).collect();
+    assert_eq!(created, [61, 30, 0]);
 }

@@ -1,0 +1,196 @@
+//! Scripted trouble: the next requests that match are answered the way Lago answers on a bad day.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// This status with a body of Lago's form; nothing is executed.
+    Status {
+        /// HTTP status, 400 to 599.
+        status: u16,
+        /// `code` in the body, where there is to be one: `write_action_not_allowed_for_event` beside a 403.
+        #[serde(default)]
+        code: Option<String>,
+        /// Headers of the answer, such as `x-ratelimit-reset`.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+    /// Nothing is executed and nothing is answered.
+    Hang,
+    /// The connection is closed before anything is executed.
+    Close,
+    /// The request is executed, then the connection is closed without an answer: the reply is lost.
+    CommitThenClose,
+    /// The request is executed, then nothing is ever answered.
+    CommitThenHang,
+    /// The request is executed, then this status is answered as if it had failed.
+    CommitThenStatus {
+        /// HTTP status, 400 to 599.
+        status: u16,
+    },
+    /// The request is executed at once and answered late.
+    Slow {
+        /// How long, in milliseconds.
+        milliseconds: u64,
+    },
+    /// How Lago before 1.39 stored a batch, for as long as this line stands in the script: a refused batch leaves its other
+    /// events behind, and an id that is twice in one batch is a 500. `times` and `after` mean nothing here.
+    LegacyPartialStore,
+    /// The jobs that follow an event stand still for as long as this line stands in the script: new events are stored, and
+    /// `current_usage` does not show them. Invoices do. `times` and `after` mean nothing here.
+    StaleUsage,
+}
+
+impl FaultKind {
+    /// This status with Lago's body.
+    pub fn status(status: u16) -> FaultKind {
+        FaultKind::Status { status, code: None, headers: BTreeMap::new() }
+    }
+
+    /// Lago Cloud's 429: nothing is left of `limit`, until `reset` seconds from now.
+    pub fn rate_limited(limit: u32, reset: u32) -> FaultKind {
+        let headers = [("limit", limit), ("remaining", 0), ("reset", reset)];
+        let headers = headers.map(|(name, value)| (format!("x-ratelimit-{name}"), value.to_string())).into();
+        FaultKind::Status { status: 429, code: None, headers }
+    }
+
+    /// Whether this is a way to be and not a mishap of single requests.
+    fn is_mode(&self) -> bool {
+        matches!(self, FaultKind::LegacyPartialStore | FaultKind::StaleUsage)
+    }
+}
+
+/// One line of the script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Only this method; any where not given.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Only paths that begin like this, `/api/v1/events`; empty matches all.
+    #[serde(default)]
+    pub path_prefix: String,
+    /// This many matching requests pass first.
+    #[serde(default)]
+    pub after: u32,
+    /// How many requests are hit; all that follow where not given.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// What happens to them.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
+impl Fault {
+    /// A fault for the next `times` requests below a path, of any method.
+    pub fn new(path_prefix: impl Into<String>, times: u32, kind: FaultKind) -> Fault {
+        Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: Some(times), kind }
+    }
+
+    /// A fault for all requests below a path until the script is cleared.
+    pub fn always(path_prefix: impl Into<String>, kind: FaultKind) -> Fault {
+        Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: None, kind }
+    }
+
+    /// The same, for one method only.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Fault {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// The same, after so many matching requests have passed.
+    #[must_use]
+    pub fn after(mut self, requests: u32) -> Fault {
+        self.after = requests;
+        self
+    }
+
+    fn matches(&self, method: &str, path: &str) -> bool {
+        self.method.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(method)) && path.starts_with(&self.path_prefix)
+    }
+}
+
+/// The script, shared with the running sandbox. The handle can be kept and cloned.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    script: Arc<Mutex<Vec<Fault>>>,
+}
+
+impl Faults {
+    fn script(&self) -> MutexGuard<'_, Vec<Fault>> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line at the end of the script.
+    pub fn push(&self, fault: Fault) {
+        self.script().push(fault);
+    }
+
+    /// Ends all trouble.
+    pub fn clear(&self) {
+        self.script().clear();
+    }
+
+    /// What is still to come.
+    pub fn pending(&self) -> Vec<Fault> {
+        self.script().clone()
+    }
+
+    /// Whether a way to be is on.
+    pub(super) fn is_on(&self, mode: &FaultKind) -> bool {
+        self.script().iter().any(|fault| fault.kind == *mode)
+    }
+
+    /// The first line that hits this request, which is then used up by one.
+    pub(super) fn take(&self, method: &str, path: &str) -> Option<FaultKind> {
+        let mut script = self.script();
+        let place = script.iter_mut().position(|fault| {
+            let hit = !fault.kind.is_mode() && fault.times != Some(0) && fault.matches(method, path);
+            if hit && fault.after > 0 {
+                fault.after -= 1;
+                return false;
+            }
+            hit
+        })?;
+        let kind = script[place].kind.clone();
+        if let Some(times) = &mut script[place].times {
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                script.remove(place);
+            }
+        }
+        Some(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_used_up_in_order_and_modes_stay() {
+        let faults = Faults::default();
+        faults.push(Fault::always("", FaultKind::StaleUsage));
+        faults.push(Fault::new("/api/v1/events", 1, FaultKind::Hang).method("post").after(1));
+        faults.push(Fault::new("/api/v1/", 1, FaultKind::Close));
+        let hit = |method: &str, path: &str| faults.take(method, path);
+        assert_eq!(hit("GET", "/health"), None);
+        assert_eq!(hit("POST", "/api/v1/events"), Some(FaultKind::Close));
+        assert_eq!(hit("GET", "/api/v1/events"), None);
+        assert_eq!(hit("POST", "/api/v1/events/batch"), Some(FaultKind::Hang));
+        assert_eq!(hit("POST", "/api/v1/events/batch"), None);
+        assert!(faults.is_on(&FaultKind::StaleUsage) && !faults.is_on(&FaultKind::LegacyPartialStore));
+    }
+
+    #[test]
+    fn a_fault_is_written_as_json() {
+        let text = r#"{"path_prefix":"/api/","times":1,"kind":"status","status":429,
+                       "headers":{"x-ratelimit-limit":"50","x-ratelimit-remaining":"0","x-ratelimit-reset":"2"}}"#;
+        let fault: Fault = serde_json::from_str(text).unwrap();
+        assert_eq!(fault, Fault::new("/api/", 1, FaultKind::rate_limited(50, 2)));
+    }
+}

@@ -1,0 +1,338 @@
+//! What people do with invoices: write, change and delete drafts, finalize, pay, void and write off, and look ahead.
+
+use super::billing::{self, Bill};
+use super::collection::{self, Paid};
+use super::invoices::{self, Head, find_draft};
+use super::{Answer, Call, Reply, deleted, find, named, subscription_changes, subscription_items as items};
+use crate::error::StripeError;
+use crate::kind::Kind;
+use crate::params::{Field, Params, Spec, opt};
+use crate::world::{World, array};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
+const CUSTOM_FIELD: &[Field] = &[opt("name", Spec::Text), opt("value", Spec::Text)];
+const COLLECTION: Spec = Spec::OneOf(&["charge_automatically", "send_invoice"]);
+
+const COMMON: &[Field] = &[
+    opt("account_tax_ids", Spec::Unsupported),
+    opt("application_fee_amount", Spec::Unsupported),
+    opt("auto_advance", Spec::Bool),
+    opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
+    opt("automatically_finalizes_at", Spec::Time),
+    opt("collection_method", COLLECTION),
+    opt("custom_fields", Spec::ClearableList(&Spec::Hash(CUSTOM_FIELD))),
+    opt("days_until_due", Spec::Int(0, 3650)),
+    opt("default_payment_method", Spec::Clearable),
+    opt("default_source", Spec::Unsupported),
+    opt("default_tax_rates", Spec::Unsupported),
+    opt("description", Spec::Clearable),
+    opt("discounts", Spec::Unsupported),
+    opt("due_date", Spec::Time),
+    opt("effective_at", Spec::Unsupported),
+    opt("footer", Spec::Clearable),
+    opt("issuer", Spec::Unsupported),
+    opt("metadata", Spec::Metadata),
+    opt("number", Spec::Unsupported),
+    opt("on_behalf_of", Spec::Unsupported),
+    opt("payment_settings", Spec::Ignored),
+    opt("rendering", Spec::Ignored),
+    opt("shipping_cost", Spec::Unsupported),
+    opt("shipping_details", Spec::Unsupported),
+    opt("statement_descriptor", Spec::Text),
+    opt("transfer_data", Spec::Unsupported),
+];
+
+pub(crate) const CREATE: &[&[Field]] = &[
+    COMMON,
+    &[
+        opt("currency", Spec::Text),
+        opt("customer", Spec::Text),
+        opt("customer_account", Spec::Unsupported),
+        opt("from_invoice", Spec::Unsupported),
+        opt("pending_invoice_items_behavior", Spec::OneOf(&["exclude", "include"])),
+        opt("subscription", Spec::Text),
+    ],
+];
+pub(crate) const UPDATE: &[&[Field]] = &[COMMON];
+pub(crate) const FINALIZE: &[Field] = &[opt("auto_advance", Spec::Bool)];
+pub(crate) const PAY: &[Field] = &[
+    opt("forgive", Spec::Ignored),
+    opt("mandate", Spec::Unsupported),
+    opt("off_session", Spec::Bool),
+    opt("paid_out_of_band", Spec::Bool),
+    opt("payment_method", Spec::Text),
+    opt("source", Spec::Text),
+];
+
+const PREVIEW_DETAILS: &[Field] = &[
+    opt("billing_cycle_anchor", Spec::Anchor),
+    opt("billing_mode", Spec::Ignored),
+    opt("cancel_at", Spec::Time),
+    opt("cancel_at_period_end", Spec::Bool),
+    opt("cancel_now", Spec::Bool),
+    opt("default_tax_rates", Spec::Unsupported),
+    opt("items", Spec::List(&Spec::Hash(items::ITEM_UPDATE))),
+    opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
+    opt("proration_date", Spec::Time),
+    opt("resume_at", Spec::Unsupported),
+    opt("start_date", Spec::Unsupported),
+    opt("trial_end", Spec::TimeOrNow),
+];
+
+pub(crate) const PREVIEW: &[Field] = &[
+    opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
+    opt("currency", Spec::Text),
+    opt("customer", Spec::Text),
+    opt("customer_account", Spec::Unsupported),
+    opt("customer_details", Spec::Unsupported),
+    opt("discounts", Spec::Unsupported),
+    opt("invoice_items", Spec::Unsupported),
+    opt("issuer", Spec::Unsupported),
+    opt("on_behalf_of", Spec::Unsupported),
+    opt("preview_mode", Spec::OneOf(&["next", "recurring"])),
+    opt("schedule", Spec::Unsupported),
+    opt("schedule_details", Spec::Unsupported),
+    opt("subscription", Spec::Text),
+    opt("subscription_details", Spec::Hash(PREVIEW_DETAILS)),
+];
+
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let subscription = match sent.text("subscription") {
+        Some(id) => Some(named(&world.store, Kind::Subscription, id, "subscription")?),
+        None => None,
+    };
+    let owner = subscription.as_ref().and_then(|subscription| subscription["customer"].as_str().map(str::to_owned));
+    let owner = sent.text("customer").map(str::to_owned).or(owner).ok_or_else(|| StripeError::missing("customer"))?;
+    let customer = named(&world.store, Kind::Customer, &owner, "customer")?;
+    world.follow_clock(&customer);
+    let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
+    let currency = super::prices::currency(currency)?;
+    let id = world.id("in");
+    let own = subscription.as_ref().map_or(Value::Null, |subscription| subscription["id"].clone());
+    let mut rows = Vec::new();
+    let behavior = sent.text("pending_invoice_items_behavior");
+    if behavior == Some("include") || (behavior.is_none() && subscription.is_some()) {
+        let pending = billing::pending(&world.store, &customer["id"], &own);
+        rows.extend(pending.iter().zip(1..).map(|(item, place)| billing::line_of(item, &id, place)));
+    }
+    let subscription = subscription.as_deref();
+    let head = Head { customer: &customer, subscription, reason: "manual", at: world.now, currency: &currency };
+    let mut invoice = invoices::object(&id, &head, rows);
+    write(world, &mut invoice, sent)?;
+    billing::take_up(world, &invoice);
+    Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))
+}
+
+fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    sent.assign(invoice, &["auto_advance", "collection_method", "custom_fields", "default_payment_method"]);
+    sent.assign(invoice, &["description", "due_date", "footer", "statement_descriptor"]);
+    sent.merge_metadata(invoice);
+    if sent.text("collection_method") == Some("send_invoice") {
+        match (sent.int("days_until_due"), sent.int("due_date")) {
+            (Some(days), None) => invoice["due_date"] = json!(invoices::due_date(world.now, days)),
+            (None, Some(_)) => {}
+            _ => return Err(StripeError::missing("days_until_due")),
+        }
+    }
+    if invoice["auto_advance"] == true {
+        let at = sent.int("automatically_finalizes_at").unwrap_or(world.now + billing::DRAFT_SECONDS);
+        invoice["automatically_finalizes_at"] = json!(at);
+    } else {
+        invoice["automatically_finalizes_at"] = Value::Null;
+    }
+    Ok(())
+}
+
+pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+    let found = find(&world.store, Kind::Invoice, call.id())?;
+    world.follow_clock(&found);
+    let mut invoice = (*found).clone();
+    if invoice["status"] == "draft" {
+        write(world, &mut invoice, &call.params)?;
+        return Ok(Reply::One(world.store.put(Kind::Invoice, invoice)));
+    }
+    let only = ["metadata", "auto_advance", "description", "default_payment_method"];
+    if COMMON.iter().any(|field| call.params.get(field.name).is_some() && !only.contains(&field.name)) {
+        find_draft(world, call.id())?;
+    }
+    call.params.assign(&mut invoice, &only[1..]);
+    call.params.merge_metadata(&mut invoice);
+    Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))
+}
+
+pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
+    let draft = find_draft(world, call.id())?;
+    if draft["parent"]["subscription_details"]["subscription"].is_string() {
+        let text = "You can only delete draft invoices that were not made by a subscription.";
+        return Err(StripeError::invalid(text).code("invoice_not_editable"));
+    }
+    world.store.delete(Kind::Invoice, call.id());
+    Ok(deleted(Kind::Invoice, call.id()))
+}
+
+pub(crate) fn finalize(world: &mut World, call: &Call<'_>) -> Answer {
+    let draft = find_draft(world, call.id())?;
+    world.follow_clock(&draft);
+    let mut draft = (*draft).clone();
+    let advances = call.params.flag("auto_advance").unwrap_or(draft["auto_advance"] == true);
+    draft["auto_advance"] = json!(advances);
+    if advances && draft["collection_method"] == "charge_automatically" {
+        // Stripe tries to collect an hour later.
+        draft["next_payment_attempt"] = json!(world.now + billing::DRAFT_SECONDS);
+    }
+    Ok(Reply::One(billing::finalize(world, &draft)))
+}
+
+pub(crate) fn send(world: &mut World, call: &Call<'_>) -> Answer {
+    let found = find(&world.store, Kind::Invoice, call.id())?;
+    world.follow_clock(&found);
+    if found["status"] == "draft" {
+        let mut draft = (*found).clone();
+        draft["collection_method"] = json!("send_invoice");
+        return Ok(Reply::One(billing::finalize(world, &draft)));
+    }
+    world.store.tell("invoice.sent", Arc::clone(&found));
+    Ok(Reply::One(found))
+}
+
+/// An invoice that is open, or why this cannot be done with it.
+fn opened(world: &mut World, id: &str, verb: &str, also: &[&str]) -> Result<Arc<Value>, StripeError> {
+    let found = find(&world.store, Kind::Invoice, id)?;
+    world.follow_clock(&found);
+    match found["status"].as_str() {
+        Some("paid") if verb == "pay" => {
+            Err(StripeError::invalid("Invoice is already paid").code("invoice_already_paid"))
+        }
+        Some("open") => Ok(found),
+        Some(status) if also.contains(&status) => Ok(found),
+        status => {
+            let text = format!("You cannot {verb} an invoice that is {}.", status.unwrap_or("gone"));
+            Err(StripeError::invalid(text).code("invoice_not_editable"))
+        }
+    }
+}
+
+pub(crate) fn pay(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let mut invoice = opened(world, call.id(), "pay", &["draft", "uncollectible"])?;
+    if invoice["status"] == "draft" {
+        invoice = billing::finalize(world, &invoice);
+    }
+    if invoice["status"] == "paid" {
+        return Ok(Reply::One(invoice));
+    }
+    if sent.flag("paid_out_of_band") == Some(true) {
+        return Ok(Reply::One(collection::settle(world, &invoice, false)));
+    }
+    let customer = billing::of_customer(&world.store, &invoice);
+    let method = if let Some(name) = sent.text("payment_method").or(sent.text("source")) {
+        Some(named(&world.store, Kind::PaymentMethod, name, "payment_method")?)
+    } else {
+        let subscription = collection::subscription_of(&world.store, &invoice);
+        collection::method_of(&world.store, subscription.as_deref().unwrap_or(&invoice), &customer)
+    };
+    let Some(method) = method else {
+        let text =
+            "There is no default_payment_method set on this Customer or Invoice. Please set a default_payment_method.";
+        return Err(StripeError::invalid(text).code("invoice_payment_intent_requires_action"));
+    };
+    match collection::collect(world, &invoice, Some(&method)) {
+        Paid::Yes => find(&world.store, Kind::Invoice, call.id()).map(Reply::One),
+        Paid::Declined(code) => Err(StripeError::declined(code).keeping()),
+        Paid::NeedsOwner | Paid::NoMethod => {
+            let text =
+                "Payment for this invoice requires additional user action before it can be completed successfully.";
+            Err(StripeError::new(402, "card_error", text).code("invoice_payment_intent_requires_action").keeping())
+        }
+    }
+}
+
+pub(crate) fn void(world: &mut World, call: &Call<'_>) -> Answer {
+    let invoice = opened(world, call.id(), "void", &["uncollectible"])?;
+    Ok(Reply::One(collection::void(world, &invoice)))
+}
+
+pub(crate) fn write_off(world: &mut World, call: &Call<'_>) -> Answer {
+    let invoice = opened(world, call.id(), "mark as uncollectible", &[])?;
+    Ok(Reply::One(collection::close(world, &invoice, "uncollectible", "marked_uncollectible_at")))
+}
+
+/// The next invoice of a subscription, as it is or as it would be after a change. Nothing of it happens.
+pub(crate) fn preview(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let details = sent.get("subscription_details").cloned().unwrap_or(Value::Null);
+    let subscription = match sent.text("subscription") {
+        Some(id) => named(&world.store, Kind::Subscription, id, "subscription")?,
+        None if array(&details["items"]).is_empty() => {
+            let text =
+                "You must provide a subscription, a schedule or subscription_details[items] to preview an invoice.";
+            return Err(StripeError::invalid(text).code("invoice_upcoming_none"));
+        }
+        None => imagined(world, sent, &details)?,
+    };
+    world.follow_clock(&subscription);
+    if sent.text("subscription").is_none() {
+        let items = array(&subscription["items"]["data"]).iter().collect();
+        return Ok(upcoming(world, &subscription, items, "subscription_create"));
+    }
+    if subscription["status"] == "canceled" || subscription["status"] == "incomplete_expired" {
+        return Err(StripeError::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
+    }
+    look_ahead(world, call, &subscription, &details)
+}
+
+/// Makes the change, writes the next invoice, and takes the change back.
+fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details: &Value) -> Answer {
+    let id = subscription["id"].as_str().unwrap_or_default();
+    let mut params = details.clone();
+    let at_once = params["proration_behavior"] == "always_invoice";
+    if let Some(members) = params.as_object_mut() {
+        members.remove("cancel_now");
+        if at_once {
+            members.insert("proration_behavior".to_owned(), json!("create_prorations"));
+        }
+    }
+    let mut changed = subscription.clone();
+    if params.as_object().is_some_and(|members| !members.is_empty()) {
+        let change =
+            Call { path: call.path, ids: vec![id], params: Params::over(&params), version: call.version.clone() };
+        subscription_changes::update(world, &change)?;
+        changed = (*find(&world.store, Kind::Subscription, id)?).clone();
+    }
+    let (_, end) = items::current_period(&changed["items"]);
+    let reply = if at_once {
+        upcoming(world, &changed, Vec::new(), "subscription_update")
+    } else {
+        world.now = end.unwrap_or(world.now);
+        let anchor = changed["billing_cycle_anchor"].as_i64().unwrap_or(world.now);
+        let now = world.now;
+        for item in changed["items"]["data"].as_array_mut().into_iter().flatten() {
+            items::set_period(item, anchor, now);
+        }
+        let ends = changed["cancel_at"].as_i64().is_some_and(|at| at <= now);
+        let rows = if ends { Vec::new() } else { array(&changed["items"]["data"]).iter().collect() };
+        upcoming(world, &changed, rows, "upcoming")
+    };
+    world.undo();
+    Ok(reply)
+}
+
+/// A subscription that does not exist, with the items that were asked for.
+fn imagined(world: &mut World, sent: &Params, details: &Value) -> Result<Arc<Value>, StripeError> {
+    let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
+    items::check_items(world, array(&details["items"]))?;
+    let asked = Params::over(&json!({"items": details["items"]}));
+    super::subscriptions::compose(world, &asked, &customer).map(Arc::new)
+}
+
+fn upcoming(world: &mut World, subscription: &Value, rows: Vec<&Value>, reason: &str) -> Reply {
+    let id = format!("upcoming_{}", world.id("in"));
+    let bill = Bill { id: &id, subscription, reason, items: rows, trial: false, usage_since: None };
+    let mut invoice = billing::draft(world, &bill);
+    invoice["billing_reason"] = json!(if reason == "subscription_create" { reason } else { "upcoming" });
+    invoice["next_payment_attempt"] = json!(world.now + billing::DRAFT_SECONDS);
+    Reply::One(Arc::new(invoice))
+}

@@ -1,0 +1,180 @@
+//! Invoice items: what waits to be put on an invoice.
+
+use super::{Answer, Call, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, retrieve};
+use crate::error::StripeError;
+use crate::kind::{Index, Kind};
+use crate::params::{Field, Params, Spec, opt, req};
+use crate::world::World;
+use serde_json::{Value, json};
+
+pub(crate) const LIST: &[Field] = &[
+    opt("customer", Spec::Text),
+    opt("customer_account", Spec::Unsupported),
+    opt("invoice", Spec::Text),
+    opt("pending", Spec::Bool),
+];
+
+const PERIOD: &[Field] = &[req("end", Spec::Time), req("start", Spec::Time)];
+const PRICING: &[Field] = &[opt("price", Spec::Text)];
+const PRICE_DATA: &[Field] = &[
+    req("currency", Spec::Text),
+    req("product", Spec::Text),
+    opt("tax_behavior", Spec::Ignored),
+    opt("unit_amount", Spec::Int(-AMOUNT, AMOUNT)),
+    opt("unit_amount_decimal", Spec::Decimal),
+];
+const AMOUNT: i64 = 99_999_999;
+
+const COMMON: &[Field] = &[
+    opt("amount", Spec::Int(-AMOUNT, AMOUNT)),
+    opt("description", Spec::Clearable),
+    opt("discountable", Spec::Bool),
+    opt("discounts", Spec::Unsupported),
+    opt("metadata", Spec::Metadata),
+    opt("period", Spec::Hash(PERIOD)),
+    opt("price_data", Spec::Hash(PRICE_DATA)),
+    opt("pricing", Spec::Hash(PRICING)),
+    opt("quantity", Spec::Int(0, 1_000_000)),
+    opt("quantity_decimal", Spec::Unsupported),
+    opt("tax_behavior", Spec::Ignored),
+    opt("tax_code", Spec::Unsupported),
+    opt("tax_rates", Spec::Unsupported),
+    opt("unit_amount_decimal", Spec::Decimal),
+];
+
+pub(crate) const CREATE: &[&[Field]] = &[
+    COMMON,
+    &[
+        opt("currency", Spec::Text),
+        req("customer", Spec::Text),
+        opt("customer_account", Spec::Unsupported),
+        opt("invoice", Spec::Text),
+        opt("subscription", Spec::Text),
+    ],
+];
+
+pub(crate) const UPDATE: &[&[Field]] = &[COMMON];
+
+/// An item of a plain amount that waits for an invoice.
+pub(crate) fn object(id: &str, customer: &Value, amount: i64, currency: &Value, at: i64) -> Value {
+    json!({
+        "id": id,
+        "object": "invoiceitem",
+        "amount": amount,
+        "currency": currency,
+        "customer": customer,
+        "customer_account": null,
+        "date": at,
+        "description": null,
+        "discountable": amount >= 0,
+        "discounts": [],
+        "invoice": null,
+        "livemode": false,
+        "metadata": {},
+        "net_amount": amount,
+        "parent": null,
+        "period": {"start": at, "end": at},
+        "pricing": {
+            "price_details": null, "type": "price_details", "unit_amount_decimal": amount.to_string()
+        },
+        "proration": false,
+        "proration_details": null,
+        "quantity": 1,
+        "quantity_decimal": "1",
+        "tax_rates": [],
+        "test_clock": null
+    })
+}
+
+pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
+    let mut query = narrow(call, &[("invoice", Index::Invoice), ("customer", Index::Customer)]);
+    if let Some(pending) = call.params.flag("pending") {
+        query.keep = Some(Box::new(move |item| item["invoice"].is_null() == pending));
+    }
+    list_where(world, Kind::InvoiceItem, call, query)
+}
+
+pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
+    retrieve(world, Kind::InvoiceItem, call)
+}
+
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let sent = &call.params;
+    let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
+    world.follow_clock(&customer);
+    let id = world.id("ii");
+    let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
+    let currency = super::prices::currency(currency)?;
+    let mut item = object(&id, &customer["id"], 0, &json!(currency), world.now);
+    item["test_clock"] = customer["test_clock"].clone();
+    if let Some(id) = sent.text("subscription") {
+        named(&world.store, Kind::Subscription, id, "subscription")?;
+        item["parent"] = json!({"subscription_details": {"subscription": id}, "type": "subscription_details"});
+    }
+    if sent.get("amount").is_none() && sent.get("pricing").is_none() && sent.get("price_data").is_none() {
+        return Err(StripeError::missing("amount"));
+    }
+    write(world, &mut item, sent)?;
+    if let Some(invoice) = sent.text("invoice") {
+        let draft = invoices::find_draft(world, invoice)?;
+        let mut draft = (*draft).clone();
+        item["invoice"] = json!(invoice);
+        let place = super::array_len(&draft["lines"]["data"]) + 1;
+        let line = billing::line_of(&item, invoice, place);
+        if let Some(lines) = draft["lines"]["data"].as_array_mut() {
+            lines.push(line);
+        }
+        invoices::sum_up(&mut draft);
+        world.store.put(Kind::Invoice, draft);
+    }
+    changed(world, Kind::InvoiceItem, item)
+}
+
+fn write(world: &World, item: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    let quantity = sent.int("quantity").or(item["quantity"].as_i64()).unwrap_or(1);
+    if let Some(id) = sent.get("pricing").and_then(|pricing| pricing["price"].as_str()) {
+        let price = named(&world.store, Kind::Price, id, "pricing[price]")?;
+        if price["type"] != "one_time" {
+            let text = "The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.";
+            return Err(StripeError::invalid(text).param("pricing[price]"));
+        }
+        item["amount"] = json!(lines::amount(&world.store, &price, quantity));
+        item["currency"] = price["currency"].clone();
+        item["pricing"] = lines::pricing(&price, price["unit_amount_decimal"].clone());
+        item["description"] = json!(lines::product_name(&world.store, &price));
+    } else if let Some(data) = sent.get("price_data") {
+        let unit = data["unit_amount"].as_i64().ok_or_else(|| StripeError::missing("price_data[unit_amount]"))?;
+        item["amount"] = json!(unit * quantity);
+        item["pricing"]["unit_amount_decimal"] = json!(unit.to_string());
+    } else if let Some(amount) = sent.int("amount") {
+        item["amount"] = json!(amount);
+        item["pricing"]["unit_amount_decimal"] = json!(amount.to_string());
+    }
+    item["quantity"] = json!(quantity);
+    item["quantity_decimal"] = json!(quantity.to_string());
+    item["net_amount"] = item["amount"].clone();
+    sent.assign(item, &["description", "discountable", "period"]);
+    sent.merge_metadata(item);
+    Ok(())
+}
+
+pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+    let mut item = (*pending(world, call.id())?).clone();
+    write(world, &mut item, &call.params)?;
+    changed(world, Kind::InvoiceItem, item)
+}
+
+fn pending(world: &World, id: &str) -> Result<std::sync::Arc<Value>, StripeError> {
+    let item = find(&world.store, Kind::InvoiceItem, id)?;
+    if item["invoice"].is_null() {
+        return Ok(item);
+    }
+    let text = "This invoice item is attached to an invoice and can't be changed any more.";
+    Err(StripeError::invalid(text).code("invoice_not_editable"))
+}
+
+pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
+    pending(world, call.id())?;
+    world.store.delete(Kind::InvoiceItem, call.id());
+    Ok(deleted(Kind::InvoiceItem, call.id()))
+}
