@@ -3,6 +3,8 @@
 
 mod ask;
 mod endpoints;
+mod history;
+mod ingest;
 mod load;
 mod million;
 mod size;
@@ -29,6 +31,8 @@ type Section = (&'static str, fn(&Bench) -> Outcome);
 
 const SECTIONS: &[Section] = &[
     ("endpoints", endpoints::run),
+    ("ingest", ingest::run),
+    ("history", history::run),
     ("million", million::run),
     ("sync", sync::run),
     ("start", start::run),
@@ -61,6 +65,8 @@ pub fn run(words: &[&str]) -> Outcome {
         "--bins",
         "--example",
         "bare_route",
+        "--example",
+        "bare_log",
     ]))?;
     let release = target.join("release");
     let bench = Bench {

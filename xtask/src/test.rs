@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::shell::{Fault, Outcome, cargo, run_shown, target_dir};
-use crate::{judges, services};
+use crate::{judges, services, tools};
 
 /// What the test runner reported, over all of its binaries.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub fn run() -> Outcome {
 pub fn summary() -> Outcome<String> {
     let target = target_dir()?;
     let bench = judges::seated(&target)?;
+    // The crash sweep kills the program at each of its writes, and redis-cli plays the operator.
+    tools::program("strace", "strace")?;
+    tools::program("redis-cli", "redis-tools")?;
     let tally = tests(&target)?;
     // `cargo test` has just built it, with the features of the whole workspace: building it by itself would start anew.
     let program = target.join("debug/billhook");

@@ -3,6 +3,8 @@
 //! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
 //! its answer. Commits of other processes are noticed at the next request (`Db::notice_other_writers`).
 
+pub mod keys;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -59,12 +61,14 @@ pub enum Page {
 pub struct Account {
     pub user: User,
     stale: AtomicBool,
+    /// Grows whenever the user's usage moves.
+    usage_moves: AtomicU64,
     answers: RwLock<Vec<(Page, Arc<Answer>)>>,
 }
 
 impl Account {
     pub fn new(user: User) -> Self {
-        Self { user, stale: AtomicBool::new(false), answers: RwLock::new(Vec::new()) }
+        Self { user, stale: AtomicBool::new(false), usage_moves: AtomicU64::new(0), answers: RwLock::default() }
     }
 
     /// The kept answer, if it still says what it said.
@@ -74,9 +78,17 @@ impl Account {
         (now.as_second() < answer.valid_until).then(|| Arc::clone(answer))
     }
 
-    /// Keeps an answer that was rendered from a snapshot taken after this account was loaded.
-    pub fn keep(&self, page: Page, answer: &Arc<Answer>) {
+    /// How often the user's usage has moved; taken before a read whose result is to be kept.
+    pub fn usage_moves(&self) -> u64 {
+        self.usage_moves.load(Ordering::Acquire)
+    }
+
+    /// Keeps an answer that was rendered from a snapshot taken after this account was loaded, unless usage has moved since.
+    pub fn keep(&self, page: Page, answer: &Arc<Answer>, usage_moves: u64) {
         let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        if page == Page::Usage && self.usage_moves() != usage_moves {
+            return;
+        }
         answers.retain(|(kept, _)| *kept != page);
         if answers.len() >= ANSWERS_MAX {
             answers.clear();
@@ -109,6 +121,8 @@ pub struct Answers {
     kept: RwLock<Kept>,
     /// The statistics that admins see.
     stats: RwLock<Arc<Slot>>,
+    /// Service keys that were found good.
+    pub keys: keys::Keys,
     /// Moves with every change: what was read before a change is not kept after it.
     epoch: AtomicU64,
 }
@@ -159,6 +173,19 @@ impl Answers {
         }
     }
 
+    /// What these users have used has moved: their page of it is dropped, and nothing else of theirs.
+    pub fn usage_changed<'u>(&self, users: impl Iterator<Item = &'u str>) {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if kept.accounts.is_empty() {
+            return;
+        }
+        for account in users.filter_map(|user| kept.accounts.get(user)) {
+            let mut answers = account.answers.write().unwrap_or_else(PoisonError::into_inner);
+            account.usage_moves.fetch_add(1, Ordering::AcqRel);
+            answers.retain(|(page, _)| *page != Page::Usage);
+        }
+    }
+
     /// The room of the statistics as they are now.
     pub fn stats(&self) -> Arc<Slot> {
         Arc::clone(&self.stats.read().unwrap_or_else(PoisonError::into_inner))
@@ -178,6 +205,7 @@ impl Answers {
                 },
                 Change::Totals => *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default(),
                 Change::Everything => {
+                    self.keys.drop_all();
                     kept.accounts.values().for_each(|account| account.stale.store(true, Ordering::Release));
                     *kept = Kept::default();
                     *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
@@ -271,10 +299,26 @@ mod tests {
     }
 
     #[test]
+    fn usage_that_moves_drops_its_page_and_no_other() {
+        let (answers, account) = (Answers::default(), account("u", None));
+        answers.keep(answers.epoch(), &account, None);
+        let answer = Arc::new(Answer { body: Bytes::new(), etag: Bytes::new(), as_of: None, valid_until: 100 });
+        let now = Timestamp::UNIX_EPOCH;
+        let before = account.usage_moves();
+        account.keep(Page::Usage, &answer, before);
+        account.keep(Page::Subscription, &answer, before);
+        answers.usage_changed(["v", "u"].into_iter());
+        assert!(account.answer(Page::Usage, now).is_none());
+        assert!(account.answer(Page::Subscription, now).is_some());
+        account.keep(Page::Usage, &answer, before);
+        assert!(account.answer(Page::Usage, now).is_none(), "it was rendered before the move");
+    }
+
+    #[test]
     fn an_answer_ends_with_its_day() {
         let account = account("u", None);
         let answer = Arc::new(Answer { body: Bytes::new(), etag: Bytes::new(), as_of: None, valid_until: 100 });
-        account.keep(Page::Usage, &answer);
+        account.keep(Page::Usage, &answer, 0);
         let at = |second| Timestamp::from_second(second).expect("instant");
         assert!(account.answer(Page::Usage, at(99)).is_some());
         assert!(account.answer(Page::Usage, at(100)).is_none());

@@ -1,17 +1,23 @@
 //! The program as a value: what every role is built from.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use billing::catalogue::Catalogue;
 
 use crate::answers::Answers;
 use crate::clock::{Chance, Clock};
 use crate::config::Config;
+use crate::counters::book::Book;
+use crate::counters::{Counters, Embedded, Redis};
 use crate::error::Result;
 use crate::gateways::stripe::{Settings, Stripe};
+use crate::ops::lago::Lago;
 use crate::ops::page::CursorKey;
+use crate::ops::usage::writer::Writer;
 use crate::sessions::ForeignSessions;
 use crate::store::{self, Db};
+use crate::telemetry::WebhookNumbers;
 
 /// The program; a clone is one more pointer to the same parts.
 #[derive(Debug, Clone)]
@@ -26,9 +32,26 @@ pub struct Parts {
     pub config: Config,
     pub catalogue: Arc<Catalogue>,
     pub stripe: Option<Stripe>,
+    pub lago: Option<Lago>,
+    /// How the events of Stripe's fare.
+    pub webhooks: Arc<WebhookNumbers>,
     pub foreign_sessions: Option<ForeignSessions>,
     pub answers: Arc<Answers>,
     pub cursor_key: CursorKey,
+    /// The accounts, folded from the usage log.
+    pub book: Book,
+    /// Who decides what may be held of them.
+    pub counters: Counters,
+    /// The writer of the usage log.
+    pub usage: Writer,
+    /// Told when another process has written to the log.
+    pub follow_log: tokio::sync::Notify,
+    /// Another process has committed something: the log may be further than the book.
+    pub log_behind: Arc<AtomicBool>,
+    /// Held by whoever writes the accounts down.
+    pub writing_down: Arc<tokio::sync::Mutex<()>>,
+    /// This process among those that share the database.
+    pub holder: String,
     /// Held by the full sync that is under way in this process.
     pub sync_turn: tokio::sync::Mutex<()>,
 }
@@ -46,6 +69,7 @@ impl std::ops::Deref for App {
 pub enum BuildError {
     Database(store::db::OpenError),
     Stripe(crate::gateways::stripe::SettingsError),
+    Lago(crate::gateways::lago::SettingsError),
     Schema(crate::error::Error),
 }
 
@@ -54,6 +78,7 @@ impl std::fmt::Display for BuildError {
         match self {
             Self::Database(error) => write!(f, "{error}"),
             Self::Stripe(error) => write!(f, "STRIPE_API_BASE or STRIPE_SECRET_KEY: {error}"),
+            Self::Lago(error) => write!(f, "LAGO_API_URL or LAGO_API_KEY: {error}"),
             Self::Schema(error) => write!(f, "{error}"),
         }
     }
@@ -78,23 +103,46 @@ impl App {
         store::migrations::run(&db).await.map_err(BuildError::Schema)?;
         let chance = Arc::new(chance);
         let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance, limits)).transpose()?;
+        let lago = config.lago.as_ref().map(lago_gateway).transpose()?;
         let cursor_key = CursorKey::load(&db, &chance).await.map_err(BuildError::Schema)?;
+        let written = db.read(store::accounts::position).await.map_err(BuildError::Schema)?;
+        let holder = billing::id::new("prc_", clock.now(), chance.bytes().map_err(BuildError::Schema)?);
+        let counters = counters(&config, &db, &chance, &*clock, &holder).await.map_err(BuildError::Schema)?;
         let answers = Arc::new(Answers::default());
-        let kept = Arc::clone(&answers);
-        db.listen(move |changes| kept.drop_changed(changes));
+        let log_behind = Arc::new(AtomicBool::new(false));
+        let (kept, behind) = (Arc::clone(&answers), Arc::clone(&log_behind));
+        db.listen(move |changes| {
+            if changes.contains(&store::Change::Everything) {
+                behind.store(true, Ordering::Release);
+            }
+            kept.drop_changed(changes);
+        });
         let app = Self(Arc::new(Parts {
             db,
             clock,
             chance,
             catalogue: Arc::new(config.catalogue.clone()),
             stripe,
+            lago,
+            webhooks: Arc::default(),
             foreign_sessions: config.redis_url.clone().map(ForeignSessions::new),
             answers,
             cursor_key,
+            book: Book::open(written).shared(config.redis_url.is_some()),
+            counters,
+            usage: Writer::default(),
+            follow_log: tokio::sync::Notify::new(),
+            log_behind,
+            writing_down: Arc::default(),
+            holder,
             sync_turn: tokio::sync::Mutex::default(),
             config,
         }));
+        crate::ops::usage::adoption::adopt(&app).await.map_err(BuildError::Schema)?;
+        crate::ops::usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
         crate::ops::derivation::follow_catalogue(&app).await.map_err(BuildError::Schema)?;
+        crate::ops::usage::plans::follow(&app).await.map_err(BuildError::Schema)?;
+        crate::ops::reservations::restore(&app).await.map_err(BuildError::Schema)?;
         Ok(app)
     }
 }
@@ -106,6 +154,14 @@ async fn open(config: &Config) -> Result<Db, BuildError> {
     opened
         .map_err(|error| BuildError::Database(store::db::OpenError::Unusable(error.into())))?
         .map_err(BuildError::Database)
+}
+
+/// In Redis where there is one, else in memory.
+async fn counters(config: &Config, db: &Db, chance: &Chance, clock: &dyn Clock, holder: &str) -> Result<Counters> {
+    let Some(url) = config.redis_url.clone() else { return Ok(Counters::Embedded(Embedded)) };
+    let new = billing::id::new("log_", clock.now(), chance.bytes()?);
+    let log = db.write(move |tx| store::facts::get_or_set(tx, store::facts::USAGE_LOG, &new)).await?;
+    Ok(Counters::Redis(Box::new(Redis::new(url, config.catalogue.events.keys().cloned(), &log, holder))))
 }
 
 fn gateway(
@@ -120,4 +176,11 @@ fn gateway(
     // Jitter needs no secrecy: a source that fails gives no jitter, not a failed request.
     let random = Arc::new(move || chance.bytes::<8>().map_or(0, u64::from_le_bytes));
     Stripe::new(limits(settings), random).map_err(BuildError::Stripe)
+}
+
+fn lago_gateway(lago: &crate::config::Lago) -> Result<Lago, BuildError> {
+    let mut settings = crate::gateways::lago::Settings::new(lago.base.clone(), lago.key.clone());
+    settings.rate_per_second = lago.rate_per_second;
+    settings.burst = (lago.rate_per_second / 5).max(1);
+    crate::gateways::lago::Lago::new(settings).map(Lago::new).map_err(BuildError::Lago)
 }

@@ -1,5 +1,8 @@
 //! The only reader of the environment. Everything is checked at start, and every fault is named at once, without values.
 
+mod lago;
+mod webhooks;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -7,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use billing::catalogue::Catalogue;
+pub use lago::Lago;
 use secrecy::SecretString;
 
 /// A variable that the program reads, for `--help`, the documents and the check of unknown names.
@@ -40,6 +44,23 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "requests a second at most; unset: 80 with a live key, 20 with a test key",
     },
     Variable {
+        name: "STRIPE_WEBHOOK_SECRET",
+        default: "",
+        meaning: "whsec_…, several with commas between while one takes over; unset: no webhooks",
+    },
+    Variable {
+        name: "LAGO_API_URL",
+        default: "",
+        meaning: "base URL of Lago, to which usage is shipped; unset: no Lago",
+    },
+    Variable { name: "LAGO_API_KEY", default: "", meaning: "API key of the organisation at Lago" },
+    Variable {
+        name: "LAGO_WEBHOOK_SECRET",
+        default: "",
+        meaning: "HMAC key of Lago's webhooks; unset: they are signed with Lago's own key (JWT)",
+    },
+    Variable { name: "BILLHOOK_LAGO_RATE", default: "50", meaning: "requests a second to Lago at most" },
+    Variable {
         name: "REDIS_URL",
         default: "",
         meaning: "redis://…, where Ops Center keeps its sessions; unset: own sessions only",
@@ -57,6 +78,11 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "used for every URL that leaves the program",
     },
     Variable {
+        name: "BILLHOOK_UPGRADE_URL",
+        default: "",
+        meaning: "where refused users can get more; unset: /billing/upgrade under the public URL",
+    },
+    Variable {
         name: "BILLHOOK_ALLOWED_HOSTS",
         default: "",
         meaning: "further names the API may be called by, comma separated",
@@ -71,6 +97,16 @@ pub const VARIABLES: &[Variable] = &[
         default: "5m",
         meaning: "pause between full syncs with Stripe (30s, 5m, 1h, …)",
     },
+    Variable {
+        name: "BILLHOOK_USAGE_WINDOW",
+        default: "35d",
+        meaning: "how old a usage event may be; ids are remembered as long",
+    },
+    Variable {
+        name: "BILLHOOK_LATE_EVENTS",
+        default: "count",
+        meaning: "events of a closed credit period: count (in the running one) or reject",
+    },
     Variable { name: "BILLHOOK_LOG", default: "info", meaning: "log level, or TARGET=LEVEL pairs, comma separated" },
 ];
 
@@ -78,18 +114,36 @@ pub const VARIABLES: &[Variable] = &[
 #[derive(Debug, Clone)]
 pub struct Config {
     pub stripe: Option<Stripe>,
+    /// Any of them signs Stripe's webhooks; none: there are no webhooks.
+    pub webhook_secrets: Vec<SecretString>,
+    pub lago: Option<Lago>,
+    pub lago_webhook_secret: Option<SecretString>,
     pub redis_url: Option<SecretString>,
     pub database_url: SecretString,
     pub listen: SocketAddr,
     pub metrics_listen: Option<SocketAddr>,
     pub public_url: String,
+    /// Where a user who is refused can get more.
+    pub upgrade_url: String,
     /// Host names, lower case and without port, by which the API may be called.
     pub hosts: Vec<String>,
     pub catalogue: Catalogue,
     pub sync_interval: Duration,
+    /// How old a usage event may be.
+    pub usage_window: Duration,
+    pub late: Late,
     pub log: String,
     /// Names that look like ours and are not: mostly typing errors.
     pub unknown: Vec<String>,
+}
+
+/// What happens to events of a credit period that is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// They count in the running period, marked as late.
+    Count,
+    /// They are refused.
+    Reject,
 }
 
 /// How to reach Stripe.
@@ -195,14 +249,23 @@ impl Config {
     pub fn read(environment: &dyn Environment) -> Result<Self, Vec<Fault>> {
         let mut reader = Reader { environment, faults: Vec::new() };
         let stripe = stripe(&mut reader);
+        let webhook_secrets = reader.parsed("STRIPE_WEBHOOK_SECRET", webhooks::secrets).unwrap_or_default();
+        let (lago, lago_webhook_secret) = lago::read(&mut reader);
         let redis_url = reader.parsed("REDIS_URL", redis_url);
         let database_url = reader.parsed("DATABASE_URL", database_url);
         let listen = reader.parsed("BILLHOOK_LISTEN", address);
         let metrics_listen = reader.parsed("BILLHOOK_METRICS_LISTEN", address);
         let public_url = reader.parsed("BILLHOOK_PUBLIC_URL", public_url);
+        let upgrade_url = reader.parsed("BILLHOOK_UPGRADE_URL", web_address);
         let further_hosts = reader.parsed("BILLHOOK_ALLOWED_HOSTS", |text| Ok(host_list(text))).unwrap_or_default();
         let catalogue = catalogue(&mut reader);
         let sync_interval = reader.parsed("BILLHOOK_SYNC_INTERVAL", |text| duration(text, Duration::from_secs(1)));
+        let usage_window = reader.parsed("BILLHOOK_USAGE_WINDOW", |text| duration(text, Duration::from_hours(24)));
+        let late = reader.parsed("BILLHOOK_LATE_EVENTS", |text| match text {
+            "count" => Ok(Late::Count),
+            "reject" => Ok(Late::Reject),
+            _ => Err("expected count or reject".to_owned()),
+        });
         let log = reader.parsed("BILLHOOK_LOG", log_filter);
         let unknown = unknown_names(environment);
         let (Some(database_url), Some(listen), Some(public_url), Some(catalogue), Some(sync_interval), Some(log), true) =
@@ -210,17 +273,25 @@ impl Config {
         else {
             return Err(reader.faults);
         };
+        let (Some(usage_window), Some(late)) = (usage_window, late) else { return Err(reader.faults) };
         let hosts = hosts(listen, &public_url, further_hosts);
+        let upgrade_url = upgrade_url.unwrap_or_else(|| format!("{public_url}/billing/upgrade"));
         Ok(Self {
             stripe,
+            webhook_secrets,
+            lago,
+            lago_webhook_secret,
             redis_url,
             database_url,
             listen,
             metrics_listen,
             public_url,
+            upgrade_url,
             hosts,
             catalogue,
             sync_interval,
+            usage_window,
+            late,
             log,
             unknown,
         })
@@ -293,6 +364,15 @@ fn base_url(text: &str) -> Result<String, String> {
 
 fn public_url(text: &str) -> Result<String, String> {
     base_url(text)
+}
+
+/// An address to send people to: any path and query.
+fn web_address(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err("expected http://… or https://…".to_owned()),
+    }
 }
 
 /// Stripe's versions are a date, since 2024 with a name: `2026-09-30.endive`.
@@ -437,6 +517,7 @@ mod tests {
             ("BILLHOOK_LISTEN", "canary"),
             ("BILLHOOK_SYNC_INTERVAL", "-5m"),
             ("BILLHOOK_PUBLIC_URL", ""),
+            ("BILLHOOK_UPGRADE_URL", "canary"),
             ("BILLHOOK_LOG", "canary"),
         ])
         .expect_err("all wrong");
@@ -448,6 +529,7 @@ mod tests {
             "BILLHOOK_LISTEN",
             "BILLHOOK_SYNC_INTERVAL",
             "BILLHOOK_PUBLIC_URL",
+            "BILLHOOK_UPGRADE_URL",
             "BILLHOOK_LOG",
         ] {
             assert!(names.contains(&name), "{name} missing in {names:?}");

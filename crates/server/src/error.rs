@@ -11,6 +11,8 @@ pub enum Error {
     Invalid(Vec<Fault>),
     /// The request cannot be read at all: broken framing or JSON, a foreign media type, too many bytes. Nobody judged it.
     Malformed { code: &'static str, detail: String },
+    /// One member of the input breaks a rule that has a name of its own (`too_old`, `user.unknown`, `usage.conflict`).
+    Rule { code: &'static str, fault: Fault },
     /// The input is fine, the state of things is not.
     Conflict { code: &'static str, detail: String },
     /// Nobody is signed in. `code` says why (`auth.required`, `auth.expired`, `auth.ambiguous_cookie`).
@@ -19,16 +21,42 @@ pub enum Error {
     Forbidden { code: &'static str },
     /// A limit or the capacity of the program was reached; try again later.
     LimitReached { code: &'static str, retry_after: Duration },
+    /// The limits of a user's tier do not allow it.
+    Refused(Box<Refused>),
     /// Somebody else's service did not do its part.
     Upstream { who: Upstream, code: &'static str, retry_after: Duration, cause: Option<Cause> },
     /// A fault of our own.
     Internal(Cause),
 }
 
+/// Why a user may not use more now, and how all their limits stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// `credits.exhausted`, `trial.over`, `limit.day`, `limit.month`, `limit.minute` or `limit.unknown`.
+    pub code: &'static str,
+    /// When it may be worth trying again; nothing where time alone does not help.
+    pub retry_after: Option<Duration>,
+    pub limits: Vec<LimitState>,
+}
+
+/// How one limit of a user stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitState {
+    /// `credits`, `day`, `month` or `minute`.
+    pub name: &'static str,
+    /// In millionths: of credits for `credits`, of the quantity for the others.
+    pub quota: i64,
+    /// In the same unit; what is held for reservations is taken off.
+    pub remaining: i64,
+    pub reset_seconds: u64,
+    pub window_seconds: u64,
+}
+
 /// Services that we depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upstream {
     Stripe,
+    Lago,
     Redis,
     Database,
 }
@@ -67,6 +95,8 @@ impl std::fmt::Display for Error {
                 f.write_str("invalid input")?;
                 faults.iter().try_for_each(|fault| write!(f, "; {}: {}", fault.pointer, fault.detail))
             }
+            Self::Rule { code, fault } => write!(f, "{code}: {}: {}", fault.pointer, fault.detail),
+            Self::Refused(refused) => f.write_str(refused.code),
             Self::Malformed { code, detail } | Self::Conflict { code, detail } => write!(f, "{code}: {detail}"),
             Self::Unauthenticated { code } | Self::Forbidden { code } | Self::LimitReached { code, .. } => {
                 f.write_str(code)

@@ -5,6 +5,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod counters;
 pub mod error;
 pub mod gateways;
 pub mod http;

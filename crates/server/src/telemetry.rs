@@ -234,6 +234,117 @@ impl HttpMetrics {
     }
 }
 
+/// A number that is read when somebody asks for it.
+pub struct Watched {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub read: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for Watched {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = ConstGauge::new((self.read)());
+        gauge.encode(encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?)
+    }
+}
+
+/// How far shipping to Lago has come; written by its job.
+#[derive(Debug, Default)]
+pub struct LagoNumbers {
+    /// Entries of the log that are not delivered yet.
+    pub depth: AtomicI64,
+    /// How long the oldest of them has been waiting.
+    pub lag_ms: AtomicI64,
+    /// Events that Lago does not take.
+    pub dead: AtomicI64,
+    /// Subscriptions whose usage at Lago is another than what was delivered.
+    pub differing: AtomicI64,
+    /// Tries in a row that failed.
+    pub failures: AtomicI64,
+    /// Events delivered by this process.
+    pub delivered: AtomicU64,
+}
+
+impl Collector for LagoNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in [
+            ("billhook_lago_outbox_depth", "Entries of the usage log that Lago has not got yet", &self.depth),
+            ("billhook_lago_lag_milliseconds", "How long the oldest of them has been waiting", &self.lag_ms),
+            ("billhook_lago_dead_letters", "Events that Lago does not take", &self.dead),
+            ("billhook_lago_differing_subscriptions", "Subscriptions that Lago counts differently", &self.differing),
+            ("billhook_lago_failures", "Tries in a row that failed", &self.failures),
+        ] {
+            let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let counter = ConstCounter::new(self.delivered.load(Ordering::Relaxed));
+        let (name, help) = ("billhook_lago_delivered", "Events that Lago has taken");
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+}
+
+/// How the events of Stripe's fare, and how true the mirror is; written by their jobs and by whoever takes a webhook.
+#[derive(Debug, Default)]
+pub struct WebhookNumbers {
+    /// Events that wait to be applied.
+    pub waiting: AtomicI64,
+    /// How long the oldest of them has been waiting.
+    pub lag_ms: AtomicI64,
+    /// Events that were not applied on purpose.
+    pub quarantined: AtomicI64,
+    /// Events of which every attempt failed.
+    pub dead: AtomicI64,
+    /// Since the last sweep that came to the end of Stripe's list of events; negative while there was none.
+    pub sweep_age_s: AtomicI64,
+    /// Events taken by this process, first deliveries.
+    pub received: AtomicU64,
+    /// Deliveries of events that were known.
+    pub repeated: AtomicU64,
+    /// Deliveries that were not signed.
+    pub refused: AtomicU64,
+    /// Events applied by this process.
+    pub applied: AtomicU64,
+    /// Objects that this process read for them.
+    pub fetched: AtomicU64,
+    /// Objects that this process compared with Stripe, and how many were different.
+    pub compared: AtomicU64,
+    pub different: AtomicU64,
+}
+
+impl Collector for WebhookNumbers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in [
+            ("billhook_webhooks_waiting", "Events of Stripe's that are not applied yet", &self.waiting),
+            ("billhook_webhooks_lag_milliseconds", "How long the oldest of them has been waiting", &self.lag_ms),
+            ("billhook_webhooks_quarantined", "Events that are not applied on purpose", &self.quarantined),
+            ("billhook_webhooks_dead", "Events of which every attempt failed", &self.dead),
+            ("billhook_sweep_age_seconds", "Since Stripe's list of events was read to its end", &self.sweep_age_s),
+        ] {
+            let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        for (name, help, value) in [
+            ("billhook_webhooks_received", "Events taken, first deliveries", &self.received),
+            ("billhook_webhooks_repeated", "Deliveries of events that were known", &self.repeated),
+            ("billhook_webhooks_refused", "Deliveries that were not signed", &self.refused),
+            ("billhook_webhooks_applied", "Events applied", &self.applied),
+            ("billhook_webhooks_fetched", "Objects read for them", &self.fetched),
+            ("billhook_verify_compared", "Mirrored objects compared with Stripe's", &self.compared),
+            ("billhook_verify_different", "Mirrored objects that were different from Stripe's", &self.different),
+        ] {
+            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
+    }
+}
+
 #[allow(clippy::cast_precision_loss, reason = "a latency for a graph; 2^53 microseconds are 285 years")]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6

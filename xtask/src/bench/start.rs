@@ -23,15 +23,9 @@ pub fn run(bench: &Bench) -> Outcome {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = unconfigured(Command::new(&bench.program));
         command.args(["serve", "--listen", &address]).env("DATABASE_URL", "sqlite://start.db").current_dir(&place);
-        let ready = Question { url: format!("http://{address}/readyz"), header: String::new() };
         let begin = Instant::now();
         let running = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()), "TERM")?;
-        while !ready.is_answered() {
-            if begin.elapsed() > PATIENCE {
-                return Err(Fault::Wrong("`billhook serve` did not become ready".into()));
-            }
-            sleep(Duration::from_micros(500));
-        }
+        wait_until_ready(&address, PATIENCE)?;
         if round > 0 {
             times.push(begin.elapsed().as_secs_f64() * 1e3);
         }
@@ -42,5 +36,18 @@ pub fn run(bench: &Bench) -> Outcome {
     }
     println!("exec to ready: {:.1} ms (median of {STARTS})", median(times));
     println!("idle: {:.1} MiB resident", f64::from(u32::try_from(resident_kib).unwrap_or(u32::MAX)) / 1024.0);
+    Ok(())
+}
+
+/// Asks until `/readyz` says yes.
+pub fn wait_until_ready(address: &str, patience: Duration) -> Outcome {
+    let ready = Question { url: format!("http://{address}/readyz"), header: String::new() };
+    let begin = Instant::now();
+    while !ready.is_answered() {
+        if begin.elapsed() > patience {
+            return Err(Fault::Wrong("`billhook serve` did not become ready".into()));
+        }
+        sleep(Duration::from_micros(500));
+    }
     Ok(())
 }

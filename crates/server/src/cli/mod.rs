@@ -1,13 +1,19 @@
 //! The command line: what each role is asked for, and how it ends.
 
 mod doctor;
+mod keys;
+mod lago;
 mod out;
 mod people;
 mod progress;
 mod sandbox;
 mod seed;
 mod serve;
+mod stripe;
 mod tools;
+mod usage;
+mod verify;
+mod webhooks;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -42,7 +48,7 @@ enum Role {
     /// Serve the API
     #[command(after_help = "Example: billhook serve --sandbox")]
     Serve(serve::Args),
-    /// Run the Stripe sandbox alone; prints its base URL
+    /// Run the sandbox of Stripe or of Lago alone; prints its base URL
     #[command(after_help = "Example: billhook sandbox --listen 127.0.0.1:8420")]
     Sandbox(sandbox::Args),
     /// Read everything from Stripe once
@@ -52,6 +58,15 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
+    /// Compare the mirror with Stripe and name each difference; exit 1 when there is one
+    #[command(after_help = "Example: billhook verify --repair")]
+    Verify(verify::Args),
+    /// Set the webhook endpoint at Stripe up
+    #[command(subcommand)]
+    Stripe(stripe::StripeRole),
+    /// See Stripe's events, and have dead ones applied once more
+    #[command(subcommand)]
+    Webhooks(webhooks::WebhooksRole),
     /// Bring the database up to date; adopts an Ops Center SQLite file as it is
     #[command(after_help = "Example: DATABASE_URL=sqlite://ops_center.db billhook migrate")]
     Migrate,
@@ -61,9 +76,18 @@ enum Role {
     /// Add, list and change users
     #[command(subcommand)]
     User(people::UserRole),
+    /// Set Lago up, and see what has arrived there
+    #[command(subcommand)]
+    Lago(lago::LagoRole),
     /// Issue and revoke sessions
     #[command(subcommand)]
     Session(people::SessionRole),
+    /// Issue, list and revoke service keys
+    #[command(subcommand)]
+    Key(keys::KeyRole),
+    /// Correct usage, bring in history, give credits
+    #[command(subcommand)]
+    Usage(usage::UsageRole),
     /// Print the OpenAPI document
     Openapi,
     /// Show the configuration and where each value comes from, secrets masked
@@ -80,6 +104,12 @@ enum Role {
     BenchSeed {
         #[arg(long)]
         subscriptions: u64,
+        /// Users usr_bench_0, usr_bench_1, …
+        #[arg(long, default_value_t = 0)]
+        users: u64,
+        /// Events of those users
+        #[arg(long, default_value_t = 0)]
+        events: u64,
     },
 }
 
@@ -143,10 +173,16 @@ fn work(role: Role) -> Result<(), Ending> {
         Role::Serve(args) => serve::run(args),
         Role::Sandbox(args) => sandbox::run(&args),
         Role::Sync { json } => block_on(tools::sync(json)),
+        Role::Verify(args) => block_on(verify::run(args)),
+        Role::Stripe(role) => block_on(stripe::stripe(role)),
+        Role::Webhooks(role) => block_on(webhooks::webhooks(role)),
         Role::Migrate => block_on(tools::migrate()),
         Role::Doctor(args) => block_on(doctor::run(args)),
         Role::User(role) => block_on(people::user(role)),
         Role::Session(role) => block_on(people::session(role)),
+        Role::Key(role) => block_on(keys::key(role)),
+        Role::Lago(role) => block_on(lago::lago(role)),
+        Role::Usage(role) => block_on(usage::run(role)),
         Role::Openapi => tools::openapi(),
         Role::Config { json } => tools::config(json),
         Role::Completions { shell } => {
@@ -158,7 +194,7 @@ fn work(role: Role) -> Result<(), Ending> {
             );
             Ok(())
         }
-        Role::BenchSeed { subscriptions } => block_on(seed::run(subscriptions)),
+        Role::BenchSeed { subscriptions, users, events } => block_on(seed::run(subscriptions, users, events)),
     }
 }
 

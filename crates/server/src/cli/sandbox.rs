@@ -7,8 +7,14 @@ use std::sync::Arc;
 use super::{Ending, block_on, out, parse_address};
 use crate::clock::{Clock, System};
 
+/// Where `serve --sandbox` notes the address of the Stripe inside it.
+pub(super) const ADDRESS_FILE: &str = "billhook-sandbox.stripe.url";
+
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    told: Option<Told>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8420", value_parser = parse_address)]
     listen: SocketAddr,
@@ -21,11 +27,43 @@ pub(super) struct Args {
     /// Begin with nothing
     #[arg(long, conflicts_with = "customers")]
     empty: bool,
+    /// Be a Lago instead of a Stripe
+    #[arg(long, conflicts_with_all = ["customers", "empty"])]
+    lago: bool,
+    /// How many of a thousand webhooks are sent twice
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    duplicate: u32,
+    /// How many of a thousand webhooks are lost
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    drop: u32,
+    /// Webhooks overtake each other within so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    shuffle: u32,
+}
+
+/// What a running sandbox is told.
+#[derive(Debug, clap::Subcommand)]
+enum Told {
+    /// Move its clock: everything that is due in between happens in its order
+    #[command(after_help = "Example: billhook sandbox advance 40d")]
+    Advance {
+        /// A number with a unit: 90s, 30m, 12h, 40d, 2w
+        by: String,
+        /// The sandbox's base URL [default: that of the `serve --sandbox` which runs in this directory]
+        #[arg(long)]
+        url: Option<String>,
+    },
 }
 
 /// Starts the sandbox, prints its base URL, and runs until it is told to stop.
 pub(super) fn run(args: &Args) -> Result<(), Ending> {
     let _ = crate::telemetry::start("info");
+    if let Some(Told::Advance { by, url }) = &args.told {
+        return block_on(advance(by, url.as_deref()));
+    }
+    if args.lago {
+        return block_on(run_lago(args.listen, args.state.clone()));
+    }
     block_on(async {
         let seed = match (args.customers, args.empty) {
             (Some(customers), _) => sandbox::Seed::Scale { customers },
@@ -33,12 +71,45 @@ pub(super) fn run(args: &Args) -> Result<(), Ending> {
             (None, false) => sandbox::Seed::Business,
         };
         let running = start(args.listen, args.state.clone(), seed, None).await?;
+        let Args { duplicate, drop, shuffle, .. } = *args;
+        running.set_chaos(sandbox::Chaos { duplicate, drop, shuffle, ..sandbox::Chaos::default() });
         let told = super::serve::told_to_stop();
         out::say(&running.base_url());
         told.await;
         running.stop().await;
         Ok(())
     })
+}
+
+async fn advance(by: &str, url: Option<&str>) -> Result<(), Ending> {
+    let url = match url {
+        Some(url) => url.to_owned(),
+        None => std::fs::read_to_string(ADDRESS_FILE)
+            .map_err(|_| Ending::Refused("no `serve --sandbox` runs in this directory: give --url".to_owned()))?,
+    };
+    let asked = serde_json::json!({ "advance": by }).to_string();
+    out::say(sandbox::remote::post(url.trim(), "/_sandbox/clock", &asked).await?.trim());
+    Ok(())
+}
+
+async fn run_lago(listen: SocketAddr, state: Option<PathBuf>) -> Result<(), Ending> {
+    let running = start_lago(listen, state, None).await?;
+    let told = super::serve::told_to_stop();
+    out::say(&running.base_url());
+    told.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// A Lago with the system's clock, as one with PostgreSQL behind it. Without a key it takes every key.
+pub(super) async fn start_lago(
+    listen: SocketAddr,
+    state: Option<PathBuf>,
+    key: Option<String>,
+) -> Result<sandbox::lago::Lago, Ending> {
+    let store = sandbox::lago::Store::Postgres;
+    let config = sandbox::lago::Config { listen, key, store, state, now: Arc::new(|| System.now()) };
+    Ok(sandbox::lago::start(config).await?)
 }
 
 /// A sandbox with the system's clock. Without a key it takes every test key.

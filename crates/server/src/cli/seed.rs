@@ -3,8 +3,9 @@
 use super::{Ending, build, configured};
 
 /// Fills the configured database.
-pub(super) async fn run(subscriptions: u64) -> Result<(), Ending> {
+pub(super) async fn run(subscriptions: u64, users: u64, events: u64) -> Result<(), Ending> {
     let app = build(configured()?).await?;
-    crate::ops::made_up::fill(&app, subscriptions).await?;
+    crate::ops::made_up::fill(&app, subscriptions, users).await?;
+    crate::ops::made_up::use_up(&app, users, events).await?;
     Ok(())
 }

@@ -18,7 +18,8 @@ use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
 use crate::ops;
-use crate::telemetry::Metrics;
+use crate::store::log::Source;
+use crate::telemetry::{Metrics, Watched};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,6 +36,7 @@ pub(super) struct Args {
 
 /// The sandbox's key; it opens nothing but the sandbox on this machine.
 const SANDBOX_KEY: &str = "sk_test_billhooksandbox";
+const SANDBOX_VERSION: &str = "2026-09-30.endive";
 const SANDBOX_DATABASE: &str = "billhook-sandbox.db";
 
 pub(super) fn run(args: Args) -> Result<(), Ending> {
@@ -47,11 +49,11 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         };
         let address = listener.local_addr()?;
         // After the ports, so that a second start beside a running one does not take its files away.
-        let stripe = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh).await?) } else { None };
+        let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
         let app = build(config).await?;
         let told = told_to_stop();
-        if let Some(stripe) = &stripe {
-            open_business(&app, address, &stripe.base_url()).await?;
+        if let Some(inside) = &inside {
+            open_business(&app, address, inside).await?;
         } else {
             out::complain(&format!("listening on http://{address}"));
             if app.stripe.is_none() {
@@ -59,11 +61,19 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
             }
         }
         serve(app, listener, aside, told).await?;
-        if let Some(stripe) = stripe {
-            stripe.stop().await;
+        if let Some(inside) = inside {
+            forget(Path::new(stripe_sandbox::ADDRESS_FILE))?;
+            inside.stripe.stop().await;
+            inside.lago.stop().await;
         }
         Ok(())
     })
+}
+
+/// The neighbours that `--sandbox` brings with it.
+struct Inside {
+    stripe: sandbox::Sandbox,
+    lago: sandbox::lago::Lago,
 }
 
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Ending> {
@@ -79,7 +89,15 @@ async fn serve(
     aside: Option<TcpListener>,
     told: impl Future<Output = ()>,
 ) -> Result<(), Ending> {
-    let counted = Arc::new(Metrics::new());
+    let mut counted = Metrics::new();
+    if let Some(lago) = &app.lago {
+        counted.registry().register_collector(Box::new(Arc::clone(&lago.numbers)));
+    }
+    for number in usage_numbers(&app) {
+        counted.registry().register_collector(Box::new(number));
+    }
+    counted.registry().register_collector(Box::new(Arc::clone(&app.webhooks)));
+    let counted = Arc::new(counted);
     let (tell, stop) = tokio::sync::watch::channel(false);
     let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stop| *stop).await;
@@ -115,6 +133,26 @@ async fn serve(
     Ok(())
 }
 
+/// How the usage log and its view stand.
+fn usage_numbers(app: &App) -> Vec<Watched> {
+    let number = |name, help, read: fn(&App) -> i64| {
+        let app = app.clone();
+        Watched { name, help, read: Box::new(move || read(&app)) }
+    };
+    vec![
+        number("billhook_usage_position", "The last entry of the usage log that is counted", |app| app.book.applied()),
+        number("billhook_usage_waiting", "Events that wait to be written", |app| {
+            i64::try_from(app.usage.waiting()).unwrap_or(i64::MAX)
+        }),
+        number("billhook_usage_unwritten", "Entries whose accounts are not written down yet", |app| {
+            i64::try_from(app.book.unwritten()).unwrap_or(i64::MAX)
+        }),
+        number("billhook_usage_accounts", "Accounts in memory", |app| {
+            i64::try_from(app.book.len()).unwrap_or(i64::MAX)
+        }),
+    ]
+}
+
 /// Takes SIGTERM and SIGINT over, from this call on, and then waits for the first of them. To be called before anybody is
 /// told that the program runs: whoever knows may stop it.
 pub(super) fn told_to_stop() -> impl Future<Output = ()> {
@@ -135,33 +173,47 @@ async fn arrived(signal: Option<&mut Signal>) {
     }
 }
 
-/// Starts the sandbox and points the configuration at it.
-async fn enter_sandbox(config: &mut Config, fresh: bool) -> Result<sandbox::Sandbox, Ending> {
+/// Starts the sandboxes and points the configuration at them.
+async fn enter_sandbox(config: &mut Config, fresh: bool, ours: SocketAddr) -> Result<Inside, Ending> {
     if Process.get("DATABASE_URL").is_none() && Process.get("DATABASE_URL_FILE").is_none() {
         config.database_url = SecretString::from(format!("sqlite://{SANDBOX_DATABASE}"));
     }
     let state = PathBuf::from("billhook-sandbox.stripe.jsonl");
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let start = || {
-        let key = Some(SANDBOX_KEY.to_owned());
-        stripe_sandbox::start(address, Some(state.clone()), sandbox::Seed::Business, key)
+    let lago_state = PathBuf::from("billhook-sandbox.lago.jsonl");
+    let start = async || {
+        let key = || Some(SANDBOX_KEY.to_owned());
+        let stripe = stripe_sandbox::start(address, Some(state.clone()), sandbox::Seed::Business, key()).await?;
+        let lago = stripe_sandbox::start_lago(address, Some(lago_state.clone()), key()).await?;
+        Ok::<_, Ending>(Inside { stripe, lago })
     };
     if fresh {
         // Started once to be sure that no other process lives in these files.
-        start().await?.stop().await;
+        let Inside { stripe, lago } = start().await?;
+        stripe.stop().await;
+        lago.stop().await;
         for name in [SANDBOX_DATABASE, "billhook-sandbox.db-wal", "billhook-sandbox.db-shm"] {
             forget(Path::new(name))?;
         }
         forget(&state)?;
+        forget(&lago_state)?;
     }
-    let running = start().await?;
+    let inside = start().await?;
+    config.lago =
+        Some(config::Lago { base: inside.lago.base_url(), key: SecretString::from(SANDBOX_KEY), rate_per_second: 50 });
     config.stripe = Some(config::Stripe {
         key: SecretString::from(SANDBOX_KEY),
-        base: running.base_url(),
-        version: "2026-09-30.endive".to_owned(),
+        base: inside.stripe.base_url(),
+        version: SANDBOX_VERSION.to_owned(),
         rate_per_second: 5_000,
     });
-    Ok(running)
+    let webhooks = format!("http://{ours}{}", ops::stripe_setup::PATH);
+    let stripe = inside.stripe.base_url();
+    let secret = sandbox::remote::webhook_endpoint(&stripe, SANDBOX_KEY, &webhooks, SANDBOX_VERSION).await?;
+    config.webhook_secrets.push(SecretString::from(secret));
+    // For `billhook sandbox advance` in the same directory.
+    std::fs::write(stripe_sandbox::ADDRESS_FILE, stripe)?;
+    Ok(inside)
 }
 
 fn forget(path: &Path) -> Result<(), Ending> {
@@ -174,11 +226,12 @@ fn forget(path: &Path) -> Result<(), Ending> {
 }
 
 /// The people and the usage of the little business; then what to paste.
-async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(), Ending> {
+async fn open_business(app: &App, address: SocketAddr, inside: &Inside) -> Result<(), Ending> {
     let line = ProgressLine::new();
     let synced = ops::sync::full(app, &|progress| line.show(progress)).await;
     line.end();
     synced?;
+    ops::lago::setup::run(app, ops::lago::setup::Mode::Make).await?;
     let user = person(app, "ada@example.com", "Ada Moreno", Some(sandbox::USER_CUSTOMER), false).await?;
     let admin = person(app, "admin@example.com", "Admin", None, true).await?;
     if user.new {
@@ -189,8 +242,10 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
     let admin_token = ops::sessions::issue(app, &admin.id, day).await?;
     let base = format!("http://{address}");
     out::say(&format!(
-        "Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {stripe})",
-        env!("CARGO_PKG_VERSION")
+        "Billhook {} on {base}  (reference: {base}/docs, Stripe sandbox: {}, Lago sandbox: {})",
+        env!("CARGO_PKG_VERSION"),
+        inside.stripe.base_url(),
+        inside.lago.base_url()
     ));
     out::say(&format!("user   session_token={user_token}"));
     out::say(&format!("admin  session_token={admin_token}"));
@@ -205,6 +260,19 @@ async fn open_business(app: &App, address: SocketAddr, stripe: &str) -> Result<(
         (&admin_token, "admin/billing/recent-charges?limit=20"),
     ] {
         out::say(&format!("curl -b \"session_token={token}\" \"{base}/api/v1/{path}\""));
+    }
+    let key = ops::keys::issue(app, "sandbox", &[ops::keys::Scope::UsageWrite]).await?;
+    out::say(&format!("key    {key}"));
+    let at = billing::time::wire(app.clock.now());
+    let event = format!(
+        r#"[{{"transaction_id":"call-1","user_id":"{0}","type":"tts","quantity":2,"timestamp":"{at}"}}]"#,
+        user.id
+    );
+    let question = format!(r#"{{"user_id":"{}","type":"inference","quantity":1}}"#, user.id);
+    for (path, body) in [("usage/events", &event), ("usage/check", &question)] {
+        out::say(&format!(
+            "curl -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" -d '{body}' \"{base}/api/v1/{path}\""
+        ));
     }
     Ok(())
 }
@@ -258,8 +326,9 @@ fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
                 user: user.to_owned(),
                 kind: kind.to_owned(),
                 quantity: Quantity::parse(quantity).map_err(|error| Ending::Refused(error.to_string()))?,
-                at,
+                at: Some(at),
                 properties: None,
+                source: Source::Program,
             })
         })
         .collect()

@@ -67,7 +67,8 @@ pub(super) fn openapi() -> Result<(), Ending> {
 }
 
 /// Variables whose value is never shown.
-const SECRETS: [&str; 3] = ["STRIPE_SECRET_KEY", "REDIS_URL", "DATABASE_URL"];
+const SECRETS: [&str; 6] =
+    ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "LAGO_API_KEY", "LAGO_WEBHOOK_SECRET", "REDIS_URL", "DATABASE_URL"];
 
 /// `billhook config`
 pub(super) fn config(json: bool) -> Result<(), Ending> {

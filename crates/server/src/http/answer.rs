@@ -39,16 +39,31 @@ pub async fn for_customer<F>(app: &App, me: &Customer, page: Page, known: &Known
 where
     F: AsyncFnOnce() -> Result<Answer>,
 {
-    let now = app.clock.now();
+    let (now, moves) = (app.clock.now(), me.0.usage_moves());
     if let Some(answer) = me.0.answer(page, now) {
         return respond(app, &answer, known);
     }
     // In a box of its own: the kept answer is the usual one, and its path stays small.
     let answer = Arc::new(Box::pin(make()).await?);
     if app.db.notices_other_writers() {
-        me.0.keep(page, &answer);
+        me.0.keep(page, &answer, moves);
     }
     respond(app, &answer, known)
+}
+
+/// An answer of its own, of JSON text that is rendered already.
+pub fn json(app: &App, status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    *headers = edge::uniform(app.config.public_url.starts_with("https://"));
+    headers.insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// The same of a view.
+pub fn view<V: Serialize>(app: &App, status: StatusCode, view: &V) -> Result<Response> {
+    Ok(json(app, status, serde_json::to_vec(view).map_err(Error::internal)?))
 }
 
 /// Sends an answer; 304 when the caller holds it already.

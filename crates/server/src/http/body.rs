@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::fmt;
+use std::marker::PhantomData;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -15,8 +16,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Fault, Result};
 
@@ -35,7 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(request.headers()) {
             return Err(malformed("body.media_type", "Send Content-Type: application/json."));
         }
-        parse(&whole(request.into_body()).await?).map(Self)
+        parse(&whole(request.into_body()).await?).map(|Object(value)| Self(value))
     }
 }
 
@@ -48,12 +51,63 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// `application/json`, or a type that is JSON by its suffix.
-fn is_json(headers: &HeaderMap) -> bool {
+/// A `T` that is written as an object, its members by name. A type of ours would be read from an array as well, its members
+/// by position, and nobody means that.
+#[derive(Debug, Clone, Copy)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
+/// What a body is declared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `application/json`, or a type that is JSON by its suffix.
+    Json,
+    /// One JSON document a line.
+    Lines,
+    CloudEvent,
+    CloudEvents,
+}
+
+/// The declared kind of a body, where it is one of ours (S-14).
+pub fn kind(headers: &HeaderMap) -> Option<Kind> {
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(kind), None) = (kinds.next().and_then(|kind| kind.to_str().ok()), kinds.next()) else { return false };
+    let (Some(kind), None) = (kinds.next()?.to_str().ok(), kinds.next()) else { return None };
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    match essence.as_str() {
+        "application/json" => Some(Kind::Json),
+        "application/cloudevents+json" => Some(Kind::CloudEvent),
+        "application/cloudevents-batch+json" => Some(Kind::CloudEvents),
+        "application/x-ndjson" => Some(Kind::Lines),
+        other => (other.starts_with("application/") && other.ends_with("+json")).then_some(Kind::Json),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    kind(headers).is_some_and(|kind| kind != Kind::Lines)
+}
+
+/// The answer to a body of another kind.
+pub fn no_kind(taken: &str) -> Error {
+    malformed("body.media_type", taken)
 }
 
 /// Reads a body to its end. The edge has set the limit.
@@ -77,19 +131,34 @@ pub async fn whole(body: Body) -> Result<Bytes> {
 /// `Malformed` when the bytes are not one unambiguous JSON document; `Invalid` with a pointer when it is not a `T`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
+    strictly(text)?;
+    serde_json::from_str(text).map_err(|fault| misshapen(text, &fault))
+}
+
+/// Looks whether a text is one unambiguous JSON document.
+pub fn strictly(text: &str) -> Result<()> {
     let mut reader = serde_json::Deserializer::from_str(text);
     Strict { depth_left: DEPTH_MAX }
         .deserialize(&mut reader)
         .and_then(|()| reader.end())
-        .map_err(|fault| not_json(&fault))?;
-    serde_json::from_str(text).map_err(|fault| misshapen(text, &fault))
+        .map_err(|fault| not_json(&fault))
 }
 
-fn malformed(code: &'static str, detail: impl Into<String>) -> Error {
+/// The JSON documents of a text, unread, one after the other.
+pub fn sequence(text: &str) -> Result<Vec<&RawValue>> {
+    let documents = serde_json::Deserializer::from_str(text).into_iter();
+    let documents: Vec<&RawValue> = documents.collect::<Result<_, _>>().map_err(|fault| not_json(&fault))?;
+    if documents.is_empty() {
+        return Err(malformed("body.malformed", "The body is empty."));
+    }
+    Ok(documents)
+}
+
+pub(super) fn malformed(code: &'static str, detail: impl Into<String>) -> Error {
     Error::Malformed { code, detail: detail.into() }
 }
 
-fn not_json(fault: &serde_json::Error) -> Error {
+pub(super) fn not_json(fault: &serde_json::Error) -> Error {
     let what = match fault.to_string() {
         said if said.starts_with(TWICE) => TWICE,
         said if said.starts_with(TOO_DEEP) => TOO_DEEP,
@@ -175,7 +244,11 @@ struct Name(String);
 
 /// The fault of a document that is JSON, but not the JSON that was asked for. Names what was expected, and where; never
 /// the value that was sent.
-fn misshapen(text: &str, fault: &serde_json::Error) -> Error {
+pub(super) fn misshapen(text: &str, fault: &serde_json::Error) -> Error {
+    Error::Invalid(faults_of(text, fault))
+}
+
+pub(super) fn faults_of(text: &str, fault: &serde_json::Error) -> Vec<Fault> {
     let said = fault.to_string();
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
     let place = pointer(text, offset(text, fault.line(), fault.column()));
@@ -189,7 +262,7 @@ fn misshapen(text: &str, fault: &serde_json::Error) -> Error {
         None if said.starts_with("unknown field") => (place, "is not a member here".to_owned()),
         None => (place, "is not allowed here".to_owned()),
     };
-    Error::Invalid(vec![Fault { pointer, detail }])
+    vec![Fault { pointer, detail }]
 }
 
 /// What serde calls by the names of our types, in the words of JSON.
@@ -332,6 +405,14 @@ mod tests {
             let fault = parse::<Value>(bytes).unwrap_err();
             assert!(matches!(fault, Error::Malformed { code: "body.malformed", .. }), "{name}: {fault:?}");
         }
+    }
+
+    #[test]
+    fn an_object_is_not_read_from_an_array() {
+        assert!(parse::<Part>(br#"["x"]"#).is_ok(), "serde does, if nobody asks for an object");
+        assert!(parse::<Object<Part>>(br#"{"id":"x"}"#).is_ok());
+        let fault = parse::<Object<Part>>(br#"["x"]"#).map(|_| ()).unwrap_err();
+        assert!(matches!(&fault, Error::Invalid(faults) if faults[0].detail == "expected an object"), "{fault:?}");
     }
 
     #[test]

@@ -118,9 +118,10 @@ fn front(openapi: &Value) -> String {
 }
 
 const START: &str = "<h2 id=\"start\">Before you paste</h2>\n\
-<p>The samples read two variables. <code>billhook serve --sandbox</code> prints a session for a user and one for an \
-administrator; elsewhere, <code>billhook session issue --user ID</code> prints one.</p>\n\
-<pre><code>export BILLHOOK=http://localhost:8084\nexport SESSION=…</code></pre>\n\
+<p>The samples read these variables. <code>billhook serve --sandbox</code> prints a session for a user and one for an \
+administrator; elsewhere, <code>billhook session issue --user ID</code> prints one. A key for a service is printed by \
+<code>billhook key issue --name NAME --scope usage:write</code>.</p>\n\
+<pre><code>export BILLHOOK=http://localhost:8084\nexport SESSION=…\nexport BILLHOOK_KEY=…</code></pre>\n\
 <p>Money is a JSON number with the decimals of its currency, exact to the last one. Times are RFC 3339 in UTC. Every answer \
 carries an <code>X-Request-Id</code>, under which the log knows it. Errors are <code>application/problem+json</code>, with a \
 <a href=\"/docs/errors\">code</a> to match on.</p>";

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::edge::{Desk, Edge, House};
+use super::router;
 use super::socket::Socket;
 use super::visit::{Verdict, Visit};
 
@@ -43,6 +44,15 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Bytes of a body.
     pub body_max: usize,
+    /// Bytes of a body where many things are sent at once.
+    pub batch_body_max: usize,
+}
+
+impl Limits {
+    /// Bytes of a body on this path.
+    pub(super) fn body_max_of(&self, path: &str) -> usize {
+        if router::BATCHES.contains(&path) { self.batch_body_max } else { self.body_max }
+    }
 }
 
 impl Default for Limits {
@@ -56,6 +66,7 @@ impl Default for Limits {
             connections_max: 20_000,
             in_flight_max: 1_024,
             body_max: 1024 * 1024,
+            batch_body_max: 4 * 1024 * 1024,
         }
     }
 }

@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 use tower::Service;
 
 use super::door::Limits;
-use super::error::{self, AsIs, Problem, Raised};
+use super::error::{self, AsIs, Problem, Raised, UpgradeUrl};
 pub use super::hosts::Hosts;
 use super::visit::{Phase, Visit, mixed};
 use crate::telemetry::HttpMetrics;
@@ -214,7 +214,8 @@ impl House {
         if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::code("request.malformed"));
         }
-        let too_large = |length: u64| usize::try_from(length).map_or(true, |length| length > self.limits.body_max);
+        let most = self.limits.body_max_of(uri.path());
+        let too_large = |length: u64| usize::try_from(length).map_or(true, |length| length > most);
         if hyper::body::Body::size_hint(request.body()).exact().is_some_and(too_large) {
             return Err(Refusal::code("body.too_large"));
         }
@@ -347,7 +348,8 @@ fn watched(request: Request<Incoming>, visit: &Arc<Visit>) -> Request {
     let body = if hyper::body::Body::is_end_stream(&incoming) {
         Body::empty()
     } else {
-        Body::new(Watched { inner: Limited::new(incoming, visit.house.limits.body_max), visit: Arc::clone(visit) })
+        let most = visit.house.limits.body_max_of(head.uri.path());
+        Body::new(Watched { inner: Limited::new(incoming, most), visit: Arc::clone(visit) })
     };
     Request::from_parts(head, body)
 }
@@ -469,12 +471,16 @@ impl Answer {
     /// Makes an error answer a problem document, whoever made it.
     #[cold]
     fn explain(&self, response: &mut Response) {
-        if let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() {
-            error::log(&error, self.id.as_str(), self.route());
-            return Problem::of(&error).write(response, self.id.as_str());
-        }
         let is_problem = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/problem+json");
         let is_meant = response.extensions().get::<AsIs>().is_some();
+        if let Some(Raised(error)) = response.extensions_mut().remove::<Raised>() {
+            error::log(&error, self.id.as_str(), self.route());
+            let upgrade = response.extensions_mut().remove::<UpgradeUrl>();
+            if !is_meant {
+                Problem::of(&error).with_upgrade(upgrade.as_ref()).write(response, self.id.as_str());
+            }
+            return;
+        }
         if !is_meant && !response.headers().get(CONTENT_TYPE).is_some_and(is_problem) {
             Problem::bare(response.status()).write(response, self.id.as_str());
         }

@@ -15,22 +15,29 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::codes::{self, CodeDoc};
-use crate::error::{Error, Fault, Upstream};
+use super::limits;
+use crate::error::{Error, Fault, LimitState, Upstream};
 
 /// Where the documentation of a code lives, relative to the public address.
 pub const TYPE_BASE: &str = "/docs/errors/";
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Cookie realm=\"billhook\", cookie-name=\"session_token\"");
+/// What a service is asked for, where a session would not do.
+pub(super) const KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"billhook\"");
 
 /// An error on its way from a handler to the edge.
 #[derive(Debug, Clone)]
 pub(super) struct Raised(pub(super) Arc<Error>);
 
 /// Marks a response with an error status whose body is meant as it is: the edge adds headers and leaves the rest alone.
-/// For answers in somebody else's shape, and for `/readyz`.
+/// For answers in somebody else's shape, and for `/readyz`. An error that comes with it is logged.
 #[derive(Debug, Clone, Copy)]
 pub struct AsIs;
+
+/// Where a user who is refused can get more. Beside the error, because only the handler knows the configuration.
+#[derive(Debug, Clone)]
+pub(super) struct UpgradeUrl(pub(super) String);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -55,6 +62,8 @@ pub(super) struct Problem<'a> {
     detail: Cow<'a, str>,
     faults: &'a [Fault],
     retry_after: Option<Duration>,
+    limits: &'a [LimitState],
+    upgrade_url: Option<&'a str>,
 }
 
 impl<'a> Problem<'a> {
@@ -64,11 +73,15 @@ impl<'a> Problem<'a> {
             Error::NotFound => Self::coded("not_found", 404),
             Error::Invalid(faults) => Self { faults, ..Self::coded("invalid", 422) },
             Error::Malformed { code, detail } => Self { detail: Cow::Borrowed(detail), ..Self::coded(code, 400) },
+            Error::Rule { code, fault } => Self { faults: std::slice::from_ref(fault), ..Self::coded(code, 422) },
             Error::Conflict { code, detail } => Self { detail: Cow::Borrowed(detail), ..Self::coded(code, 409) },
             Error::Unauthenticated { code } => Self::coded(code, 401),
             Error::Forbidden { code } => Self::coded(code, 403),
             Error::LimitReached { code, retry_after } => {
                 Self { retry_after: Some(*retry_after), ..Self::coded(code, 429) }
+            }
+            Error::Refused(refused) => {
+                Self { retry_after: refused.retry_after, limits: &refused.limits, ..Self::coded(refused.code, 429) }
             }
             Error::Upstream { who, code, retry_after, .. } => {
                 // The seed's own words: a Stripe failure is a 500. Our own stores being away is a 503.
@@ -92,6 +105,8 @@ impl<'a> Problem<'a> {
             detail: Cow::Borrowed(cause),
             faults: &[],
             retry_after: None,
+            limits: &[],
+            upgrade_url: None,
         }
     }
 
@@ -115,6 +130,10 @@ impl<'a> Problem<'a> {
 
     pub(super) fn after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    pub(super) fn with_upgrade(self, url: Option<&'a UpgradeUrl>) -> Self {
+        Self { upgrade_url: url.map(|url| url.0.as_str()), ..self }
     }
 
     /// The body, with the id under which the log knows this request.
@@ -141,6 +160,7 @@ impl<'a> Problem<'a> {
                 .iter()
                 .map(|fault| WireFault { pointer: &fault.pointer, detail: &fault.detail })
                 .collect(),
+            upgrade_url: self.upgrade_url,
         }
     }
 
@@ -152,8 +172,9 @@ impl<'a> Problem<'a> {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, PROBLEM);
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+            headers.insert(WWW_AUTHENTICATE, if self.code == "auth.key" { KEY_CHALLENGE } else { CHALLENGE });
         }
+        limits::tell(headers, self.limits);
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
@@ -176,6 +197,8 @@ struct Wire<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<WireFault<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_url: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -197,8 +220,12 @@ pub(super) fn log(error: &Error, request_id: &str, route: &str) {
         Error::LimitReached { code, .. } => {
             tracing::debug!(request.id = request_id, http.route = route, code, "limit reached");
         }
+        Error::Refused(refused) => {
+            tracing::debug!(request.id = request_id, http.route = route, code = refused.code, "refused by a limit");
+        }
         Error::NotFound
         | Error::Invalid(_)
+        | Error::Rule { .. }
         | Error::Malformed { .. }
         | Error::Conflict { .. }
         | Error::Unauthenticated { .. }
@@ -214,6 +241,7 @@ fn causes(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Refused;
 
     #[test]
     fn kinds_and_codes_become_statuses() {
@@ -221,6 +249,9 @@ mod tests {
         let limit = |code| Error::LimitReached { code, retry_after: wait };
         let upstream = |who, code| Error::Upstream { who, code, retry_after: wait, cause: None };
         let malformed = |code| Error::Malformed { code, detail: "why".to_owned() };
+        let refused = |code| Error::Refused(Box::new(Refused { code, retry_after: None, limits: Vec::new() }));
+        let fault = Fault { pointer: "/x".to_owned(), detail: "why".to_owned() };
+        let rule = |code| Error::Rule { code, fault: fault.clone() };
         for (error, status, code) in [
             (Error::NotFound, 404, "not_found"),
             (Error::invalid("?limit", "a number from 1 to 100"), 422, "invalid"),
@@ -231,6 +262,12 @@ mod tests {
             (Error::Unauthenticated { code: "auth.required" }, 401, "auth.required"),
             (Error::Forbidden { code: "auth.forbidden" }, 403, "auth.forbidden"),
             (limit("some.rate"), 429, "some.rate"),
+            (refused("credits.exhausted"), 402, "credits.exhausted"),
+            (refused("trial.over"), 402, "trial.over"),
+            (refused("limit.day"), 429, "limit.day"),
+            (refused("limit.unknown"), 503, "limit.unknown"),
+            (rule("too_old"), 422, "too_old"),
+            (rule("usage.conflict"), 409, "usage.conflict"),
             (limit("overloaded"), 503, "overloaded"),
             (limit("storage.busy"), 503, "storage.busy"),
             (upstream(Upstream::Stripe, "stripe.unavailable"), 500, "stripe.unavailable"),

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{COOKIE, IF_NONE_MATCH};
+use axum::http::header::{AUTHORIZATION, COOKIE, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::answers::Account;
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::ops::keys::{self, Scope};
 use crate::ops::sessions;
+use crate::store::keys::ServiceKey;
 use crate::store::users::User;
 
 /// Somebody who is signed in.
@@ -50,6 +52,65 @@ impl FromRequestParts<App> for Admin {
         let Customer(account) = Customer::from_request_parts(parts, app).await?;
         if account.user.admin { Ok(Self(account)) } else { Err(Error::Forbidden { code: "auth.forbidden" }) }
     }
+}
+
+/// A service whose key was issued for writing usage.
+#[derive(Debug, Clone)]
+pub struct Writer(pub Arc<ServiceKey>);
+
+impl FromRequestParts<App> for Writer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let key = service(parts, app).await?;
+        if keys::allows(&key, Scope::UsageWrite) { Ok(Self(key)) } else { Err(Error::Forbidden { code: "auth.scope" }) }
+    }
+}
+
+/// A service with any key: for questions whose answers tell no more than is needed to do one's own work.
+#[derive(Debug, Clone)]
+pub struct Service(pub Arc<ServiceKey>);
+
+impl FromRequestParts<App> for Service {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        service(parts, app).await.map(Self)
+    }
+}
+
+/// Somebody who is signed in, or a service. A key that is not ours is somebody else's business: behind a gateway the header
+/// belongs to the model's provider. Then the session counts.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    Person(Arc<Account>),
+    Service(Arc<ServiceKey>),
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        if bearer(&parts.headers).is_some_and(keys::is_key) {
+            return service(parts, app).await.map(Self::Service);
+        }
+        let Customer(account) = Customer::from_request_parts(parts, app).await?;
+        Ok(Self::Person(account))
+    }
+}
+
+async fn service(parts: &Parts, app: &App) -> Result<Arc<ServiceKey>> {
+    let key = bearer(&parts.headers).ok_or(Error::Unauthenticated { code: "auth.key" })?;
+    app.db.notice_other_writers();
+    keys::authenticate(app, key).await
+}
+
+/// The credentials of the one `Authorization` header, if they are a bearer token.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(one), None) = (all.next(), all.next()) else { return None };
+    let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// The validator that the caller holds, if any.
@@ -113,6 +174,25 @@ mod tests {
                 _ => "another error",
             });
             assert_eq!(found, expected, "{cookies:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_comes_in_one_header_of_the_bearer_scheme() {
+        for (values, expected) in [
+            (&["Bearer abc"][..], Some("abc")),
+            (&["bearer  abc "], Some("abc")),
+            (&[], None),
+            (&["abc"], None),
+            (&["Bearer"], None),
+            (&["Basic abc"], None),
+            (&["Bearer abc", "Bearer abc"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            assert_eq!(bearer(&headers), expected, "{values:?}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The API as an OpenAPI document.
 
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{admin, invoices, payment_methods, subscription, usage};
+use super::{admin, authorize, events, invoices, payment_methods, reservations, subscription, usage};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,29 +18,51 @@ use super::{admin, invoices, payment_methods, subscription, usage};
         invoices::list,
         payment_methods::list,
         usage::show,
+        events::create,
+        events::list,
+        events::create_litellm,
+        reservations::check,
+        reservations::create,
+        reservations::commit,
+        reservations::release,
+        authorize::show,
+        events::lago::create,
+        events::lago::create_batch,
+        events::lago::show,
+        admin::usage::list,
         admin::stats::show,
         admin::customers::list,
         admin::subscriptions::list,
-        admin::charges::list
+        admin::charges::list,
+        super::webhooks::stripe::receive,
+        super::webhooks::lago::receive
     ),
     tags(
         (name = "billing", description = "What a signed-in user sees of their own"),
+        (name = "usage", description = "What services tell of usage, and ask before it: with a key of `billhook key issue`"),
+        (name = "lago", description = "Usage in Lago's own notation, for clients that were written for Lago"),
+        (name = "webhooks", description = "What other services tell us by themselves, signed by them"),
         (name = "admin", description = "What admins see of everybody")
     ),
-    modifiers(&Sessions)
+    modifiers(&Credentials)
 )]
 struct Api;
 
-/// The session cookie.
-struct Sessions;
+/// The session cookie, and the keys of services.
+struct Credentials;
 
-impl Modify for Sessions {
+impl Modify for Credentials {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
             "session_token",
             "Issued by `billhook session issue`, or kept in Redis by Ops Center.",
         )));
-        api.components.get_or_insert_default().add_security_scheme("session", cookie);
+        let key = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("Issued by `billhook key issue --name NAME --scope usage:write`."));
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("session", cookie);
+        components.add_security_scheme("key", SecurityScheme::Http(key.build()));
     }
 }
 
@@ -51,41 +73,69 @@ pub fn document() -> serde_json::Value {
     document["components"]["schemas"]["Problem"] = problem();
     let Some(paths) = document["paths"].as_object_mut() else { return document };
     for operation in paths.values_mut().filter_map(|item| item.as_object_mut()).flat_map(|item| item.values_mut()) {
-        let admin = operation["x-role"] == "admin";
-        let has_input = operation.get("parameters").is_some();
-        for (status, text) in [
-            ("401", Some("Nobody is signed in")),
-            ("403", admin.then_some("The caller is not an admin")),
-            ("422", has_input.then_some("A parameter is not understood")),
-            ("500", Some("Stripe failed and nothing was ever mirrored, or a fault of ours")),
-            ("503", Some("A part of the program cannot answer now")),
-        ] {
-            if let Some(text) = text {
-                operation["responses"][status] = response(text);
+        for (status, text) in shared(operation) {
+            if operation["responses"].get(status).is_none() {
+                operation["responses"][status] = serde_json::json!({ "description": text });
             }
+        }
+        // What speaks Lago's notation has Lago's errors.
+        if operation["tags"][0] != "lago" {
+            refusals_are_problems(operation);
         }
     }
     document
 }
 
+/// The answers that operations of a kind have in common.
+fn shared(operation: &serde_json::Value) -> Vec<(&'static str, &'static str)> {
+    let role = operation["x-role"].as_str().unwrap_or_default();
+    let mut shared = vec![
+        ("500", "Stripe failed and nothing was ever mirrored, or a fault of ours"),
+        ("503", "A part of the program cannot answer now"),
+    ];
+    shared.push(match role {
+        "service" => ("401", "No service key, or none that is known"),
+        "webhook" => ("401", "The signature is missing or does not fit"),
+        _ => ("401", "Nobody is signed in"),
+    });
+    match role {
+        "admin" => shared.push(("403", "The caller is not an admin")),
+        "service" | "caller" => shared.push(("403", "The key was not issued for this")),
+        _ => {}
+    }
+    if operation.get("requestBody").is_some() {
+        shared.push(("400", "The body is not one clear JSON document"));
+        shared.push(("413", "The body is too large"));
+        shared.push(("415", "The body is of a media type that is not taken here"));
+        shared.push(("422", "The input breaks a rule; `errors` says which, and where"));
+    } else if operation.get("parameters").is_some() {
+        shared.push(("422", "A parameter is not understood"));
+    }
+    shared
+}
+
+fn refusals_are_problems(operation: &mut serde_json::Value) {
+    let answers = operation["responses"].as_object_mut().into_iter().flatten();
+    for (_, answer) in answers.filter(|(status, _)| !status.starts_with('2')) {
+        answer["content"] = serde_json::json!({
+            "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } }
+        });
+    }
+}
+
+/// What may leave members out: what callers send, and verdicts, of which there are many.
+const SPARSE: [&str; 6] = ["Event", "Question", "Hold", "Used", "Verdict", "VerdictInBatch"];
+
 /// Every member of an answer is always sent; one without a value is null.
 fn require_all_members(document: &mut serde_json::Value) {
-    let schemas =
-        document["components"]["schemas"].as_object_mut().into_iter().flat_map(|schemas| schemas.values_mut());
-    for schema in schemas {
+    let schemas = document["components"]["schemas"].as_object_mut().into_iter().flatten();
+    for (_, schema) in schemas.filter(|(name, _)| !SPARSE.contains(&name.as_str())) {
         let members: Vec<_> =
             schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
         if !members.is_empty() {
             schema["required"] = members.into();
         }
     }
-}
-
-fn response(text: &str) -> serde_json::Value {
-    serde_json::json!({
-        "description": text,
-        "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } }
-    })
 }
 
 /// RFC 9457, with our members.
@@ -100,6 +150,7 @@ fn problem() -> serde_json::Value {
             "status": { "type": "integer" },
             "detail": { "type": "string" },
             "code": { "type": "string", "example": "auth.required" },
+            "upgrade_url": { "type": "string", "description": "Where a user who is refused by a limit can get more." },
             "request_id": { "type": "string", "description": "Under this id the log knows the request." },
             "errors": {
                 "type": "array",

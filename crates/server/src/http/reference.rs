@@ -35,8 +35,13 @@ impl Operation<'_> {
         self.value["parameters"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    fn needs_session(&self) -> bool {
-        self.value["security"].as_array().is_some_and(|ways| !ways.is_empty())
+    /// The header that a call needs: its name, what stands before the secret, and the variable that holds it.
+    fn credentials(&self) -> Option<[&'static str; 3]> {
+        let first = self.value["security"][0].as_object()?.keys().next()?;
+        match first.as_str() {
+            "session" => Some(["Cookie", "session_token=", "SESSION"]),
+            _ => Some(["Authorization", "Bearer ", "BILLHOOK_KEY"]),
+        }
     }
 
     /// The path with its parameters, as in a call.
@@ -342,8 +347,8 @@ fn curl(operation: &Operation<'_>, body: Option<&str>) -> String {
         let _infallible = write!(out, " -X {}", operation.method.to_uppercase());
     }
     let _infallible = write!(out, " \"$BILLHOOK{}\"", operation.target());
-    if operation.needs_session() {
-        out.push_str(" \\\n  --cookie \"session_token=$SESSION\"");
+    if let Some([name, before, variable]) = operation.credentials() {
+        let _infallible = write!(out, " \\\n  -H \"{name}: {before}${variable}\"");
     }
     if let Some(body) = body {
         let _infallible = write!(out, " \\\n  --json '{}'", body.replace('\'', r"'\''"));
@@ -353,11 +358,11 @@ fn curl(operation: &Operation<'_>, body: Option<&str>) -> String {
 
 fn python(operation: &Operation<'_>, body: Option<&str>) -> String {
     let mut headers = Vec::new();
-    if operation.needs_session() {
-        headers.push("\"Cookie\": \"session_token=\" + os.environ[\"SESSION\"]");
+    if let Some([name, before, variable]) = operation.credentials() {
+        headers.push(format!("\"{name}\": \"{before}\" + os.environ[\"{variable}\"]"));
     }
     if body.is_some() {
-        headers.push("\"Content-Type\": \"application/json\"");
+        headers.push("\"Content-Type\": \"application/json\"".to_owned());
     }
     let data = body.map_or_else(String::new, |body| format!("    data={}.encode(),\n", Value::from(body)));
     format!(
@@ -371,11 +376,11 @@ fn python(operation: &Operation<'_>, body: Option<&str>) -> String {
 
 fn typescript(operation: &Operation<'_>, body: Option<&str>) -> String {
     let mut headers = Vec::new();
-    if operation.needs_session() {
-        headers.push("Cookie: `session_token=${process.env.SESSION}`");
+    if let Some([name, before, variable]) = operation.credentials() {
+        headers.push(format!("{name}: `{before}${{process.env.{variable}}}`"));
     }
     if body.is_some() {
-        headers.push("\"Content-Type\": \"application/json\"");
+        headers.push("\"Content-Type\": \"application/json\"".to_owned());
     }
     let data = body.map_or_else(String::new, |body| format!("  body: JSON.stringify({body}),\n"));
     format!(

@@ -2,11 +2,17 @@
 
 use axum::Router;
 use axum::response::Redirect;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 
-use super::{admin, docs, error, health, invoices, openapi, payment_methods, subscription, usage};
+use super::{
+    admin, authorize, docs, error, events, health, invoices, openapi, payment_methods, reservations, subscription,
+    usage,
+};
 use crate::app::App;
 use crate::ops;
+
+/// Where many things are sent at once; their bodies may be larger.
+pub const BATCHES: [&str; 3] = ["/api/v1/usage/events", "/api/v1/events/batch", "/api/v1/usage/litellm"];
 
 /// Every route with its handler. A route that is missing in the OpenAPI document fails a test.
 pub fn routes(app: App) -> Router {
@@ -23,10 +29,23 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/billing/invoices", get(invoices::list))
         .route("/api/v1/billing/payment-methods", get(payment_methods::list))
         .route("/api/v1/billing/usage", get(usage::show))
+        .route("/api/v1/usage/events", post(events::create).get(events::list))
+        .route("/api/v1/usage/litellm", post(events::create_litellm))
+        .route("/api/v1/usage/check", post(reservations::check))
+        .route("/api/v1/usage/reservations", post(reservations::create))
+        .route("/api/v1/usage/reservations/{id}/commit", post(reservations::commit))
+        .route("/api/v1/usage/reservations/{id}", delete(reservations::release))
+        .route("/api/v1/usage/authorize", get(authorize::show))
+        .route("/api/v1/events", post(events::lago::create))
+        .route("/api/v1/events/batch", post(events::lago::create_batch))
+        .route("/api/v1/events/{transaction_id}", get(events::lago::show))
+        .route("/api/v1/admin/usage", get(admin::usage::list))
         .route("/api/v1/admin/billing/stats", get(admin::stats::show))
         .route("/api/v1/admin/billing/customers", get(admin::customers::list))
         .route("/api/v1/admin/billing/subscriptions", get(admin::subscriptions::list))
         .route("/api/v1/admin/billing/recent-charges", get(admin::charges::list))
+        .route("/api/v1/webhooks/stripe", axum::routing::post(super::webhooks::stripe::receive))
+        .route("/api/v1/webhooks/lago", axum::routing::post(super::webhooks::lago::receive))
         .merge(health::routes(probe))
         .merge(docs::routes(openapi::document()))
         .fallback(error::not_found)

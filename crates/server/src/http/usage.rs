@@ -1,8 +1,10 @@
 //! `GET /api/v1/billing/usage`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use billing::usage::Quantity;
 use serde::{Serialize, Serializer};
@@ -10,13 +12,18 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::extract::{Customer, Known};
+use super::query::Query;
 use super::wire::{Amount, Number, Time};
 use crate::answers::Page;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops;
 use crate::ops::mirror::Mirrored;
 use crate::ops::usage::Overview;
+
+const POSITION: HeaderName = HeaderName::from_static("billing-position");
+/// How long a reader waits for what was written before.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the caller has used, and what it costs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,10 +82,33 @@ pub struct Credits {
 
 /// What the caller has used today and in the credit period, and what it costs
 #[utoipa::path(get, path = "/api/v1/billing/usage", tag = "billing", operation_id = "usage",
+    params(("at_least" = Option<i64>, Query, minimum = 1,
+        description = "Wait up to 250 ms until this position of the log is counted. Where it is not by then, `Billing-Position` says which is.")),
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, me: Customer, known: Known) -> Result<Response> {
-    answer::for_customer(&app, &me, Page::Usage, &known, async || {
-        let overview = ops::usage::overview(&app, me.user()).await?;
+pub async fn show(State(app): State<App>, me: Customer, query: Query, known: Known) -> Result<Response> {
+    let Some(position) = position(&query)? else { return shown(&app, &me, &known).await };
+    let is_counted = ops::usage::wait_for(&app, position, PATIENCE).await;
+    let counted = if is_counted { None } else { Some(app.book.applied()) };
+    let mut response = shown(&app, &me, &known).await?;
+    if let Some(counted) = counted {
+        response.headers_mut().insert(POSITION, HeaderValue::from(counted));
+    }
+    Ok(response)
+}
+
+/// The position that the caller wants to see counted.
+fn position(query: &Query) -> Result<Option<i64>> {
+    let Some(text) = query.one("at_least")? else { return Ok(None) };
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(position @ 1..) if digits => Ok(Some(position)),
+        _ => Err(Error::invalid("?at_least", "expected a position of the log, a whole number from 1")),
+    }
+}
+
+async fn shown(app: &App, me: &Customer, known: &Known) -> Result<Response> {
+    answer::for_customer(app, me, Page::Usage, known, async || {
+        let overview = ops::usage::overview(app, me.user()).await?;
         let until = overview.value.day.end.min(overview.value.period.end).as_second();
         answer::render_until(Mirrored { value: View::of(overview.value), as_of: overview.as_of }, until)
     })

@@ -1,7 +1,13 @@
 //! Work that nobody waits for: started with the server, ended with it.
 
+mod counters;
+mod lago;
+mod metering;
+mod sweep;
 mod sync;
 mod values;
+mod verify;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -27,7 +33,15 @@ impl Jobs {
         let (stop, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
         running.spawn(values::run(app.clone(), stopped.clone()));
+        running.spawn(metering::run(app.clone(), stopped.clone()));
+        running.spawn(counters::run(app.clone(), stopped.clone()));
+        if app.lago.is_some() {
+            running.spawn(lago::run(app.clone(), stopped.clone()));
+        }
         if app.stripe.is_some() {
+            running.spawn(webhooks::run(app.clone(), stopped.clone()));
+            running.spawn(sweep::run(app.clone(), stopped.clone()));
+            running.spawn(verify::run(app.clone(), stopped.clone()));
             running.spawn(sync::run(app.clone(), report, stopped));
         }
         Self { running, stop }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::read::{self, Resolve};
 use crate::store::mirror::{self, Resource, Seen};
-use crate::store::{Tx, facts, parts, subscriptions};
+use crate::store::{Tx, facts, parts, plans, subscriptions};
 
 /// How many subscriptions are derived anew in one transaction.
 const BATCH: i64 = 200;
@@ -140,6 +140,7 @@ pub async fn follow_catalogue(app: &App) -> Result<()> {
     }
     if known.is_some() {
         tracing::info!("the catalogue has changed: deriving the mirrored subscriptions anew");
+        app.db.write(plans::mark_all).await?;
         let mut after = String::new();
         while let Some(last) = derive_batch(app, move |tx| subscriptions::ids(tx, &after, BATCH)).await? {
             after = last;

@@ -5,10 +5,13 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::sync::NO_SUCH_LIST;
+use super::verify::sampling;
+use super::webhooks;
+use super::{lago, publishing, usage};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
-use crate::store::{subscriptions, syncs, totals, usage, users};
+use crate::store::{Change, Tx, subscriptions, syncs, totals, users};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,8 +62,11 @@ pub async fn examine(app: &App) -> Result<Report> {
     connections(app, &mut report).await;
     lists(app, &mut report).await?;
     counts(app, &mut report).await?;
+    webhooks::examine(app, &mut report).await?;
+    sampling::examine(app, &mut report).await?;
     people(app, &mut report).await?;
     log(app, &mut report).await?;
+    lago::examine::examine(app, &mut report).await?;
     Ok(report)
 }
 
@@ -230,33 +236,47 @@ async fn people(app: &App, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Every account and every day, against the log counted anew.
 async fn log(app: &App, report: &mut Report) -> Result<()> {
-    let (events, wrong) = app.db.read(usage::check).await?;
-    if wrong.is_empty() {
-        report.ok("usage", format!("{events} events agree with their sums"));
+    let recount = usage::recount::recount(app).await?;
+    if recount.differences.is_empty() {
+        report.ok("usage", format!("{} entries of {} users agree with what is kept", recount.entries, recount.users));
     }
-    for difference in wrong {
-        report.fault(
-            "usage",
-            format!("{difference}: the sum is not the sum of its events"),
-            "run billhook doctor --repair",
-        );
+    for difference in recount.differences {
+        report.fault("usage", difference, "run billhook doctor --repair");
     }
+    if app.config.redis_url.is_none() {
+        return Ok(());
+    }
+    match publishing::compare(app).await {
+        Ok(differences) if differences.is_empty() => report.ok("counters", "Redis has what the log says"),
+        Ok(differences) => {
+            for difference in differences {
+                report.fault("counters", difference, "billhook serve publishes it anew; is it running?");
+            }
+        }
+        Err(error) => {
+            report.warn("counters", error, "limits that cannot be decided follow the catalogue's when_unknown");
+        }
+    }
+    Ok(())
+}
+
+/// Counts the mirror's totals anew and writes them down.
+pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
+    totals::rebuild(tx)?;
+    let known = totals::objects(tx)?;
+    for resource in Resource::ALL {
+        let counted = i64::try_from(mirror::recount(tx, resource)?).unwrap_or(i64::MAX);
+        let kept = i64::try_from(known.get(resource.name()).copied().unwrap_or(0)).unwrap_or(0);
+        totals::count_objects(tx, resource.name(), counted - kept)?;
+    }
+    tx.changed(Change::Everything);
     Ok(())
 }
 
 /// Counts everything anew and writes it down.
 pub async fn repair(app: &App) -> Result<()> {
-    app.db
-        .write(|tx| {
-            totals::rebuild(tx)?;
-            let known = totals::objects(tx)?;
-            for resource in Resource::ALL {
-                let counted = i64::try_from(mirror::recount(tx, resource)?).unwrap_or(i64::MAX);
-                let kept = i64::try_from(known.get(resource.name()).copied().unwrap_or(0)).unwrap_or(0);
-                totals::count_objects(tx, resource.name(), counted - kept)?;
-            }
-            usage::rebuild(tx)
-        })
-        .await
+    app.db.write(recount).await?;
+    usage::recount::repair(app).await
 }

@@ -2,12 +2,15 @@
 
 use billing::subscription::Status;
 use billing::time::Window;
+use billing::usage::Quantity;
 use jiff::Timestamp;
 
+use super::usage;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::charges::{self, Charge};
 use crate::store::invoices::{self, Invoice};
+use crate::store::log::Source;
 use crate::store::mirror::{Resource, Seen};
 use crate::store::payment_methods::{self, Card, PaymentMethod};
 use crate::store::subscriptions::{self, Subscription};
@@ -22,8 +25,8 @@ pub const ADMIN: &str = "usr_bench_admin";
 
 const BATCH: u64 = 2_000;
 
-/// Writes `count` customers with a subscription each, and the two people.
-pub async fn fill(app: &App, count: u64) -> Result<()> {
+/// Writes `count` customers with a subscription each, the two people, and `users` more without a customer.
+pub async fn fill(app: &App, count: u64, users: u64) -> Result<()> {
     let now = app.clock.now();
     let mut from = 0;
     while from < count {
@@ -31,7 +34,60 @@ pub async fn fill(app: &App, count: u64) -> Result<()> {
         app.db.write(move |tx| (from..to).try_for_each(|number| one(tx, number, now))).await?;
         from = to;
     }
-    app.db.write(move |tx| people(tx, now)).await
+    app.db.write(move |tx| people(tx, now)).await?;
+    let mut from = 0;
+    while from < users {
+        let to = (from + BATCH).min(users);
+        app.db.write(move |tx| (from..to).try_for_each(|number| user(tx, number))).await?;
+        from = to;
+    }
+    Ok(())
+}
+
+fn user(tx: &mut Tx<'_>, number: u64) -> Result<()> {
+    let id = format!("{USER}_{number}");
+    let new = NewUser {
+        email: format!("{id}@example.com"),
+        name: id.clone(),
+        id,
+        tier: "professional".to_owned(),
+        customer: None,
+        admin: false,
+        now: "2026-01-01 00:00:00".to_owned(),
+    };
+    match users::add(tx, &new) {
+        Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Records `events` events of those users, one after the other in turn.
+pub async fn use_up(app: &App, users: u64, events: u64) -> Result<()> {
+    let mut from = 0;
+    while from < events {
+        let to = (from + BATCH).min(events);
+        let now = app.clock.now();
+        let told = (from..to).map(|number| usage::Told {
+            transaction_id: billing::id::new("", now, ordered(number)),
+            user: format!("{USER}_{}", number % users.max(1)),
+            kind: "inference".to_owned(),
+            quantity: Quantity::from_micro(1_000_000),
+            at: Some(now),
+            properties: None,
+            source: Source::Program,
+        });
+        usage::record(app, told.collect()).await?;
+        from = to;
+    }
+    usage::totals::write_down(app).await?;
+    Ok(())
+}
+
+/// The random part of an id that grows with its number.
+fn ordered(number: u64) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[2..].copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 fn seen(resource: Resource, id: &str) -> Seen<'_> {

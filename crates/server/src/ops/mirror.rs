@@ -69,6 +69,7 @@ pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
     // A deleted coupon still counts where it is applied, a deleted price where it is sold: their texts stay.
     tx.changed(store::Change::Totals);
     if resource == Resource::Customers {
+        store::plans::mark_customer(tx, id)?;
         tx.changed(store::Change::Customer(id.to_owned()));
     }
     Ok(())

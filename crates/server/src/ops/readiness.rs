@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::mirror;
+use super::verify::sampling;
+use super::{mirror, webhooks};
 use crate::app::App;
 use crate::error::Result;
 use crate::gateways::stripe::BreakerState;
@@ -38,7 +39,11 @@ pub async fn look(app: &App) -> Readiness {
         missing
             .push(Missing { part: "redis", detail: "does not answer: sessions of Ops Center cannot be read".into() });
     }
-    Readiness { missing, facts: json!({ "mirror": facts, "stripe": stripe(app) }) }
+    let lago = super::lago::examine::facts(app).await;
+    let webhooks = webhooks::facts(app).await.unwrap_or_else(|_| json!({}));
+    let verify = sampling::facts(app).await.unwrap_or_else(|_| json!({}));
+    let facts = json!({ "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify });
+    Readiness { missing, facts }
 }
 
 async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
+use super::places::{self, complete_items, is_gone, list_of, payment_methods_of, places};
+use super::readings::{self, Look};
+use super::usage::plans;
 use super::{derivation, mirror};
 use crate::app::App;
 use crate::error::Result;
-use crate::gateways::stripe::{Page, Pages, Stripe, StripeError, read};
+use crate::gateways::stripe::{Page, Stripe, StripeError};
 use crate::store::mirror::{Resource, unseen};
+use crate::store::readings::take_ticket;
 use crate::store::syncs::{self, ListState};
 
 /// How many customers' payment methods are asked for at once.
@@ -78,6 +81,7 @@ pub async fn full(app: &App, progress: OnProgress<'_>) -> Result<Outcome> {
     }
     derivation::follow_parts(app).await?;
     derivation::follow_time(app).await?;
+    plans::follow(app).await?;
     app.db
         .write(|tx| {
             tx.changed(crate::store::Change::Everything);
@@ -103,56 +107,17 @@ struct Done {
     fault: Option<String>,
 }
 
-/// Where one kind of list is read: a path, and the query variants from the richest to the plainest.
-struct Place {
-    path: &'static str,
-    queries: &'static [&'static [(&'static str, &'static str)]],
-}
-
-/// Servers differ in what they let one expand; a refused variant (400) is followed by the next plainer one.
-fn places(resource: Resource) -> &'static [Place] {
-    const PLAIN: &[&[(&str, &str)]] = &[&[]];
-    match resource {
-        Resource::Coupons => &[Place { path: "/v1/coupons", queries: &[&[("expand[]", "data.applies_to")], &[]] }],
-        Resource::Products => &[Place { path: "/v1/products", queries: PLAIN }],
-        Resource::Prices => &[
-            Place { path: "/v1/prices", queries: &[&[("expand[]", "data.tiers")], &[]] },
-            Place { path: "/v1/plans", queries: &[&[("expand[]", "data.tiers")], &[]] },
-        ],
-        Resource::Customers => &[Place { path: "/v1/customers", queries: PLAIN }],
-        Resource::Subscriptions => &[Place {
-            path: "/v1/subscriptions",
-            queries: &[
-                &[
-                    ("status", "all"),
-                    ("expand[]", "data.discounts.source.coupon"),
-                    ("expand[]", "data.items.data.discounts"),
-                ],
-                &[("status", "all"), ("expand[]", "data.discounts"), ("expand[]", "data.items.data.discounts")],
-                &[("status", "all"), ("expand[]", "data.discounts")],
-                &[("status", "all")],
-                &[],
-            ],
-        }],
-        Resource::Invoices => &[Place { path: "/v1/invoices", queries: PLAIN }],
-        Resource::Charges => &[Place { path: "/v1/charges", queries: PLAIN }],
-        Resource::Refunds => &[Place { path: "/v1/refunds", queries: PLAIN }],
-        // Stripe has no list of all customers' payment methods: they are read customer by customer.
-        Resource::PaymentMethods => &[],
-    }
-}
-
 impl Walk<'_> {
     /// Reads the list to its end. The inner error is Stripe's, the outer one our own.
     async fn run(&self) -> Result<Result<Done, StripeError>> {
         if self.resource == Resource::PaymentMethods && !self.customers_are_known().await? {
             return Ok(Ok(Done::default()));
         }
-        let state = self.begin().await?;
+        let (state, look) = self.begin().await?;
         let read = if self.resource == Resource::PaymentMethods {
-            self.payment_methods(state).await?
+            self.payment_methods(state, look).await?
         } else {
-            self.list(state).await?
+            self.list(state, look).await?
         };
         match read {
             Ok(Read::ToTheEnd { objects }) => {
@@ -178,14 +143,15 @@ impl Walk<'_> {
     }
 
     /// Begins a run, or goes on with the one that was interrupted.
-    async fn begin(&self) -> Result<ListState> {
+    async fn begin(&self) -> Result<(ListState, Look)> {
         let (name, now) = (self.resource.name(), self.app.clock.now());
-        self.app
+        let (state, ticket) = self
+            .app
             .db
             .write(move |tx| {
-                let known = syncs::get(tx, name)?;
+                let (known, ticket) = (syncs::get(tx, name)?, take_ticket(tx)?);
                 if let Some(state) = known.clone().filter(|state| is_to_go_on(state, now)) {
-                    return Ok(state);
+                    return Ok((state, ticket));
                 }
                 let state = ListState {
                     resource: name.to_owned(),
@@ -197,12 +163,17 @@ impl Walk<'_> {
                     fault: known.and_then(|state| state.fault),
                 };
                 syncs::save(tx, &state)?;
-                Ok(state)
+                Ok((state, ticket))
             })
-            .await
+            .await?;
+        Ok((state, self.look(ticket)))
     }
 
-    async fn list(&self, mut state: ListState) -> Result<Result<Read, StripeError>> {
+    fn look(&self, ticket: i64) -> Look {
+        Look { ticket, cause: "sync".to_owned(), event_created: None, until_s: readings::stripe_second(self.app) }
+    }
+
+    async fn list(&self, mut state: ListState, mut look: Look) -> Result<Result<Read, StripeError>> {
         let (mut rewinds, mut refused) = (0, None);
         for place in places(self.resource) {
             for query in place.queries {
@@ -211,9 +182,10 @@ impl Walk<'_> {
                 loop {
                     match pages.next().await {
                         Ok(Some(page)) => {
-                            if let Err(error) = self.apply(&mut state, &page).await? {
-                                return Ok(Err(error));
-                            }
+                            look = match self.apply(&mut state, &page, look).await? {
+                                Ok(next) => next,
+                                Err(error) => return Ok(Err(error)),
+                            };
                             first = false;
                         }
                         Ok(None) => return Ok(Ok(Read::ToTheEnd { objects: state.objects })),
@@ -237,8 +209,9 @@ impl Walk<'_> {
         refused.map_or(Ok(Ok(Read::NoSuchList)), |error| Ok(Err(error)))
     }
 
-    /// One page and its checkpoint in one transaction. The inner error is Stripe's: items that it did not send.
-    async fn apply(&self, state: &mut ListState, page: &Page) -> Result<Result<(), StripeError>> {
+    /// One page and its checkpoint in one transaction, and the look at the next page begins in it. The inner error is
+    /// Stripe's: items that it did not send.
+    async fn apply(&self, state: &mut ListState, page: &Page, look: Look) -> Result<Result<Look, StripeError>> {
         let mut objects: Vec<String> = page.objects.iter().map(|object| object.get().to_owned()).collect();
         if self.resource == Resource::Subscriptions {
             for object in &mut objects {
@@ -250,19 +223,21 @@ impl Walk<'_> {
         state.cursor = page.last_id.clone().or_else(|| state.cursor.clone());
         state.objects += objects.len() as u64;
         let (saved, resource) = (state.clone(), self.resource);
-        let (catalogue, now) = (self.app.catalogue.clone(), self.app.clock.now());
-        self.app
+        let (catalogue, now, look) = (self.app.catalogue.clone(), self.app.clock.now(), look.ended(self.app));
+        let ticket = self
+            .app
             .db
             .write(move |tx| {
                 syncs::still_ours(tx, &saved)?;
                 for object in &objects {
-                    mirror::apply(tx, resource, object, saved.run, &catalogue, now)?;
+                    readings::apply(tx, &look, resource, object, saved.run, &catalogue, now)?;
                 }
-                syncs::save(tx, &saved)
+                syncs::save(tx, &saved)?;
+                take_ticket(tx)
             })
             .await?;
         (self.progress)(Progress { resource, objects: self.before + state.objects });
-        Ok(Ok(()))
+        Ok(Ok(self.look(ticket)))
     }
 
     /// Begins the list anew, as another run: what this one saw may be gone since, as the object that it stood on is.
@@ -280,7 +255,7 @@ impl Walk<'_> {
     }
 
     /// The payment methods of all customers, in the order of customers' ids; the cursor is a customer.
-    async fn payment_methods(&self, mut state: ListState) -> Result<Result<Read, StripeError>> {
+    async fn payment_methods(&self, mut state: ListState, mut look: Look) -> Result<Result<Read, StripeError>> {
         loop {
             let after = state.cursor.clone().unwrap_or_default();
             let customers = self.app.db.read(move |tx| crate::store::customers::ids(tx, &after, CUSTOMERS)).await?;
@@ -297,9 +272,11 @@ impl Walk<'_> {
                     }
                 }
             }
-            if let Err(error) = self.apply(&mut state, &Page { objects, last: false, last_id: Some(last) }).await? {
-                return Ok(Err(error));
-            }
+            let page = Page { objects, last: false, last_id: Some(last) };
+            look = match self.apply(&mut state, &page, look).await? {
+                Ok(next) => next,
+                Err(error) => return Ok(Err(error)),
+            };
         }
     }
 
@@ -309,17 +286,17 @@ impl Walk<'_> {
         let mut after = String::new();
         loop {
             let (resource, from, name) = (self.resource, after.clone(), self.resource.name());
-            let ids = self
+            let (ids, ticket) = self
                 .app
                 .db
-                .read(move |tx| {
+                .write(move |tx| {
                     let run = syncs::get(tx, name)?.map_or(0, |state| state.run);
-                    unseen(tx, resource, run, &from, UNSEEN_BATCH)
+                    Ok((unseen(tx, resource, run, &from, UNSEEN_BATCH)?, take_ticket(tx)?))
                 })
                 .await?;
             let Some(last) = ids.last().cloned() else { return Ok(Ok(done)) };
             for id in ids {
-                match self.look_at(id).await? {
+                match self.look_at(id, self.look(ticket)).await? {
                     Ok(true) => done.deleted += 1,
                     Ok(false) if self.resource == Resource::PaymentMethods => {}
                     Ok(false) => done.fault = Some("the list left out objects that exist".to_owned()),
@@ -331,49 +308,31 @@ impl Walk<'_> {
     }
 
     /// Whether the object is gone; one that is there is mirrored as it is.
-    async fn look_at(&self, id: String) -> Result<Result<bool, StripeError>> {
+    async fn look_at(&self, id: String, look: Look) -> Result<Result<bool, StripeError>> {
         let (resource, name, now) = (self.resource, self.resource.name(), self.app.clock.now());
-        match self.find(&id).await {
-            Ok(answer) => {
-                let (raw, catalogue) = (answer.body.get().to_owned(), self.app.catalogue.clone());
+        match places::object(self.stripe, self.resource, &id).await {
+            Ok(raw) => {
+                let catalogue = self.app.catalogue.clone();
                 let gone = serde_json::from_str::<Stub>(&raw).is_ok_and(|stub| stub.deleted == Some(true));
                 self.app
                     .db
                     .write(move |tx| {
                         let run = syncs::get(tx, name)?.map_or(0, |state| state.run);
                         if gone {
-                            mirror::delete(tx, resource, &id)
+                            readings::delete(tx, &look, resource, &id)
                         } else {
-                            mirror::apply(tx, resource, &raw, run, &catalogue, now)
+                            readings::apply(tx, &look, resource, &raw, run, &catalogue, now)
                         }
                     })
                     .await?;
                 Ok(Ok(gone))
             }
             Err(error) if is_gone(&error) => {
-                self.app.db.write(move |tx| mirror::delete(tx, resource, &id)).await?;
+                self.app.db.write(move |tx| readings::delete(tx, &look, resource, &id)).await?;
                 Ok(Ok(true))
             }
             Err(error) => Ok(Err(error)),
         }
-    }
-
-    /// The object in whichever list it stands: a plan is none of the prices where both lists are.
-    async fn find(&self, id: &str) -> Result<crate::gateways::stripe::Answer, StripeError> {
-        let lists: Vec<&str> = match self.resource {
-            Resource::PaymentMethods => vec!["/v1/payment_methods"],
-            other => places(other).iter().map(|place| place.path).collect(),
-        };
-        let (mut gone, mut silent) = (None, None);
-        for list in lists {
-            match self.stripe.object(list, id, &[]).await {
-                Err(error) if is_gone(&error) => gone = Some(error),
-                // A list that is not there says nothing of its objects.
-                Err(error) if error.is_not_found() => silent = Some(error),
-                other => return other,
-            }
-        }
-        Err(gone.or(silent).unwrap_or(StripeError::Request("no list has this object")))
     }
 
     async fn complete(&self, fault: Option<String>) -> Result<()> {
@@ -425,75 +384,15 @@ enum Read {
     NoSuchList,
 }
 
-/// Stripe itself says that there is no such object. A bare 404 may come from something on the way and says nothing.
-fn is_gone(error: &StripeError) -> bool {
-    error.is_missing_object() || error.is_not_found() && error.refusal().is_some_and(|refusal| refusal.kind.is_some())
-}
-
 #[derive(serde::Deserialize)]
 struct Stub {
     deleted: Option<bool>,
 }
 
-/// Every object of a list.
-async fn all(mut pages: Pages) -> Result<Vec<Box<RawValue>>, StripeError> {
-    let mut objects = Vec::new();
-    while let Some(page) = pages.next().await? {
-        objects.extend(page.objects);
-    }
-    Ok(objects)
-}
-
-/// The payment methods of one customer, from where this server keeps them. A server that has no such list says 404.
-async fn payment_methods_of(stripe: &Stripe, customer: &str) -> Result<Vec<Box<RawValue>>, StripeError> {
-    let own = format!("/v1/customers/{}/payment_methods", crate::gateways::stripe::segment(customer));
-    match all(stripe.pages(&own, &[], None)).await {
-        Err(error) if error.is_not_found() => {}
-        other => return other,
-    }
-    // Older servers have one list for all, and may want to be told a type.
-    let mut refused = StripeError::Request("no list has these objects");
-    for query in [&[("customer", customer)][..], &[("customer", customer), ("type", "card")][..]] {
-        match all(stripe.pages("/v1/payment_methods", query, None)).await {
-            // The customer has gone since they were listed, and took theirs along.
-            Err(StripeError::Status { status: 400, refusal })
-                if refusal.code.as_deref() == Some("resource_missing") =>
-            {
-                return Ok(Vec::new());
-            }
-            Err(error @ StripeError::Status { status: 400, .. }) => refused = error,
-            other => return other,
-        }
-    }
-    Err(refused)
-}
-
-/// Stripe embeds the first items only: the others are fetched and put beside them.
-async fn complete_items(stripe: &Stripe, raw: &mut String) -> Result<(), StripeError> {
-    if !raw.contains("has_more") {
-        return Ok(());
-    }
-    let Ok(subscription) = read::subscription(raw, &()) else { return Ok(()) };
-    if !subscription.items_incomplete {
-        return Ok(());
-    }
-    let items = all(stripe.pages("/v1/subscription_items", &[("subscription", &subscription.id)], None)).await?;
-    // Both were read as JSON before: neither can fail to be it.
-    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
-    let mut whole = parsed(raw);
-    whole["items"] = serde_json::json!({
-        "object": "list",
-        "data": items.iter().map(|item| parsed(item.get())).collect::<Vec<_>>(),
-        "has_more": false,
-    });
-    *raw = whole.to_string();
-    Ok(())
-}
-
 /// Reads one customer with all that users ask for.
 pub async fn customer(app: &App, customer: &str) -> Result<()> {
     let Some(stripe) = &app.stripe else { return Ok(()) };
-    let now = app.clock.now();
+    let (began, look) = (app.clock.now(), Look::begin(app, "customer").await?);
     let found = tokio::time::timeout(CUSTOMER_DEADLINE, read_customer(stripe, customer)).await;
     let found = match found.unwrap_or(Err(StripeError::Timeout { after: CUSTOMER_DEADLINE })) {
         Ok(found) => found,
@@ -501,7 +400,8 @@ pub async fn customer(app: &App, customer: &str) -> Result<()> {
         Err(error) if is_gone(&error) => Vec::new(),
         Err(error) => return Err(mirror::unavailable(error)),
     };
-    save_customer(app, customer.to_owned(), found, now).await
+    save_customer(app, customer.to_owned(), found, look, began).await?;
+    plans::follow(app).await
 }
 
 type Found = Vec<(Resource, String)>;
@@ -528,26 +428,7 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
     Ok(found)
 }
 
-/// A customer's part of a list, with the richest query that the server takes.
-async fn list_of(stripe: &Stripe, resource: Resource, customer: &str) -> Result<Vec<Box<RawValue>>, StripeError> {
-    let mut refused = StripeError::Request("no list has these objects");
-    for place in places(resource) {
-        for query in place.queries {
-            let mut query = query.to_vec();
-            query.push(("customer", customer));
-            match all(stripe.pages(place.path, &query, None)).await {
-                Err(StripeError::Status { status: 400, refusal }) if refusal.param.as_deref() == Some("customer") => {
-                    return Err(StripeError::NotFound { refusal });
-                }
-                Err(error @ StripeError::Status { status: 400, .. }) => refused = error,
-                other => return other,
-            }
-        }
-    }
-    Err(refused)
-}
-
-async fn save_customer(app: &App, customer: String, mut found: Found, now: Timestamp) -> Result<()> {
+async fn save_customer(app: &App, customer: String, mut found: Found, look: Look, now: Timestamp) -> Result<()> {
     if let Some(stripe) = &app.stripe {
         for (resource, raw) in &mut found {
             if *resource == Resource::Subscriptions {
@@ -555,7 +436,7 @@ async fn save_customer(app: &App, customer: String, mut found: Found, now: Times
             }
         }
     }
-    let catalogue = app.catalogue.clone();
+    let (catalogue, look) = (app.catalogue.clone(), look.ended(app));
     app.db
         .write(move |tx| {
             let mut runs = std::collections::BTreeMap::new();
@@ -565,7 +446,7 @@ async fn save_customer(app: &App, customer: String, mut found: Found, now: Times
             }
             for (resource, raw) in &found {
                 let run = runs.get(resource).copied().unwrap_or(0);
-                mirror::apply(tx, *resource, raw, run, &catalogue, now)?;
+                readings::apply(tx, &look, *resource, raw, run, &catalogue, now)?;
             }
             syncs::complete_customer(tx, &customer, now)
         })

@@ -6,11 +6,21 @@ use crate::error::Result;
 
 /// The catalogue that the mirrored rows were derived with.
 pub const CATALOGUE: &str = "catalogue";
+/// The position of the log that the written accounts belong to.
+pub const ACCOUNTS_POSITION: &str = "accounts_position";
+/// Which log this is: a copy that goes its own way gets another name.
+pub const USAGE_LOG: &str = "usage_log";
 /// The key that signs page cursors.
 pub const CURSOR_KEY: &str = "cursor_key";
 
 pub fn get(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
     tx.row("SELECT value FROM facts WHERE name = ?1", args![name])?.map(|row| row.text(0)).transpose()
+}
+
+/// What a fact says, after it was given this value unless it had one.
+pub fn get_or_set(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<String> {
+    tx.run("INSERT INTO facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING", args![name, value])?;
+    Ok(get(tx, name)?.unwrap_or_else(|| value.to_owned()))
 }
 
 pub fn set(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<()> {

@@ -5,7 +5,12 @@ use super::{Db, Tx};
 use crate::error::{Error, Result};
 
 /// Every step that there ever was, oldest first. A step is never edited once it was released.
-const STEPS: &[(&str, &str)] = &[("0001_foundation", include_str!("migrations/0001_foundation.sql"))];
+const STEPS: &[(&str, &str)] = &[
+    ("0001_foundation", include_str!("migrations/0001_foundation.sql")),
+    ("0002_metering", include_str!("migrations/0002_metering.sql")),
+    ("0003_lago", include_str!("migrations/0003_lago.sql")),
+    ("0004_webhooks", include_str!("migrations/0004_webhooks.sql")),
+];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.
 const GROWN_COLUMNS: &[(&str, &str)] = &[

@@ -141,6 +141,7 @@ fn tell_owner(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
     let Some(sql) = resource.sql().owner else { return Ok(()) };
     let owner = tx.row(sql, args![id])?.map(|row| row.text_or_null(0)).transpose()?.flatten();
     if let Some(owner) = owner {
+        super::plans::mark_customer(tx, &owner)?;
         tx.changed(Change::Customer(owner));
     }
     Ok(())
@@ -149,6 +150,11 @@ fn tell_owner(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
 /// The raw text of a mirrored object.
 pub fn raw(tx: &mut Tx<'_>, id: &str) -> Result<Option<String>> {
     tx.row("SELECT raw FROM raw_objects WHERE id = ?1", args![id])?.map(|row| row.text(0)).transpose()
+}
+
+/// Whether an object is mirrored and not deleted.
+pub fn is_there(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<bool> {
+    Ok(tx.row(resource.sql().exists, args![id])?.map(|row| row.flag(0)).transpose()? == Some(false))
 }
 
 /// Objects that runs before `run` saw and this one did not, after `after` in the order of ids.

@@ -1,21 +1,32 @@
 //! What the program remembers: one file per noun, one SQL text for both databases.
 
+pub mod accounts;
 pub mod charges;
 pub mod customers;
 pub mod db;
 pub mod facts;
+pub mod first_log;
+pub mod identities;
 pub mod invoices;
+pub mod keys;
+pub mod lago;
+pub mod leases;
+pub mod log;
 pub mod migrations;
 pub mod mirror;
 pub mod parts;
 pub mod payment_methods;
+pub mod plans;
+pub mod readings;
 pub mod refunds;
+pub mod reservations;
 pub mod sessions;
 pub mod subscriptions;
 pub mod syncs;
 pub mod totals;
-pub mod usage;
 pub mod users;
+pub mod verification;
+pub mod webhooks;
 
 pub use self::db::{Change, Db, Tx};
 

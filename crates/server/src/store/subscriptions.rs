@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::db::{Row, args};
 use super::mirror::{self, Resource, Seen};
 use super::totals::{self, Counted};
-use super::{After, Change, Tx};
+use super::{After, Change, Tx, plans};
 use crate::error::{Error, Result};
 
 /// A subscription as it is listed and counted.
@@ -61,8 +61,7 @@ pub fn save(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription, parts: &[String
             args![part, &new.id],
         )?;
     }
-    tell(tx, new.customer.as_deref());
-    Ok(())
+    tell(tx, new.customer.as_deref())
 }
 
 fn write(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription) -> Result<()> {
@@ -130,11 +129,13 @@ pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<bool> {
     Ok(deleted)
 }
 
-fn tell(tx: &mut Tx<'_>, customer: Option<&str>) {
+fn tell(tx: &mut Tx<'_>, customer: Option<&str>) -> Result<()> {
     tx.changed(Change::Totals);
     if let Some(customer) = customer {
         tx.changed(Change::Customer(customer.to_owned()));
+        plans::mark_customer(tx, customer)?;
     }
+    Ok(())
 }
 
 /// The run that last saw a subscription; for a derivation that reads nothing new from Stripe.

@@ -1,7 +1,7 @@
 //! The users of the platform.
 
 use super::db::{Row, args};
-use super::{Change, Tx};
+use super::{Change, Tx, plans};
 use crate::error::{Error, Result};
 
 /// A user as the database knows them.
@@ -101,6 +101,7 @@ pub fn link(tx: &mut Tx<'_>, id: &str, customer: &str, now: &str) -> Result<()> 
         let detail = "this customer is linked to another user".to_owned();
         return Err(Error::Conflict { code: "customer.already_linked", detail });
     }
+    plans::mark_user(tx, id)?;
     let sql = "UPDATE users SET stripe_customer_id = ?2, updated_at = ?3 WHERE id = ?1";
     update(tx, sql, args![id, customer, now], id)
 }

@@ -61,13 +61,24 @@ fn help_fits_on_a_screen_and_needs_no_configuration() {
         "openapi",
         "config",
         "completions",
+        "key",
+        "usage",
+        "usage void",
+        "usage replay",
+        "lago",
+        "verify",
+        "webhooks",
+        "stripe",
+        "sandbox advance",
     ] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("--help");
         let help = program.run(&args);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
         let lines = help.stdout.lines().count();
-        assert!((5..=24).contains(&lines), "{command}: {lines} lines");
+        // The list of all commands is longer than any of them.
+        let most = if command.is_empty() { 34 } else { 24 };
+        assert!((5..=most).contains(&lines), "{command}: {lines} lines");
         assert!(help.stdout.lines().all(|line| line.chars().count() <= 100), "{command}");
     }
     assert_eq!(program.run(&["--version"]).line(), format!("billhook {}", env!("CARGO_PKG_VERSION")));

@@ -1,6 +1,7 @@
 //! The eight endpoints, status and body, on the little business.
 
-use billhook::ops::usage::Told;
+use billhook::ops::usage::{Told, Verdict};
+use billhook::store::log::Source;
 use billing::usage::Quantity;
 
 use crate::harness::{Plan, World};
@@ -22,11 +23,12 @@ pub async fn use_some(world: &World, user: &str) {
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),
-        at,
+        at: Some(at),
         properties: None,
+        source: Source::Own,
     });
     for verdict in billhook::ops::usage::record(&world.app, told.collect()).await.expect("recorded") {
-        verdict.expect("accepted");
+        assert!(matches!(verdict, Verdict::Recorded { late: false, .. }), "{verdict:?}");
     }
 }
 

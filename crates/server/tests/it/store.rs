@@ -1,12 +1,12 @@
 //! The store: one suite that runs on SQLite and on PostgreSQL, and beside it what only one of the two promises.
 
+mod log;
 mod pages;
 mod people;
 mod postgres;
 mod sqlite;
 mod totals;
 mod transactions;
-mod usage;
 
 use billhook::error::{Error, Result};
 use billhook::store::db::Value;
@@ -45,11 +45,15 @@ on_both! {
     pages::i15_a_row_that_comes_or_goes_between_two_pages_moves_no_other,
     pages::i16_a_filter_shows_what_a_naive_filter_shows,
     pages::a_customer_sees_their_own_invoices_and_payment_methods_only,
-    usage::an_event_told_again_is_a_duplicate_or_names_what_differs,
-    usage::sums_of_any_window_are_the_naive_sums,
-    usage::sums_that_are_wrong_are_found_and_mended,
-    usage::i04_an_event_told_by_many_at_once_counts_once,
-    usage::i04_many_different_events_at_once_all_count,
+    log::an_entry_is_read_back_as_it_was_written,
+    log::i04_an_id_is_known_on_its_day_and_for_ever_where_it_is_history,
+    log::a_users_entries_are_their_own_and_in_order,
+    log::i04_an_entry_told_by_many_at_once_is_there_once,
+    log::positions_have_no_gap_and_no_reader_skips_one,
+    log::ids_are_forgotten_by_the_day_and_nothing_else_is,
+    log::accounts_move_with_their_position_or_not_at_all,
+    log::days_add_up_and_are_paged_as_a_list_would_be,
+    log::a_lease_has_one_holder_and_a_token_that_grows,
     transactions::readers_see_one_snapshot,
     transactions::f10_a_panic_leaves_nothing_and_the_store_goes_on,
     transactions::an_error_leaves_nothing,

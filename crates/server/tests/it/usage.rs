@@ -3,9 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
-use billhook::error::Error;
-use billhook::ops::usage::{self, Told};
-use billhook::store::usage::Verdict;
+use billhook::ops::usage::{self, Told, Verdict};
+use billhook::store::log::Source;
 use billing::usage::Quantity;
 use jiff::Timestamp;
 use sandbox::Seed;
@@ -26,19 +25,19 @@ fn told(id: &str, user: &str, kind: &str, quantity: &str, at: &str) -> Told {
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),
-        at: instant(at),
+        at: Some(instant(at)),
         properties: None,
+        source: Source::Own,
     }
 }
 
-/// What became of each: a verdict, or the member that is refused.
-async fn record(world: &World, events: Vec<Told>) -> Vec<Result<Verdict, String>> {
-    let outcomes = usage::record(&world.app, events).await.expect("recorded");
-    let member = |error| match error {
-        Error::Invalid(faults) => faults[0].pointer.clone(),
-        other => panic!("{other:?}"),
-    };
-    outcomes.into_iter().map(|outcome| outcome.map_err(member)).collect()
+async fn record(world: &World, events: Vec<Told>) -> Vec<Verdict> {
+    usage::record(&world.app, events).await.expect("recorded")
+}
+
+/// Recorded in its own period. The first entry of a user is one of their terms, so events begin at the second position.
+fn recorded(position: i64) -> Verdict {
+    Verdict::Recorded { position, late: false }
 }
 
 /// A session that outlives every clock of these tests.
@@ -113,7 +112,7 @@ async fn i10_below_the_limit_what_remains_and_what_is_used_are_what_is_included(
         ("e5", "997.5", "1500", "0", "1000", "2.00"),
     ] {
         let verdicts = record(&world, vec![told(id, &user, "stt", quantity, "2026-11-22T09:00:00Z")]).await;
-        assert!(matches!(verdicts[..], [Ok(Verdict::Recorded { .. })]));
+        assert!(matches!(verdicts[..], [Verdict::Recorded { late: false, .. }]), "{verdicts:?}");
         let body = world.get(PATH, &token).await.body;
         let expected = format!(r#""used":{used},"remaining":{remaining},"overage":{overage},"overage_cost":{cost},"#);
         assert!(body.contains(&expected), "{id}: {body}");
@@ -170,10 +169,12 @@ async fn a_monthly_plan_counts_from_its_anchor_and_starts_anew_at_its_second() {
         ("e3", "2026-11-22T09:59:59Z", "4"),
     ];
     let events = edges.map(|(id, at, quantity)| told(id, &user, "inference", quantity, at)).to_vec();
-    record(&world, events).await;
-    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 6, "half-open: the start belongs to it");
+    // The period of the first one has been over for ten days: it counts in the running one, and its sender hears so.
+    let late = Verdict::Recorded { position: 2, late: true };
+    assert_eq!(record(&world, events).await, [late, recorded(3), recorded(4)], "half-open: the start belongs to it");
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 7);
     world.clock.set(instant("2026-12-12T09:59:59Z"));
-    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 6);
+    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 7);
     // No sync, no write: only time goes by, and the kept answer ends with its period.
     world.clock.set(instant("2026-12-12T10:00:00Z"));
     let next = shown(&world, &token).await;
@@ -217,13 +218,16 @@ async fn f47_without_a_subscription_it_is_the_calendar_of_the_operators_zone() {
         let (start, end) = (instant(start), instant(end));
         let last = end - jiff::SignedDuration::from_millis(1);
         world.clock.set(end - jiff::SignedDuration::from_secs(1));
-        let inside = [start, last]
-            .map(|at| Told { at, ..told(&format!("{number}-{at}"), &user, "tts", "1", "2027-01-01T00:00:00Z") });
+        let inside = [start, last].map(|at| Told {
+            at: Some(at),
+            ..told(&format!("{number}-{at}"), &user, "tts", "1", "2027-01-01T00:00:00Z")
+        });
         let outside = start - jiff::SignedDuration::from_millis(1);
         let outside =
-            Told { at: outside, ..told(&format!("{number}-out"), &user, "tts", "10", "2027-01-01T00:00:00Z") };
+            Told { at: Some(outside), ..told(&format!("{number}-out"), &user, "tts", "10", "2027-01-01T00:00:00Z") };
         let verdicts = record(&world, inside.into_iter().chain([outside]).collect()).await;
-        assert!(verdicts.iter().all(Result::is_ok), "{verdicts:?}");
+        let all = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { late: false, .. }));
+        assert!(all, "{verdicts:?}");
         assert_eq!(
             shown(&world, &token).await["usage"]["today"]["tts"],
             2,
@@ -297,21 +301,26 @@ async fn what_cannot_count_is_refused_by_name_and_the_good_beside_it_counts() {
         told("", &user, "inference", "10", now),
         told(&long, &user, "inference", "10", now),
     ];
-    let refused = |member: &str| Err(member.to_owned());
-    let recorded = |position| Ok(Verdict::Recorded { position });
+    let shown_as = |verdict| match verdict {
+        Verdict::Recorded { position, late } => (position, if late { "late" } else { "recorded" }, ""),
+        Verdict::Refused { code, pointer, .. } => (0, code, pointer),
+        other => panic!("{other:?}"),
+    };
     let expected = [
-        recorded(1),
-        recorded(2),
-        refused("/timestamp"),
-        recorded(3),
-        refused("/timestamp"),
-        refused("/user_id"),
-        refused("/type"),
-        refused("/transaction_id"),
-        refused("/transaction_id"),
+        (2, "recorded", ""),
+        // Its own period has been over for weeks.
+        (3, "late", ""),
+        (0, "too_old", "/timestamp"),
+        (4, "recorded", ""),
+        (0, "too_early", "/timestamp"),
+        (0, "user.unknown", "/user_id"),
+        (0, "type.unknown", "/type"),
+        (0, "invalid", "/transaction_id"),
+        (0, "invalid", "/transaction_id"),
     ];
-    assert_eq!(record(&world, events).await, expected);
-    assert_eq!(shown(&world, &token).await["usage"]["month"]["inference"], 2, "what was refused counts nowhere");
+    assert_eq!(record(&world, events).await.into_iter().map(shown_as).collect::<Vec<_>>(), expected);
+    let month = shown(&world, &token).await["usage"]["month"].clone();
+    assert_eq!((&month["inference"], &month["tts"]), (&json!(2), &json!(1)), "what was refused counts nowhere");
 }
 
 #[tokio::test]
@@ -320,10 +329,10 @@ async fn an_event_told_twice_counts_once_and_one_told_differently_is_a_conflict(
     let (user, token) = somebody(&world, None).await;
     let event = || told("e1", &user, "inference", "5", "2026-11-22T09:00:00Z");
     let twice = record(&world, vec![event(), event()]).await;
-    assert_eq!(twice, [Ok(Verdict::Recorded { position: 1 }), Ok(Verdict::Duplicate { position: 1 })]);
+    assert_eq!(twice, [recorded(2), Verdict::Duplicate { position: 2 }]);
     let other = Told { quantity: Quantity::parse("6").expect("quantity"), ..event() };
     let again = record(&world, vec![event(), other]).await;
-    assert_eq!(again, [Ok(Verdict::Duplicate { position: 1 }), Ok(Verdict::Conflict { member: "quantity" })]);
+    assert_eq!(again, [Verdict::Duplicate { position: 2 }, Verdict::Conflict { member: "quantity" }]);
     let after = shown(&world, &token).await;
     assert_eq!((&after["usage"]["today"]["inference"], &after["credits"]["used"]), (&json!(5), &json!(5)));
 }
@@ -340,29 +349,22 @@ async fn a_recorded_event_is_seen_by_the_very_next_question() {
     assert_eq!(shown(&world, &other).await["usage"]["today"]["inference"], 0, "and is nobody else's");
 }
 
-/// A type that the operator took out of the catalogue later does not take the answer with it.
+/// A type that the operator takes out of the catalogue does not take the answer with it: what was recorded keeps the weight
+/// that it was recorded with, and no more of it is taken.
 #[tokio::test]
-async fn usage_of_a_type_that_the_catalogue_no_longer_has_costs_no_answer() {
-    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
-    let (user, token) = somebody(&world, None).await;
-    record(&world, vec![told("e1", &user, "inference", "5", "2026-11-22T09:00:00Z")]).await;
-    let row = user.clone();
-    world
-        .app
-        .db
-        .write(move |tx| {
-            let event = billhook::store::usage::Event {
-                transaction_id: "old".to_owned(),
-                user: row.clone(),
-                kind: "image".to_owned(),
-                quantity: Quantity::parse("7").expect("quantity"),
-                event_ms: 1_795_338_000_000,
-                properties: None,
-            };
-            billhook::store::usage::record(tx, &event, 0)
-        })
-        .await
-        .expect("written");
-    let answer = shown(&world, &token).await;
-    assert_eq!((&answer["usage"]["month"]["image"], &answer["credits"]["used"]), (&json!(7), &json!(5)));
+async fn usage_of_a_type_that_the_catalogue_no_longer_has_keeps_its_weight() {
+    let with_image = ("[events.stt]", "[events.image]\ncredits = \"12\"\nlago_code = \"image_call\"\n\n[events.stt]");
+    let catalogue = Catalogue::with(&[with_image]);
+    let world = World::planned(catalogue.plan(None)).await;
+    let (user, _) = somebody(&world, None).await;
+    let at = "2026-11-22T09:00:00Z";
+    record(&world, vec![told("e1", &user, "inference", "5", at), told("e2", &user, "image", "7", at)]).await;
+    let same_file = Database::Sqlite(world.database.path().clone());
+    let without = Plan { stripe: None, database: same_file, ..Plan::default() };
+    let world_after = World::planned(without).await;
+    let token = session(&world_after, &user).await;
+    let answer = shown(&world_after, &token).await;
+    assert_eq!((&answer["usage"]["month"]["image"], &answer["credits"]["used"]), (&json!(7), &json!(89)));
+    let refused = record(&world_after, vec![told("e3", &user, "image", "1", at)]).await;
+    assert!(matches!(refused[..], [Verdict::Refused { code: "type.unknown", .. }]), "{refused:?}");
 }

@@ -5,12 +5,11 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use super::super::transport::Place;
+use super::super::transport::clean;
 use super::pages::ListFault;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// Longest part of Stripe's own message that is kept, in characters.
-const MESSAGE_MAX: usize = 300;
 
 /// Why a call brought no answer.
 #[derive(Debug)]
@@ -43,17 +42,6 @@ pub enum StripeError {
     BreakerOpen { retry_after: Duration },
     /// Our own limits leave no room for this call within its deadline.
     Busy { retry_after: Duration },
-}
-
-/// Where the way to Stripe ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The name does not resolve.
-    Dns,
-    /// Nobody accepts the connection.
-    Connect,
-    /// The connection broke, or what came back was not HTTP.
-    Exchange,
 }
 
 /// What is wrong with a body.
@@ -276,21 +264,6 @@ impl Refusal {
             retry_after: None,
         }
     }
-}
-
-/// Shortens foreign text and takes out what a log must not hold: keys (ours, and whatever looks like one), e-mail addresses,
-/// and characters that some reader takes for the end of a line.
-fn clean(text: &str, key: &str) -> String {
-    let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
-    let secret = |word: &str| ["sk_", "rk_", "whsec_"].iter().any(|prefix| word.contains(prefix));
-    let words = text.split(' ').map(|word| match word {
-        _ if secret(word) => "[key]",
-        _ if word.contains('@') => "[e-mail]",
-        _ => word,
-    });
-    let text = words.collect::<Vec<_>>().join(" ");
-    let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
-    text.chars().filter(|letter| !breaks(*letter)).take(MESSAGE_MAX).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use reqwest::{Client, Method, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
+use super::super::transport::{self, BodyEnd, Broken};
 use super::Answer;
-use super::error::{BodyFault, Place, Refusal, StripeError};
+use super::error::{BodyFault, Refusal, StripeError};
 use super::retry::{self, Failure};
 
 /// An error body is read this far; Stripe's are under a kilobyte.
@@ -41,7 +42,7 @@ pub(super) async fn attempt(client: &Client, call: &Call, body_max: usize, secre
         request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
     }
     match request.send().await {
-        Err(error) => Outcome { date: None, answer: Err(transport(error).into()) },
+        Err(error) => Outcome { date: None, answer: Err(unreachable(error).into()) },
         Ok(response) => {
             let date = text(response.headers(), DATE.as_str()).and_then(|text| http_date(&text));
             Outcome { date, answer: read(response, body_max, secret).await }
@@ -62,21 +63,11 @@ async fn read(response: Response, body_max: usize, secret: &SecretString) -> Res
     Ok(Answer { body: object, request_id })
 }
 
-/// Counts while it reads: what a header promises is not believed, what arrives beyond the cap is not kept (F-32).
-async fn read_body(mut response: Response, cap: usize, request_id: Option<&str>) -> Result<Vec<u8>, StripeError> {
-    let too_large = || StripeError::TooLarge { cap, request_id: request_id.map(str::to_owned) };
-    let promised = response.content_length().unwrap_or(0);
-    if promised > u64::try_from(cap).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    let mut body = Vec::with_capacity(usize::try_from(promised).unwrap_or(0));
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len().saturating_add(chunk.len()) > cap {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+async fn read_body(response: Response, cap: usize, request_id: Option<&str>) -> Result<Vec<u8>, StripeError> {
+    transport::read_body(response, cap).await.map_err(|end| match end {
+        BodyEnd::TooLarge => StripeError::TooLarge { cap, request_id: request_id.map(str::to_owned) },
+        BodyEnd::Broken(error) => unreachable(error),
+    })
 }
 
 /// Everything that Stripe sends is a JSON object.
@@ -105,34 +96,11 @@ async fn refused(response: Response, secret: &SecretString) -> Failure {
     Failure { error, should_retry }
 }
 
-/// Which end of the way is to blame. The URL is taken out: its query may hold an e-mail address.
-fn transport(error: reqwest::Error) -> StripeError {
-    let error = error.without_url();
-    if is_tls(&error) {
-        return StripeError::Tls { source: Box::new(error) };
+fn unreachable(error: reqwest::Error) -> StripeError {
+    match transport::broken(error) {
+        Broken::Tls(source) => StripeError::Tls { source: Box::new(source) },
+        Broken::Unreachable(place, source) => StripeError::Unreachable { place, source: Box::new(source) },
     }
-    let place = match (error.is_dns(), error.is_connect()) {
-        (true, _) => Place::Dns,
-        (false, true) => Place::Connect,
-        (false, false) => Place::Exchange,
-    };
-    StripeError::Unreachable { place, source: Box::new(error) }
-}
-
-/// TLS errors hide inside I/O errors, which do not show what they wrap in their chain of sources.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    false
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

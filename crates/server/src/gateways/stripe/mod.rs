@@ -4,13 +4,13 @@
 //! the cap on bodies are here; what the JSON means is read in [`read`], tolerantly, in the shapes of every age.
 
 mod breaker;
-mod bucket;
 mod error;
 mod exchange;
 mod pages;
 pub mod read;
 mod retry;
 mod settings;
+pub mod signature;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,9 +28,12 @@ pub use error::{BodyFault, Place, Refusal, StripeError};
 pub use pages::{ListFault, Page, Pages};
 pub use settings::{Settings, SettingsError};
 
+use super::bucket::Bucket;
+use super::transport::no_tls;
+pub use super::transport::segment;
 use breaker::Breaker;
-use bucket::Bucket;
 use exchange::{Call, Outcome, attempt};
+use pages::Way;
 use retry::Failure;
 
 /// A write gets this many attempts and this long, then its caller is told that the outcome is unknown (F-28).
@@ -176,7 +179,12 @@ impl Stripe {
 
     /// Walks the list at `path`, from its beginning or from after the object `after`.
     pub fn pages(&self, path: &str, query: &[(&str, &str)], after: Option<String>) -> Pages {
-        Pages::new(self.clone(), path, query, after)
+        Pages::new(self.clone(), path, query, after, Way::Older)
+    }
+
+    /// Walks the list at `path` from the object `before` to the newest. Each page still begins with its newest object.
+    pub fn newer_pages(&self, path: &str, query: &[(&str, &str)], before: String) -> Pages {
+        Pages::new(self.clone(), path, query, Some(before), Way::Newer)
     }
 
     /// How things stand.
@@ -299,22 +307,6 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// An id as a part of a path: whatever a user or a server put into it, it stays one part.
-pub fn segment(id: &str) -> String {
-    use fmt::Write as _;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let mut text = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if plain(byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing into a String does not fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
 /// `application/x-www-form-urlencoded`, which is what a URL's query is too.
 fn encode(url: &Url, form: &[(&str, &str)]) -> String {
     let mut url = url.clone();
@@ -339,10 +331,4 @@ fn client(settings: &Settings, base: &Url) -> Result<Client, SettingsError> {
         .no_proxy();
     let builder = if base.scheme() == "http" { builder.tls_backend_preconfigured(no_tls()) } else { builder };
     builder.build().map_err(|error| SettingsError::Client(Box::new(error)))
-}
-
-/// For a plain `http` base: trusts nobody, so that a machine without root certificates can talk to its sandbox and an
-/// `https` URL that should sneak in fails.
-fn no_tls() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
 }

@@ -20,11 +20,21 @@ pub struct Pages {
     path: String,
     query: Vec<(String, String)>,
     after: Option<String>,
+    way: Way,
     limit: usize,
     ended: bool,
     /// The page before was full and said that it was the last.
     doubted: bool,
     trail: Trail,
+}
+
+/// In which direction a list is read. Lists begin with the newest object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the newest to the oldest.
+    Older,
+    /// From an object to the newest.
+    Newer,
 }
 
 /// One page of a list.
@@ -67,13 +77,13 @@ struct List<'a> {
 }
 
 impl Pages {
-    pub(super) fn new(stripe: Stripe, path: &str, query: &[(&str, &str)], after: Option<String>) -> Pages {
+    pub(super) fn new(stripe: Stripe, path: &str, query: &[(&str, &str)], after: Option<String>, way: Way) -> Pages {
         let limit = query.iter().find(|(name, _)| *name == "limit").and_then(|(_, value)| value.parse().ok());
         let query = query.iter().filter(|(name, _)| *name != "limit");
         let query = query.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let trail = Trail { mark: after.clone(), steps: 0, reach: 1 };
         let (path, limit) = (path.to_owned(), limit.unwrap_or(LIMIT));
-        Pages { stripe, path, query, after, limit, ended: false, doubted: false, trail }
+        Pages { stripe, path, query, after, way, limit, ended: false, doubted: false, trail }
     }
 
     /// The next page; `None` after the last. A list is complete when, and only when, this has said `None`.
@@ -107,7 +117,7 @@ impl Pages {
             let mut query: Vec<(&str, &str)> = self.query.iter().map(|(name, value)| (&**name, &**value)).collect();
             query.push(("limit", &limit));
             if let Some(after) = &self.after {
-                query.push(("starting_after", after));
+                query.push((if self.way == Way::Older { "starting_after" } else { "ending_before" }, after));
             }
             match self.stripe.get(&self.path, &query).await {
                 Ok(answer) => return Ok(answer.body),
@@ -124,7 +134,10 @@ impl Pages {
         let last = !body.has_more.unwrap_or(false);
         let mut last_id = None;
         for (index, object) in data.iter().enumerate() {
-            last_id = Some(self.check(index, object)?);
+            let id = self.check(index, object)?;
+            if self.way == Way::Older || last_id.is_none() {
+                last_id = Some(id);
+            }
         }
         if !last {
             let id = last_id.as_ref().ok_or_else(|| self.fault(ListFault::EmptyButMore))?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
+use super::super::backoff;
 use super::error::StripeError;
 
 /// The first wait is at most this long, the next twice that, and so on.
@@ -44,14 +45,9 @@ impl Failure {
     }
 }
 
-/// The wait before the attempt after `attempt` (counted from 1): full jitter over a doubling ceiling, on top of what the
-/// server asked for. Without the jitter all who failed together would come back together.
+/// The wait before the attempt after `attempt` (counted from 1).
 pub(super) fn wait(attempt: u32, retry_after: Option<Duration>, random: u64) -> Duration {
-    let doublings = attempt.saturating_sub(1).min(16);
-    let ceiling = FIRST.saturating_mul(1 << doublings).min(LONGEST);
-    let ceiling_ms = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX - 1);
-    let jitter = Duration::from_millis(random % (ceiling_ms + 1));
-    retry_after.unwrap_or_default() + jitter
+    backoff::wait(attempt, FIRST, LONGEST, retry_after, random)
 }
 
 /// `Retry-After` in seconds. The other form of the header, a date, is not Stripe's and is ignored.

@@ -4,3 +4,4 @@ pub mod charges;
 pub mod customers;
 pub mod stats;
 pub mod subscriptions;
+pub mod usage;

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
-pub use self::value::{Row, Value};
+pub use self::value::{Arg, Row, Value};
 use crate::error::{Cause, Error, Result, Upstream};
 
 /// The values of one statement, in order: `args![id, created]`.
@@ -110,9 +110,15 @@ impl From<DbError> for Error {
 trait Driver {
     fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, DbError>;
     fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, DbError>;
+    fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError>;
     fn script(&mut self, sql: &str) -> Result<(), DbError>;
     fn dialect(&self) -> Dialect;
 }
+
+/// Runs a statement once for the values it is given; how many rows that changed.
+type Once<'r> = &'r mut dyn FnMut(&[Arg<'_>]) -> Result<u64, DbError>;
+/// Calls `Once` as often as it likes.
+type Many<'w> = &'w mut dyn FnMut(Once<'_>) -> Result<(), DbError>;
 
 /// Which SQL is spoken, for the few statements that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +159,15 @@ impl<'c> Tx<'c> {
         Ok(self.driver.run(sql, args)?)
     }
 
+    /// Prepares a statement once and runs it as often as `work` asks, with borrowed values.
+    pub fn many(
+        &mut self,
+        sql: &'static str,
+        mut work: impl FnMut(&mut dyn FnMut(&[Arg<'_>]) -> Result<u64, DbError>) -> Result<(), DbError>,
+    ) -> Result<()> {
+        Ok(self.driver.many(sql, &mut work)?)
+    }
+
     /// Runs the statements of a migration.
     pub(super) fn script(&mut self, sql: &str) -> Result<()> {
         Ok(self.driver.script(sql)?)
@@ -178,18 +193,31 @@ trait Job: Send {
     fn contended(&self) -> bool;
     /// Answers the caller. `commit` is the error of the commit, when that failed.
     fn answer(self: Box<Self>, commit: Option<Error>);
+    fn isolation(&self) -> Isolation;
 }
 
-struct Call<F, T> {
+struct Call<F, T, D> {
     work: F,
     outcome: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
+    done: D,
+    isolation: Isolation,
 }
 
-impl<F, T> Job for Call<F, T>
+/// What a transaction sees of others that commit meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// One snapshot, and a conflict where others got in the way.
+    Snapshot,
+    /// Each statement sees what was committed before it, and waits for rows that others hold. SQLite has one writer: there
+    /// this is the same.
+    Statement,
+}
+
+impl<F, T, D> Job for Call<F, T, D>
 where
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
     T: Send,
+    D: FnOnce(Result<T>) + Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         let work = &mut self.work;
@@ -208,9 +236,18 @@ where
             (Some(outcome), _) => outcome,
             (None, error) => Err(error.unwrap_or_else(|| Error::internal("a transaction did not run"))),
         };
-        // The caller may have gone away; the work is done all the same.
-        let _ = self.reply.send(outcome);
+        (self.done)(outcome);
     }
+
+    fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+}
+
+/// Sends the outcome to whoever waits. The caller may have gone away; the work is done all the same.
+fn reply<T: Send>() -> (impl FnOnce(Result<T>) + Send, oneshot::Receiver<Result<T>>) {
+    let (reply, answer) = oneshot::channel();
+    (move |outcome| drop(reply.send(outcome)), answer)
 }
 
 impl Db {
@@ -231,8 +268,8 @@ impl Db {
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work, outcome: None, reply });
+        let (done, answer) = reply();
+        let job = Box::new(Call { work, outcome: None, done, isolation: Isolation::Snapshot });
         match &*self.0 {
             Engine::Sqlite(sqlite) => sqlite.read(job),
             Engine::Postgres(postgres) => postgres.submit(job),
@@ -246,13 +283,24 @@ impl Db {
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work, outcome: None, reply });
+        let (done, answer) = reply();
+        self.write_then(Isolation::Snapshot, work, done);
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs `work` in one transaction and then `done` with what came of it, on the thread of the database: after the commit,
+    /// and before anybody else's next transaction there.
+    pub fn write_then<T, F, D>(&self, isolation: Isolation, work: F, done: D)
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+        D: FnOnce(Result<T>) + Send + 'static,
+    {
+        let job = Box::new(Call { work, outcome: None, done, isolation });
         match &*self.0 {
             Engine::Sqlite(sqlite) => sqlite.write(job),
             Engine::Postgres(postgres) => postgres.submit(job),
         }
-        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Who is told what each commit changed. Only the first listener is kept.

@@ -11,7 +11,7 @@ use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, Config, IsolationLevel, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Change, DbError, Dialect, Driver, Job, Listener, OpenError, Row, Tx, Value, tell};
+use super::{Change, DbError, Dialect, Driver, Isolation, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
 use crate::error::Result;
 
 const CONNECTIONS: usize = 4;
@@ -100,7 +100,9 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         self.queue.filled.notify_all();
-        for thread in self.threads.drain(..) {
+        let here = std::thread::current().id();
+        // The last handle may go with the last answer, on one of these threads: that one ends by itself.
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != here) {
             let _ = thread.join();
         }
     }
@@ -207,7 +209,11 @@ enum Begun {
 }
 
 fn transact(client: &mut Client, statements: &mut HashMap<&'static str, Statement>, job: &mut dyn Job) -> Begun {
-    match client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start() {
+    let level = match job.isolation() {
+        Isolation::Snapshot => IsolationLevel::RepeatableRead,
+        Isolation::Statement => IsolationLevel::ReadCommitted,
+    };
+    match client.build_transaction().isolation_level(level).start() {
         Ok(transaction) => Begun::Done(work(Session { transaction, statements }, job)),
         Err(error) => Begun::Not(DbError::away(error)),
     }
@@ -258,8 +264,17 @@ impl Driver for Session<'_> {
         self.transaction.execute(&statement, &args).map_err(classify)
     }
 
+    fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError> {
+        let statement = self.statement(sql)?;
+        work(&mut |args| {
+            let owned: Vec<Value> = args.iter().map(|arg| Value::from(*arg)).collect();
+            let args: Vec<&(dyn ToSql + Sync)> = owned.iter().map(|arg| arg as &(dyn ToSql + Sync)).collect();
+            self.transaction.execute(&statement, &args).map_err(classify)
+        })
+    }
+
     fn script(&mut self, sql: &str) -> Result<(), DbError> {
-        self.transaction.batch_execute(sql).map_err(classify)
+        self.transaction.batch_execute(&spoken_here(sql)).map_err(classify)
     }
 
     fn dialect(&self) -> Dialect {
@@ -270,6 +285,14 @@ impl Driver for Session<'_> {
 /// PostgreSQL's placeholders are `$1`; ours are SQLite's `?1`.
 fn numbered(sql: &str) -> String {
     sql.replace('?', "$")
+}
+
+/// A migration in PostgreSQL's words: what SQLite calls its row id is a big integer here, and bytes have another name.
+fn spoken_here(sql: &str) -> String {
+    sql.replace("-- only postgres: ", "")
+        .replace("INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY")
+        .replace(" BLOB", " BYTEA")
+        .replace(") WITHOUT ROWID", ")")
 }
 
 fn take(row: &postgres::Row) -> Result<Row, DbError> {
@@ -300,11 +323,18 @@ impl ToSql for Value {
             Self::Text(value) if value.contains('\0') => value.replace('\0', "\u{fffd}").to_sql(kind, out),
             Self::Text(value) => value.to_sql(kind, out),
             Self::Bytes(value) => value.to_sql(kind, out),
+            Self::Ints(values) => values.to_sql(kind, out),
+            Self::Texts(values) => {
+                let visible = |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{fffd}"));
+                values.iter().map(visible).collect::<Vec<_>>().to_sql(kind, out)
+            }
+            Self::Blobs(values) => values.to_sql(kind, out),
         }
     }
 
     fn accepts(kind: &Type) -> bool {
-        matches!(*kind, Type::INT4 | Type::INT8 | Type::TEXT | Type::VARCHAR | Type::BYTEA)
+        let one = matches!(*kind, Type::INT4 | Type::INT8 | Type::TEXT | Type::VARCHAR | Type::BYTEA);
+        one || matches!(*kind, Type::INT8_ARRAY | Type::TEXT_ARRAY | Type::BYTEA_ARRAY)
     }
 
     to_sql_checked!();

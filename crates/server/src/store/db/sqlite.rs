@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
 
-use super::{Change, DbError, Dialect, Driver, Job, Listener, OpenError, Row, Tx, Value, tell};
+use super::{Arg, Change, DbError, Dialect, Driver, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
 use crate::error::{Error, Result};
 
 /// Older versions can lose a WAL that another process resets (SQLite's own note on 3.51.3).
@@ -33,6 +33,8 @@ struct Shared {
     commits: CommitCount,
     /// The count after the last commit that the listener has heard of.
     known: AtomicU32,
+    /// Our own writer is at work: it holds the write lock, so nobody else can commit, and it has looked before it began.
+    writing: AtomicBool,
 }
 
 /// Jobs waiting for a thread.
@@ -113,7 +115,7 @@ impl Sqlite {
         writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(unusable)?;
         let commits = CommitCount::open(path)?;
         let known = AtomicU32::new(commits.read().unwrap_or_default());
-        let shared = Arc::new(Shared { listener: OnceLock::new(), commits, known });
+        let shared = Arc::new(Shared { listener: OnceLock::new(), commits, known, writing: AtomicBool::new(false) });
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
         let mut threads = Vec::new();
         let (queue, seen) = (Arc::clone(&writes), Arc::clone(&shared));
@@ -155,7 +157,9 @@ impl Drop for Sqlite {
     fn drop(&mut self) {
         self.writes.close();
         self.reads.close();
-        for thread in self.threads.drain(..) {
+        let here = std::thread::current().id();
+        // The last handle may go with the last answer, on one of these threads: that one ends by itself.
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != here) {
             let _ = thread.join();
         }
     }
@@ -165,14 +169,31 @@ impl Shared {
     /// Drops every rendered answer when the count of commits is not the one that we know.
     fn notice(&self) {
         let seen = self.commits.read();
-        if seen == Some(self.known.load(Ordering::Acquire)) {
+        let is_known = || seen == Some(self.known.load(Ordering::SeqCst));
+        // While our writer is at work the next count is its own commit's. The last look is for one that has ended meanwhile.
+        let is_ours =
+            || self.writing.load(Ordering::SeqCst) && seen == Some(self.known.load(Ordering::SeqCst).wrapping_add(1));
+        if is_known() || is_ours() || is_known() {
             return;
         }
+        self.notice_new(seen);
+    }
+
+    fn notice_new(&self, seen: Option<u32>) {
         // Told before the count is taken over: whoever sees the new count finds nothing old.
         tell(&self.listener, &[Change::Everything]);
         if let Some(seen) = seen {
-            self.known.store(seen, Ordering::Release);
+            self.known.store(seen, Ordering::SeqCst);
         }
+    }
+
+    /// The same inside the write lock, where nobody else can commit: from here on every new count is ours.
+    fn notice_and_write(&self) {
+        let seen = self.commits.read();
+        if seen != Some(self.known.load(Ordering::SeqCst)) {
+            self.notice_new(seen);
+        }
+        self.writing.store(true, Ordering::SeqCst);
     }
 
     /// After our own commit: only what it changed is dropped, unless somebody else has committed as well.
@@ -181,7 +202,8 @@ impl Shared {
         let expected = before.map(|count| count.wrapping_add(u32::from(wrote)));
         let ours_alone = after.is_some() && after == expected;
         tell(&self.listener, if ours_alone { changes } else { &[Change::Everything] });
-        self.known.store(after.unwrap_or_default(), Ordering::Release);
+        self.known.store(after.unwrap_or_default(), Ordering::SeqCst);
+        self.writing.store(false, Ordering::SeqCst);
     }
 }
 
@@ -254,6 +276,7 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
             Ok(()) => jobs.into_iter().for_each(|job| job.answer(None)),
             Err(error) => {
                 let _ = connection.execute_batch("ROLLBACK");
+                shared.writing.store(false, Ordering::SeqCst);
                 let text = error.to_string();
                 let class = classify(error);
                 let mut first = Some(Error::from(class));
@@ -270,7 +293,7 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
 fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), rusqlite::Error> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     // Inside the write lock nobody else can commit: what is new here is somebody else's.
-    shared.notice();
+    shared.notice_and_write();
     let before = shared.commits.read();
     let rows_before = connection.total_changes();
     let mut changes = Vec::new();
@@ -311,6 +334,17 @@ impl Driver for Session<'_> {
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))
     }
 
+    fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError> {
+        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        work(&mut |args| {
+            for (at, arg) in args.iter().enumerate() {
+                statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
+            }
+            let changed = statement.raw_execute().map_err(classify)?;
+            Ok(u64::try_from(changed).unwrap_or(u64::MAX))
+        })
+    }
+
     fn script(&mut self, sql: &str) -> Result<(), DbError> {
         self.0.execute_batch(sql).map_err(classify)
     }
@@ -333,6 +367,20 @@ fn take(value: ValueRef<'_>) -> Result<Value, DbError> {
 }
 
 impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Bytes(value) => ValueRef::Blob(value),
+            Self::Ints(_) | Self::Texts(_) | Self::Blobs(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure("a whole column is for PostgreSQL".into()));
+            }
+        }))
+    }
+}
+
+impl ToSql for Arg<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Null => ValueRef::Null,

@@ -9,6 +9,37 @@ pub enum Value {
     Int(i64),
     Text(String),
     Bytes(Vec<u8>),
+    /// Whole columns, for statements that insert many rows at once. PostgreSQL only.
+    Ints(Vec<i64>),
+    Texts(Vec<Option<String>>),
+    Blobs(Vec<Vec<u8>>),
+}
+
+/// One value of a statement that is run for many rows: borrowed, so that a row costs no copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg<'a> {
+    Null,
+    Int(i64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Arg<'a> {
+    /// Text or nothing.
+    pub fn text_or_null(text: Option<&'a str>) -> Self {
+        text.map_or(Self::Null, Self::Text)
+    }
+}
+
+impl From<Arg<'_>> for Value {
+    fn from(value: Arg<'_>) -> Self {
+        match value {
+            Arg::Null => Self::Null,
+            Arg::Int(value) => Self::Int(value),
+            Arg::Text(value) => Self::Text(value.to_owned()),
+            Arg::Bytes(value) => Self::Bytes(value.to_vec()),
+        }
+    }
 }
 
 impl From<i64> for Value {
@@ -116,6 +147,14 @@ impl Row {
             Some(Value::Text(value)) => Ok(Some(value.clone())),
             Some(Value::Null) => Ok(None),
             _ => Err(impossible(column, "text")),
+        }
+    }
+
+    /// A column that must hold bytes.
+    pub fn bytes(&self, column: usize) -> Result<&[u8]> {
+        match self.0.get(column) {
+            Some(Value::Bytes(value)) => Ok(value),
+            _ => Err(impossible(column, "bytes")),
         }
     }
 

@@ -1,8 +1,14 @@
 //! `billhook doctor`: every planted fault is found and named, and nothing else is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use billhook::clock::{Clock, System};
+use billhook::app::App;
+use billhook::clock::{Chance, Clock, System};
+use billhook::config::Config;
+use billhook::ops::usage::{self, Told};
+use billhook::store::log::Source;
+use billing::usage::Quantity;
 
 use super::{add_user, synced};
 use crate::harness::KEY;
@@ -19,16 +25,37 @@ fn faults(program: &Program) -> Vec<(String, String)> {
     bad.into_iter().map(|check| (text(&check["check"]), text(&check["detail"]))).collect()
 }
 
-/// One event of one user, as the program writes it.
-const USAGE: &str = "
-    INSERT INTO usage_events VALUES (1, 'e1', 'u1', 'inference', 3000000, 1795341600000, 1795341600000, NULL);
-    INSERT INTO usage_keys VALUES (20779, 'e1', 1);
-    INSERT INTO usage_hours VALUES ('u1', 498706, 'inference', 3000000);";
+/// Three events of one user on two days, recorded and written down as the program does it; the user's id.
+fn used(program: &Program) -> String {
+    let user = add_user(program, "used@here.test", &[]);
+    let address = format!("sqlite://{}", program.path("billhook.db").display());
+    let of = user.clone();
+    let work = async move {
+        let environment = BTreeMap::from([("DATABASE_URL".to_owned(), address)]);
+        let config = Config::read(&environment).expect("a configuration");
+        let app = App::build(config, Arc::new(System), Chance::system()).await.expect("a program");
+        let now = System.now();
+        let told = ["inference", "tts", "tts"].into_iter().zip(0_i64..).map(|(kind, number)| Told {
+            transaction_id: format!("e{number}"),
+            user: of.clone(),
+            kind: kind.to_owned(),
+            quantity: Quantity::parse("3").expect("quantity"),
+            at: Some(now - jiff::SignedDuration::from_hours(24 * number)),
+            properties: None,
+            source: Source::Own,
+        });
+        usage::record(&app, told.collect()).await.expect("recorded");
+        usage::totals::write_down_now(&app).await.expect("written down");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(work);
+    user
+}
 
 #[test]
 fn a_sound_program_has_no_faults_and_says_what_was_looked_at() {
     let (program, _stripe) = synced();
-    program.database().execute_batch(USAGE).expect("planted");
+    used(&program);
     assert_eq!(faults(&program), []);
     let done = program.run(&["doctor"]);
     assert_eq!(done.code, Some(0), "{done:?}");
@@ -47,7 +74,7 @@ fn a_sound_program_has_no_faults_and_says_what_was_looked_at() {
 #[test]
 fn every_wrong_number_is_named_and_mended_by_repair() {
     let (program, _stripe) = synced();
-    program.database().execute_batch(USAGE).expect("planted");
+    let user = used(&program);
     for (sql, check, words) in [
         (
             "UPDATE subscription_totals SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'",
@@ -68,9 +95,13 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         ),
         ("UPDATE object_counts SET count = count + 1 WHERE resource = 'customers'", "counts", "customers"),
         ("DELETE FROM object_counts WHERE resource = 'invoices'", "counts", "invoices"),
-        ("UPDATE usage_hours SET quantity_micro = quantity_micro + 1", "usage", "u1"),
-        ("DELETE FROM usage_hours", "usage", "u1"),
-        ("INSERT INTO usage_hours VALUES ('u2', 498706, 'tts', 1000000)", "usage", "u2"),
+        ("UPDATE usage_days SET quantity_micro = quantity_micro + 1 WHERE type = 'inference'", "usage", &user),
+        ("UPDATE usage_days SET events = events + 1, cost_pico = cost_pico - 1 WHERE type = 'tts'", "usage", &user),
+        ("DELETE FROM usage_days WHERE type = 'tts'", "usage", &user),
+        ("INSERT INTO usage_days VALUES (20779, 'u2', 'tts', 1000000, 1, 1, 0)", "usage", "u2"),
+        ("UPDATE accounts SET state = x''", "usage", &user),
+        ("UPDATE accounts SET user_id = 'u2'", "usage", "u"),
+        ("DELETE FROM accounts", "usage", &user),
     ] {
         assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
         let found = faults(&program);

@@ -18,7 +18,7 @@ fn opened(program: &Program, fresh: bool) -> (Running, Vec<(String, String)>) {
 
 /// The `curl` lines: (token, URL).
 fn pasted(text: &str) -> Vec<(String, String)> {
-    let lines = text.lines().filter(|line| line.starts_with("curl "));
+    let lines = text.lines().filter(|line| line.starts_with("curl -b "));
     lines
         .map(|line| {
             let quoted: Vec<&str> = line.split('"').collect();

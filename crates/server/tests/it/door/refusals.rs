@@ -34,9 +34,9 @@ fn s22_only_our_own_names_are_answered() {
 #[test]
 fn s32_bodies_are_read_strictly() {
     let door = Doorway::open(Limits::default());
-    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels)).into_bytes();
-    let large = format!("\"{}\"", "x".repeat(1024 * 1024)).into_bytes();
-    let fits = format!("\"{}\"", "x".repeat(1024 * 1024 - 2)).into_bytes();
+    let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1)).into_bytes();
+    let long = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8)).into_bytes();
+    let (large, fits) = (long(1024 * 1024 + 1), long(1024 * 1024));
     let json = "application/json";
     for (name, path, kind, body, status, code) in [
         ("good", "/json", json, b"{\"a\":[1,2]}".to_vec(), 200, ""),
@@ -67,12 +67,12 @@ fn s32_a_body_of_unknown_length_is_cut_at_the_limit() {
     let door = Doorway::open(Limits { body_max: 1000, ..Limits::default() });
     for (path, chunks, status) in [("/json", 5, 200), ("/raw", 5, 200), ("/json", 20, 413), ("/raw", 20, 413)] {
         let mut text = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\"\r\n"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{{\"a\":\"\r\n"
         );
         for _ in 0..chunks {
             write!(text, "64\r\n{}\r\n", "x".repeat(100)).unwrap();
         }
-        text.push_str("1\r\n\"\r\n0\r\n\r\n");
+        text.push_str("2\r\n\"}\r\n0\r\n\r\n");
         let reply = door.send(text.as_bytes());
         assert_eq!(reply.status, status, "{path} with {chunks} chunks: {reply:?}");
         if status == 413 {

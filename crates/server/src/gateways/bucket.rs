@@ -1,4 +1,4 @@
-//! The client's own rate limit: a leaky bucket whose rate halves when Stripe says 429 and grows back slowly (F-27).
+//! A client's own rate limit: a leaky bucket whose rate halves when the server says 429 and grows back slowly (F-27).
 //!
 //! Kept as the instant at which the bucket would be empty again, so that no task has to refill it.
 
@@ -53,7 +53,7 @@ impl Bucket {
         Ok(leave)
     }
 
-    /// Stripe said 429: half the rate, and the burst is spent.
+    /// The server said 429: half the rate, and the burst is spent.
     pub fn slow_down(&self, now: Instant) {
         let mut inside = self.lock();
         if inside.halved.is_some_and(|halved| now.saturating_duration_since(halved) < HALVING_PAUSE) {
@@ -65,6 +65,13 @@ impl Bucket {
         inside.drained = inside.drained.max(now + gap(half).saturating_mul(self.burst));
         inside.changed = now;
         inside.halved = Some(now);
+    }
+
+    /// The server has said that nothing is left until then: nobody leaves before.
+    pub fn hold(&self, now: Instant, until: Instant) {
+        let mut inside = self.lock();
+        let spent = gap(inside.rate).saturating_mul(self.burst.saturating_sub(1));
+        inside.drained = inside.drained.max(until.max(now) + spent);
     }
 
     /// Requests a second at this moment.
@@ -135,6 +142,14 @@ mod tests {
         assert_eq!(leaves(&bucket, now, 2), [25, 50], "the burst is spent");
         assert_eq!(bucket.rate(now + Duration::from_secs(1)), 44);
         assert_eq!(bucket.rate(now + Duration::from_secs(100)), 80);
+    }
+
+    #[test]
+    fn f44_who_was_told_to_wait_lets_nobody_leave_before() {
+        let now = Instant::now();
+        let bucket = Bucket::new(10, 3, now);
+        bucket.hold(now, now + Duration::from_millis(500));
+        assert_eq!(leaves(&bucket, now, 3), [500, 600, 700]);
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! `billhook lago …`
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Ending, build, configured, out};
+use crate::app::App;
+use crate::error::Error;
+use crate::ops::lago::examine::period;
+use crate::ops::lago::reconcile::{self, Compared, Which};
+use crate::ops::lago::setup::{self, Line, Mode, Outcome};
+use crate::ops::lago::{Details, Status, details, replay, status};
+use crate::store::lago::Dead;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LagoRole {
+    /// Make the metrics and plans of the catalogue at Lago; nothing that is there is changed
+    #[command(after_help = "Example: LAGO_API_URL=http://lago:3000 LAGO_API_KEY=… billhook lago setup")]
+    Setup {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how far shipping has come and what keeps it
+    Status {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the events that Lago does not take, each with its reason
+    Dead {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have dead letters sent again by the server that is running
+    #[command(after_help = "Example: billhook lago replay --all")]
+    Replay {
+        /// The transaction id that `lago dead` shows
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+    },
+    /// Compare what was delivered with what Lago has counted; exit 1 on a difference
+    Reconcile {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
+    let config = configured()?;
+    if config.lago.is_none() {
+        return Err(Ending::Configuration(vec!["LAGO_API_URL: is not set: there is no Lago to speak to".to_owned()]));
+    }
+    let app = build(config).await?;
+    match role {
+        LagoRole::Setup { json } => make(&app, json).await,
+        LagoRole::Status { json } => {
+            let (status, details) = (status(&app).await?, details(&app).await?);
+            if json {
+                out::say(&status_json(&status, &details).to_string());
+            } else {
+                say_status(&status, &details);
+            }
+            Ok(())
+        }
+        LagoRole::Dead { json } => dead(&app, json).await,
+        LagoRole::Replay { id, .. } => {
+            let count = replay::ask(&app, id.as_deref()).await.map_err(|error| match error {
+                Error::NotFound => Ending::Refused("there is no such dead letter".to_owned()),
+                other => other.into(),
+            })?;
+            out::say(&format!("{count} dead letters go out with the next window"));
+            Ok(())
+        }
+        LagoRole::Reconcile { json } => compare(&app, json).await,
+    }
+}
+
+async fn make(app: &App, json: bool) -> Result<(), Ending> {
+    let lines = setup::run(app, Mode::Make).await?;
+    let mut fine = true;
+    for Line { what, code, outcome } in &lines {
+        let (word, detail) = match outcome {
+            Outcome::Created => ("created", None),
+            Outcome::Found => ("found", None),
+            Outcome::Missing => ("missing", None),
+            Outcome::Differs(how) => ("differs", Some(how)),
+            Outcome::Refused(how) => ("refused", Some(how)),
+        };
+        fine &= matches!(outcome, Outcome::Created | Outcome::Found);
+        out::say(&if json {
+            json!({ "what": what, "code": code, "outcome": word, "detail": detail }).to_string()
+        } else {
+            let detail = detail.map(|detail| format!("  {detail}")).unwrap_or_default();
+            format!("{word:8} {what:6} {code}{detail}")
+        });
+    }
+    if fine { Ok(()) } else { Err(Ending::Said) }
+}
+
+fn status_json(status: &Status, details: &Details) -> Value {
+    let table = |rows: &[(String, u64)]| rows.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
+    json!({
+        "head": status.head, "position": status.position, "waiting": status.depth, "lag_ms": status.lag_ms,
+        "dead_letters": status.dead, "reasons": table(&details.dead_reasons), "skipped": table(&details.skipped),
+        "subscriptions": details.subscriptions, "differing": status.differing, "failures": status.failures,
+        "fault": status.fault.as_ref().map(|fault| &fault.text),
+    })
+}
+
+fn say_status(status: &Status, details: &Details) {
+    out::say(&format!("entries        {} of {} passed", status.position, status.head));
+    out::say(&format!("waiting        {}, the oldest for {} s", status.depth, status.lag_ms / 1000));
+    out::say(&format!("subscriptions  {}, {} of them counted differently", details.subscriptions, status.differing));
+    out::say(&format!("dead letters   {}", status.dead));
+    for (reason, count) in &details.dead_reasons {
+        out::say(&format!("  {count:8}     {reason}"));
+    }
+    for (reason, count) in &details.skipped {
+        out::say(&format!("not for Lago   {count} {reason}"));
+    }
+    if let Some(fault) = &status.fault {
+        out::say(&format!("fault          {} ({} tries)", fault.text, status.failures));
+    }
+}
+
+async fn dead(app: &App, json: bool) -> Result<(), Ending> {
+    let mut after = String::new();
+    loop {
+        let page = replay::list(app, &after, 500).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after.clone_from(&last.transaction_id);
+        for letter in &page {
+            out::say(&if json { dead_json(letter) } else { dead_line(letter) });
+        }
+    }
+}
+
+fn dead_json(letter: &Dead) -> String {
+    let event = serde_json::from_str::<Value>(&letter.event).ok();
+    json!({
+        "transaction_id": letter.transaction_id, "position": letter.position, "user": letter.user,
+        "reason": letter.reason, "replay": letter.replay, "event": event,
+    })
+    .to_string()
+}
+
+fn dead_line(letter: &Dead) -> String {
+    let waiting = if letter.replay { "  (goes out again)" } else { "" };
+    format!("{}  {}  {}  {}{waiting}", letter.transaction_id, letter.position, letter.user, letter.reason)
+}
+
+async fn compare(app: &App, json: bool) -> Result<(), Ending> {
+    let compared = reconcile::run(app, Which::All).await?;
+    for one in compared.iter().filter(|one| json || !one.differences.is_empty()) {
+        if json {
+            out::say(&compared_json(one));
+        } else {
+            one.differences
+                .iter()
+                .for_each(|difference| out::say(&format!("{}  {}  {difference}", one.user, period(one))));
+        }
+    }
+    let differing = compared.iter().filter(|one| !one.differences.is_empty()).count();
+    if !json {
+        out::say(&format!("{} subscriptions compared, {differing} differ", compared.len()));
+    }
+    if differing == 0 { Ok(()) } else { Err(Ending::Said) }
+}
+
+fn compared_json(one: &Compared) -> String {
+    let differences: Vec<String> = one.differences.iter().map(ToString::to_string).collect();
+    json!({
+        "user": one.user, "external_id": one.external_id, "metrics": one.metrics, "differences": differences,
+        "from": one.period.map(|(from, _)| billing::time::wire(from)),
+        "to": one.period.map(|(_, to)| billing::time::wire(to)),
+    })
+    .to_string()
+}

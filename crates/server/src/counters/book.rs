@@ -1,0 +1,589 @@
+//! The book: the accounts that somebody has touched, folded from the log, and the position at which they stand.
+//!
+//! Accounts that nobody has touched since they were last written down lie in the database. The book is moved by one hand at a
+//! time (`Turn`), read by everybody.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use billing::account::{Account, AccountError, ClosedPeriod, Room};
+use billing::hold::Held;
+use billing::usage::Quantity;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+
+use super::publishing::Moves;
+use super::reading::Said;
+use super::reservations::Reservations;
+use crate::error::{Error, Result};
+use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
+use crate::store::log::Kind;
+
+/// Parts of the map, so that readers and the writer rarely meet.
+const PARTS: usize = 64;
+/// Shards of the view, for ever: they decide where an account lies in Redis.
+pub const SHARDS: u64 = 1024;
+/// Beyond so many accounts, those that are written down and quiet leave memory.
+const ACCOUNTS_MAX: usize = 500_000;
+
+/// How many commits of an account are remembered that Redis may not know of yet.
+const UNTOLD_MAX: usize = 64;
+
+/// Which shard a user's counters are in: FNV-1a of the id, the same on every machine and for ever.
+pub fn shard_of(user: &str) -> i64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in user.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    i64::try_from((hash ^ (hash >> 32)) % SHARDS).unwrap_or_default()
+}
+
+/// All accounts in memory.
+#[derive(Debug)]
+pub struct Book {
+    parts: Vec<RwLock<HashMap<Box<str>, Arc<Slot>>>>,
+    hasher: RandomState,
+    /// The entry that everything in the book has counted.
+    applied: AtomicI64,
+    moved: watch::Sender<i64>,
+    turn: Mutex<Changed>,
+    count: AtomicUsize,
+    /// How often it was begun anew: an account taken in hand before that is not one of this book any more.
+    edition: AtomicU64,
+    /// Reservations by id.
+    pub reservations: Reservations,
+    /// What has moved since it was last published, where this process publishes.
+    pub moves: Moves,
+    /// What is held lies in Redis.
+    is_shared: bool,
+    /// What is held of accounts that were forgotten and are not read again yet.
+    apart: Mutex<HashMap<Box<str>, Apart>>,
+}
+
+/// What a slot has beside its account: not in the log.
+#[derive(Debug, Default)]
+struct Apart {
+    held: Held,
+    rates: Vec<(Box<str>, i64)>,
+    there: There,
+}
+
+/// What has changed since it was last written down.
+#[derive(Debug, Default)]
+struct Changed {
+    /// Where the database stands.
+    written: i64,
+    slots: Vec<Arc<Slot>>,
+    closed: Vec<Closed>,
+    warnings: Vec<Warning>,
+    entries: usize,
+}
+
+/// One account in memory, with what is held of it.
+#[derive(Debug)]
+pub struct Slot {
+    pub user: Box<str>,
+    state: Mutex<State>,
+}
+
+/// What the lock of a slot protects: usage and holds move together.
+#[derive(Debug)]
+pub struct State {
+    pub account: Account,
+    pub held: Held,
+    /// The theoretical arrival times of rates, by event type, in nanoseconds.
+    pub rates: Vec<(Box<str>, i64)>,
+    /// What this process knows of the account in Redis.
+    pub there: There,
+    /// What may be used, as it was worked out last.
+    room: Option<Worked>,
+    days: Vec<DaySum>,
+    changed: bool,
+    /// Why an entry of the log could not be counted; `doctor` shows it.
+    fault: Option<String>,
+}
+
+/// What was added to a day since it was last written down.
+#[derive(Debug, Clone)]
+struct DaySum {
+    /// Its first millisecond.
+    start_ms: i64,
+    sum: Day,
+}
+
+/// What a process knows of an account that lies in Redis, which may lose it at any time.
+#[derive(Debug, Default)]
+pub struct There {
+    /// Which life of the account there holds everything that this process holds of it; empty: none that is known.
+    pub life: Box<str>,
+    /// How many holds had been given out of it at the last answer: fewer means that some are lost.
+    pub seen: i64,
+    /// How many of them were this process's.
+    pub placed: u64,
+    /// Reservations whose commit is counted here and not known to be told there.
+    pub untold: Vec<Box<str>>,
+}
+
+/// The room of an account: it holds from an instant on, as long as no entry comes, until the room itself says.
+#[derive(Debug)]
+struct Worked {
+    position: i64,
+    from_ms: i64,
+    room: Arc<Room>,
+}
+
+impl Slot {
+    pub fn new(user: &str, account: Account) -> Arc<Self> {
+        let state = State {
+            account,
+            held: Held::default(),
+            rates: Vec::new(),
+            there: There::default(),
+            room: None,
+            days: Vec::new(),
+            changed: false,
+            fault: None,
+        };
+        Arc::new(Self { user: user.into(), state: Mutex::new(state) })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the log has an entry of it. Something may be held of a user who has none; their account then begins anew with
+    /// the first one.
+    pub fn is_open(&self) -> bool {
+        self.lock().account.position() > 0
+    }
+}
+
+/// The right to move the book.
+#[derive(Debug)]
+pub struct Turn<'b> {
+    book: &'b Book,
+    changed: MutexGuard<'b, Changed>,
+}
+
+/// A page taken out of the book to be written down.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub from: i64,
+    pub to: i64,
+    pub page: Page,
+    slots: Vec<Arc<Slot>>,
+    /// The days as the slots had them, in case they have to go back.
+    days: Vec<Vec<DaySum>>,
+    entries: usize,
+    edition: u64,
+}
+
+impl Book {
+    /// An empty book at the position where the written accounts stand.
+    pub fn open(written: i64) -> Self {
+        Self {
+            parts: (0..PARTS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            applied: AtomicI64::new(written),
+            moved: watch::Sender::new(written),
+            turn: Mutex::new(Changed { written, ..Changed::default() }),
+            count: AtomicUsize::new(0),
+            edition: AtomicU64::new(0),
+            reservations: Reservations::default(),
+            moves: Moves::default(),
+            is_shared: false,
+            apart: Mutex::default(),
+        }
+    }
+
+    /// The same where what is held lies in Redis, and commits have to be told there.
+    #[must_use]
+    pub fn shared(self, is_shared: bool) -> Self {
+        Self { is_shared, ..self }
+    }
+
+    fn part(&self, user: &str) -> &RwLock<HashMap<Box<str>, Arc<Slot>>> {
+        let at = self.hasher.hash_one(user) % (PARTS as u64);
+        &self.parts[usize::try_from(at).unwrap_or_default()]
+    }
+
+    /// The account of a user, if it is in memory.
+    pub fn get(&self, user: &str) -> Option<Arc<Slot>> {
+        self.part(user).read().unwrap_or_else(PoisonError::into_inner).get(user).cloned()
+    }
+
+    /// Puts an account into memory that was read from the database or is new. Somebody else's, if they were faster.
+    pub fn put(&self, slot: Arc<Slot>) -> Arc<Slot> {
+        let mut part = self.part(&slot.user).write().unwrap_or_else(PoisonError::into_inner);
+        let kept = part.entry(slot.user.clone()).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            if let Some(apart) = self.apart().remove(&slot.user) {
+                slot.lock().take_back(apart);
+            }
+            slot
+        });
+        Arc::clone(kept)
+    }
+
+    /// The same for an account that is about to be counted on: where the one in memory has no entry yet, this one takes its
+    /// place, and what is held stays held.
+    pub fn put_open(&self, slot: Arc<Slot>) -> Arc<Slot> {
+        let kept = self.put(Arc::clone(&slot));
+        if !Arc::ptr_eq(&kept, &slot) && !kept.is_open() {
+            let account = slot.lock().account.clone();
+            kept.lock().begin(account);
+        }
+        kept
+    }
+
+    fn apart(&self) -> MutexGuard<'_, HashMap<Box<str>, Apart>> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of accounts without an entry of which nothing is held, and of rates that have recovered.
+    pub fn tidy(&self, now_ns: i64) {
+        for part in &self.parts {
+            let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+            let before = part.len();
+            part.retain(|_, slot| {
+                let mut state = slot.lock();
+                state.rates.retain(|(_, tat_ns)| *tat_ns > now_ns);
+                Arc::strong_count(slot) > 1 || state.account.position() > 0 || state.is_in_use()
+            });
+            self.count.fetch_sub(before - part.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// The last entry that is counted.
+    pub fn applied(&self) -> i64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Which edition of the book this is; another one after every new beginning.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
+    }
+
+    /// Hears of every move.
+    pub fn watch(&self) -> watch::Receiver<i64> {
+        self.moved.subscribe()
+    }
+
+    /// How many accounts are in memory.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every account in memory.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        let all = self.parts.iter().map(|part| part.read().unwrap_or_else(PoisonError::into_inner));
+        all.flat_map(|part| part.values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Waits for the right to move the book.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { book: self, changed: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// How many entries are counted that are not written down yet.
+    pub fn unwritten(&self) -> usize {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).entries
+    }
+}
+
+impl Turn<'_> {
+    /// Counts an entry, unless the account has it already. `released` is the reservation that it commits.
+    pub fn fold(&mut self, slot: &Arc<Slot>, said: Said<'_>, released: Option<&str>) -> bool {
+        let mut state = slot.lock();
+        if said.position <= state.account.position() {
+            return false;
+        }
+        let counts = matches!(said.kind, Kind::Usage | Kind::Adjust | Kind::Void);
+        // History of a closed period is shown on its day; for the account only its place in the log passes.
+        let is_past = said.is_history && state.account.is_late(said.event_ms, said.received_ms).unwrap_or(true);
+        let said_to_account = if is_past { Said { kind: Kind::Roll, ..said } } else { said };
+        let folded = said_to_account.read(|entry| state.account.fold(entry));
+        if let Some(id) = released {
+            state.held.take(id);
+            if self.book.is_shared {
+                state.note_untold(id);
+            }
+        }
+        self.book.moves.note(slot, released);
+        self.changed.entries += 1;
+        if !state.changed {
+            state.changed = true;
+            self.changed.slots.push(Arc::clone(slot));
+        }
+        let folded = match folded.and_then(|folded| folded.map_err(|error| Error::internal(error.to_string()))) {
+            Ok(folded) => folded,
+            Err(error) => {
+                // It is in the log and stays there. What cannot be counted is said, not dropped.
+                tracing::error!(position = said.position, user.id = &*slot.user, %error, "an entry could not be counted");
+                state.fault = Some(error.to_string());
+                // Its place in the log passes, so that the list of the user's entries leads through it.
+                if let Ok(Err(error)) = (Said { kind: Kind::Roll, ..said }).read(|entry| state.account.fold(entry)) {
+                    tracing::error!(position = said.position, user.id = &*slot.user, %error, "nor be passed over");
+                }
+                return false;
+            }
+        };
+        if counts {
+            let cost_pico =
+                if is_past { i128::from(said.quantity) * i128::from(said.weight) } else { folded.cost_pico };
+            if let Err(error) = state.add_day(&slot.user, folded.day, &said, cost_pico) {
+                tracing::error!(position = said.position, user.id = &*slot.user, %error, "a day's sum is too large");
+                state.fault = Some(error.to_string());
+            }
+        }
+        drop(state);
+        if let Some(id) = released {
+            self.book.reservations.committed(id, Quantity::from_micro(said.quantity), said.position);
+        }
+        let period_start_ms = folded.period;
+        let warning = |percent| Warning {
+            user: slot.user.to_string(),
+            period_start_ms,
+            percent: i64::from(percent),
+            position: said.position,
+            at_ms: said.received_ms,
+        };
+        self.changed.warnings.extend(folded.warnings.into_iter().map(warning));
+        self.changed.closed.extend(folded.closed.iter().map(|closed| closed_row(&slot.user, said.position, closed)));
+        folded.late
+    }
+
+    /// Puts an account into memory that is known to be current as long as this turn lasts.
+    pub fn put(&self, slot: Arc<Slot>) -> Arc<Slot> {
+        self.book.put(slot)
+    }
+
+    /// Everything up to this entry is counted.
+    pub fn moved_to(&mut self, position: i64) {
+        self.book.applied.store(position, Ordering::Release);
+        self.book.moved.send_replace(position);
+    }
+
+    /// Everything that changed since it was last written down; nothing when nothing did.
+    pub fn take(&mut self) -> Option<Taken> {
+        let to = self.book.applied();
+        if to == self.changed.written {
+            return None;
+        }
+        let slots = std::mem::take(&mut self.changed.slots);
+        let mut page = Page {
+            closed: std::mem::take(&mut self.changed.closed),
+            warnings: std::mem::take(&mut self.changed.warnings),
+            ..Page::default()
+        };
+        let mut days_taken = Vec::with_capacity(slots.len());
+        for slot in &slots {
+            let mut state = slot.lock();
+            state.changed = false;
+            let days = std::mem::take(&mut state.days);
+            page.days.extend(days.iter().map(|day| day.sum.clone()));
+            days_taken.push(days);
+            page.accounts.push(Snapshot {
+                user: slot.user.to_string(),
+                shard: shard_of(&slot.user),
+                position: state.account.position(),
+                state: state.account.encode(),
+            });
+        }
+        let entries = std::mem::take(&mut self.changed.entries);
+        let edition = self.book.edition();
+        Some(Taken { from: self.changed.written, to, page, slots, days: days_taken, entries, edition })
+    }
+
+    /// What was taken is on disk.
+    pub fn wrote(&mut self, taken: &Taken) {
+        if taken.edition != self.book.edition() {
+            return;
+        }
+        self.changed.written = taken.to;
+        self.book.make_room();
+    }
+
+    /// What was taken could not be written: it waits for the next time. A book that has begun anew meanwhile counts it again.
+    pub fn put_back(&mut self, taken: Taken) {
+        if taken.edition != self.book.edition() {
+            return;
+        }
+        for (slot, days) in taken.slots.into_iter().zip(taken.days) {
+            let mut state = slot.lock();
+            // Sums of days are added up, whichever came first. That they fit was seen when they were counted.
+            let later = std::mem::replace(&mut state.days, days);
+            for day in later {
+                state.add_sum(day);
+            }
+            if !std::mem::replace(&mut state.changed, true) {
+                drop(state);
+                self.changed.slots.push(slot);
+            }
+        }
+        self.changed.entries += taken.entries;
+        self.changed.closed.extend(taken.page.closed);
+        self.changed.warnings.extend(taken.page.warnings);
+    }
+
+    /// Forgets every account: they are read and folded anew from what is written at this position.
+    pub fn start_over(&mut self, written: i64) {
+        for part in &self.book.parts {
+            let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+            for (user, slot) in part.drain() {
+                let mut state = slot.lock();
+                if state.is_held() {
+                    // The log does not know what is held: it waits for the account to come back.
+                    self.book.apart().insert(user, state.set_apart());
+                }
+            }
+        }
+        self.book.edition.fetch_add(1, Ordering::AcqRel);
+        self.book.count.store(0, Ordering::Relaxed);
+        *self.changed = Changed { written, ..Changed::default() };
+        self.moved_to(written);
+    }
+
+    /// Where the database stands, as far as this book knows.
+    pub fn written(&self) -> i64 {
+        self.changed.written
+    }
+}
+
+impl Book {
+    /// Lets go of accounts that the database has and nobody holds anything of.
+    fn make_room(&self) {
+        if self.len() <= ACCOUNTS_MAX {
+            return;
+        }
+        for part in &self.parts {
+            let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+            let before = part.len();
+            // Somebody who has the account in hand (a second pointer) may be about to change it.
+            part.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.lock().is_in_use());
+            self.count.fetch_sub(before - part.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl State {
+    fn is_in_use(&self) -> bool {
+        self.changed || self.is_held()
+    }
+
+    fn is_held(&self) -> bool {
+        !self.held.is_empty() || !self.rates.is_empty()
+    }
+
+    fn set_apart(&mut self) -> Apart {
+        Apart {
+            held: std::mem::take(&mut self.held),
+            rates: std::mem::take(&mut self.rates),
+            there: std::mem::take(&mut self.there),
+        }
+    }
+
+    fn take_back(&mut self, apart: Apart) {
+        (self.held, self.rates, self.there) = (apart.held, apart.rates, apart.there);
+    }
+
+    fn note_untold(&mut self, id: &str) {
+        // Whoever publishes tells them all in the end: a few of the newest are enough for those who cannot wait.
+        if self.there.untold.len() >= UNTOLD_MAX {
+            self.there.untold.remove(0);
+        }
+        self.there.untold.push(id.into());
+    }
+
+    /// Another account without entries: other terms, or the instant of the first entry.
+    pub fn begin(&mut self, account: Account) {
+        self.account = account;
+        self.room = None;
+    }
+
+    /// What may be used at an instant; worked out when something has changed.
+    pub fn room(&mut self, now_ms: i64) -> Result<Arc<Room>, AccountError> {
+        let position = self.account.position();
+        if let Some(worked) = &self.room
+            && worked.position == position
+            && (worked.from_ms..worked.room.until_ms).contains(&now_ms)
+        {
+            return Ok(Arc::clone(&worked.room));
+        }
+        let room = Arc::new(self.account.room(now_ms)?);
+        self.room = Some(Worked { position, from_ms: now_ms, room: Arc::clone(&room) });
+        Ok(room)
+    }
+
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// `start_ms`: the day's first millisecond.
+    fn add_day(&mut self, user: &str, start_ms: i64, said: &Said<'_>, cost_pico: i128) -> Result<()> {
+        let quantity = if said.kind == Kind::Void { -said.quantity } else { said.quantity };
+        let known = self.days.iter_mut().find(|day| day.start_ms == start_ms && day.sum.event_type == said.event_type);
+        if let Some(DaySum { sum, .. }) = known {
+            sum.quantity = sum.quantity.checked_add(quantity).ok_or_else(|| Error::internal("the day's quantity"))?;
+            sum.events += 1;
+            sum.cost_pico += cost_pico;
+            return Ok(());
+        }
+        // The date is that of the zone in which the account lives now; it may live in another one later.
+        let day = date_of(start_ms, &self.account.terms().zone);
+        let event_type = said.event_type.to_owned();
+        let sum = Day { day, user: user.to_owned(), event_type, quantity, events: 1, cost_pico };
+        self.add_sum(DaySum { start_ms, sum });
+        Ok(())
+    }
+
+    /// Adds to the day of this date: a page has each date once, also where two zones begin it at two instants.
+    fn add_sum(&mut self, more: DaySum) {
+        let same = |known: &&mut DaySum| known.sum.day == more.sum.day && known.sum.event_type == more.sum.event_type;
+        match self.days.iter_mut().find(same) {
+            Some(DaySum { sum, .. }) => {
+                sum.quantity = sum.quantity.saturating_add(more.sum.quantity);
+                sum.events += more.sum.events;
+                sum.cost_pico += more.sum.cost_pico;
+            }
+            None => self.days.push(more),
+        }
+    }
+}
+
+/// The date, in days since 1970, of a local day that begins at this millisecond.
+fn date_of(day_start_ms: i64, zone: &TimeZone) -> i64 {
+    let start = Timestamp::from_millisecond(day_start_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    // Local midnight, or the first instant after it where a clock was set forward over it.
+    let local_ms = day_start_ms + i64::from(zone.to_offset(start).seconds()) * 1_000;
+    local_ms.div_euclid(crate::store::log::DAY_MS)
+}
+
+fn closed_row(user: &str, position: i64, closed: &ClosedPeriod) -> Closed {
+    Closed {
+        user: user.to_owned(),
+        start_ms: closed.window.start.as_millisecond(),
+        end_ms: closed.window.end.as_millisecond(),
+        position,
+        summary: summary(closed),
+    }
+}
+
+fn summary(closed: &ClosedPeriod) -> String {
+    let by_type: serde_json::Map<String, serde_json::Value> =
+        closed.by_type.iter().map(|(kind, quantity)| (kind.to_string(), quantity.wire().into())).collect();
+    serde_json::json!({
+        "tier": closed.terms.tier, "included": closed.included.wire(), "used": closed.used.wire(),
+        "overage": closed.overage.wire(), "overage_cost": closed.overage_cost.wire(),
+        "currency": closed.overage_cost.currency().code(), "by_type": by_type,
+    })
+    .to_string()
+}

@@ -1,0 +1,157 @@
+//! The counters of one process: everything is decided under the lock of the account in memory, and nothing is written.
+
+use std::sync::Arc;
+
+use billing::hold::Hold;
+use billing::limit::{self, Refusal};
+use billing::usage::UsageError;
+use jiff::Timestamp;
+
+use super::book::{Book, Slot, State};
+use super::reservations::{Fate, Known};
+use super::{Answer, Ask, Demand, Numbers, Outage, Port, Released, Verdict};
+
+/// Counters in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Embedded;
+
+impl Port for Embedded {
+    async fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
+        Ok(reserve(book, slot, ask))
+    }
+
+    async fn check(&self, _: &Book, slot: &Slot, demand: &Demand<'_>) -> Result<Answer, Outage> {
+        let mut state = slot.lock();
+        Ok(match state.decide(demand).and_then(|numbers| demand.rate(numbers.tat_ns).map(|_| numbers)) {
+            Ok(numbers) => Answer { verdict: Verdict::Granted, numbers },
+            Err(refusal) => Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
+        })
+    }
+
+    async fn release(&self, book: &Book, id: &str, _: &Known) -> Result<Released, Outage> {
+        Ok(release(book, id))
+    }
+
+    async fn counted(&self, _: &Slot, _: Timestamp) {}
+
+    async fn is_released(&self, _: &str, _: &Known) -> Result<bool, Outage> {
+        Ok(false)
+    }
+
+    async fn find(&self, _: &str) -> Result<Option<Known>, Outage> {
+        Ok(None)
+    }
+
+    async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
+        Ok(sweep(book, now))
+    }
+}
+
+/// The id is claimed and the account is asked under both locks, so that an id is held once, whoever asks at the same time.
+fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Answer {
+    let (demand, now_ms) = (&ask.demand, ask.demand.now.as_millisecond());
+    let mut part = book.reservations.part(ask.id);
+    let mut state = slot.lock();
+    if let Some(known) = part.get(ask.id).filter(|known| !known.is_over(now_ms)) {
+        let verdict = again(known, &slot.user, demand);
+        return Answer { verdict, numbers: state.numbers(demand) };
+    }
+    let (numbers, cost) = match state.admit(demand) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
+    };
+    let hold =
+        Hold { kind: demand.kind.to_owned(), quantity: demand.quantity, credits: cost, expires_ms: ask.expires_ms };
+    state.held.place(ask.id, hold);
+    drop(state);
+    part.insert(
+        ask.id,
+        Known {
+            user: Arc::from(&*slot.user),
+            kind: demand.kind.into(),
+            quantity: demand.quantity,
+            credits: cost,
+            expires_ms: ask.expires_ms,
+            fate: Fate::Held,
+        },
+    );
+    Answer { verdict: Verdict::Granted, numbers }
+}
+
+/// What an id that is known says to who asks for it again.
+pub(super) fn again(known: &Known, user: &str, demand: &Demand<'_>) -> Verdict {
+    match (known.differs(user, demand.kind, demand.quantity), known.fate) {
+        (Some(member), _) => Verdict::Differs(member),
+        (None, Fate::Held | Fate::Undecided | Fate::Committing { .. }) => Verdict::Again(known.clone()),
+        (None, Fate::Committed { .. } | Fate::Released) => Verdict::Resolved(known.clone()),
+    }
+}
+
+/// Frees a hold of this process's own memory.
+pub(super) fn release(book: &Book, id: &str) -> Released {
+    let mut part = book.reservations.part(id);
+    let Some(known) = part.get(id).cloned() else { return Released::Unknown };
+    match known.fate {
+        Fate::Held | Fate::Undecided => {
+            if let Some(slot) = book.get(&known.user) {
+                slot.lock().held.take(id);
+            }
+            part.resolve(id, Fate::Released);
+            Released::Now
+        }
+        fate @ (Fate::Committing { .. } | Fate::Committed { .. } | Fate::Released) => Released::Before(fate),
+    }
+}
+
+/// Frees what has expired in this process's own memory.
+pub(super) fn sweep(book: &Book, now: Timestamp) -> usize {
+    let now_ms = now.as_millisecond();
+    let over = book.reservations.expire(now_ms);
+    over.iter().filter_map(|(_, user)| book.get(user)).map(|slot| slot.lock().held.expire(now_ms)).sum()
+}
+
+impl State {
+    /// Whether there is room, and how the user stands now.
+    fn decide(&mut self, demand: &Demand<'_>) -> Result<Numbers, Refusal> {
+        let now_ms = demand.now.as_millisecond();
+        self.held.expire(now_ms);
+        let room = self.room(now_ms).map_err(|_| Refusal::Uncountable(UsageError::Overflow))?;
+        limit::decide(&room, &self.held, demand.limit, demand.kind, demand.quantity, demand.weight)?;
+        Ok(self.numbers(demand))
+    }
+
+    /// Decides and takes the rate; how the user stands once the demand is held, and what it costs.
+    fn admit(&mut self, demand: &Demand<'_>) -> Result<(Numbers, billing::usage::Credits), Refusal> {
+        let numbers = self.decide(demand)?;
+        let cost = demand.cost().map_err(Refusal::Uncountable)?;
+        let tat_ns = demand.rate(numbers.tat_ns)?;
+        if let Some(tat_ns) = tat_ns {
+            self.set_rate(demand.kind, tat_ns);
+        }
+        Ok((Numbers { tat_ns: tat_ns.or(numbers.tat_ns), ..numbers.with_held(demand.quantity, cost) }, cost))
+    }
+
+    /// How the user stands now.
+    pub(super) fn numbers(&mut self, demand: &Demand<'_>) -> Numbers {
+        let Ok(room) = self.room(demand.now.as_millisecond()) else { return Numbers::default() };
+        let held = self.held.quantity(demand.kind);
+        let with_held = |used: billing::usage::Quantity| used.plus(held).unwrap_or(used);
+        Numbers {
+            credits: room.credits.map(|credits| credits.minus(self.held.credits()).unwrap_or(credits)),
+            today: with_held(room.today(demand.kind)),
+            month: with_held(room.month(demand.kind)),
+            tat_ns: self.rate(demand.kind),
+        }
+    }
+
+    pub(super) fn rate(&self, kind: &str) -> Option<i64> {
+        self.rates.iter().find(|(name, _)| **name == *kind).map(|(_, tat_ns)| *tat_ns)
+    }
+
+    pub(super) fn set_rate(&mut self, kind: &str, tat_ns: i64) {
+        match self.rates.iter_mut().find(|(name, _)| **name == *kind) {
+            Some((_, known)) => *known = tat_ns,
+            None => self.rates.push((kind.into(), tat_ns)),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What an entry of the log says to an account.
+
+use std::borrow::Cow;
+
+use billing::entry::{Entry, Fact, Pack, PlanChange, Terms};
+use billing::usage::{Credits, Quantity};
+
+use crate::error::{Error, Result};
+use crate::store::log::{self, Kind, Logged};
+
+/// The parts of an entry that are folded, wherever they are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    pub position: i64,
+    pub kind: Kind,
+    pub event_type: &'a str,
+    pub quantity: i64,
+    pub weight: i64,
+    pub event_ms: i64,
+    pub received_ms: i64,
+    pub body: Option<&'a str>,
+    /// Brought in later: where its period is over, it is shown on its day and counts for nothing else.
+    pub is_history: bool,
+}
+
+impl<'a> Said<'a> {
+    /// What an appended entry says.
+    pub fn at(position: i64, entry: &'a log::Entry) -> Self {
+        Self {
+            position,
+            kind: entry.kind,
+            event_type: &entry.event_type,
+            quantity: entry.quantity,
+            weight: entry.weight,
+            event_ms: entry.event_ms,
+            received_ms: entry.received_ms,
+            body: entry.body.as_deref(),
+            is_history: entry.source.is_history(),
+        }
+    }
+
+    /// Reads it for the core and hands it to `fold`.
+    pub fn read<T>(self, fold: impl FnOnce(&Entry<'_>) -> T) -> Result<T> {
+        let entry =
+            |fact| Entry { position: self.position, event_ms: self.event_ms, received_ms: self.received_ms, fact };
+        let (kind, quantity, weight) =
+            (self.event_type, Quantity::from_micro(self.quantity), Credits::from_micro(self.weight));
+        let body = self.body.unwrap_or_default();
+        Ok(match self.kind {
+            Kind::Usage => fold(&entry(Fact::Usage { kind, quantity, weight })),
+            Kind::Adjust => fold(&entry(Fact::Adjust { kind, quantity, weight })),
+            Kind::Void => fold(&entry(Fact::Void { kind, quantity, weight })),
+            Kind::Grant => fold(&entry(Fact::Grant(Pack::parse(body).map_err(unreadable)?))),
+            Kind::Revoke => fold(&entry(Fact::Revoke { pack: body })),
+            Kind::Expire => fold(&entry(Fact::Expire { pack: body })),
+            Kind::Plan => {
+                let (change, terms) = plan(body)?;
+                fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change }))
+            }
+            Kind::Roll => fold(&entry(Fact::Roll)),
+        })
+    }
+}
+
+impl<'a> From<&'a Logged> for Said<'a> {
+    fn from(entry: &'a Logged) -> Self {
+        Self {
+            position: entry.position,
+            kind: entry.kind,
+            event_type: &entry.event_type,
+            quantity: entry.quantity,
+            weight: entry.weight,
+            event_ms: entry.event_ms,
+            received_ms: entry.received_ms,
+            body: entry.body.as_deref(),
+            is_history: entry.source.is_history(),
+        }
+    }
+}
+
+/// The body of a plan entry.
+pub fn plan_body(change: PlanChange, terms: &Terms) -> String {
+    format!("{} {}", change.as_str(), terms.encode())
+}
+
+/// The terms in the body of a plan entry.
+pub fn plan(body: &str) -> Result<(PlanChange, Terms)> {
+    let (change, terms) = body.split_once(' ').ok_or_else(|| unreadable("a plan entry without terms"))?;
+    let change = PlanChange::parse(change).map_err(unreadable)?;
+    Ok((change, Terms::parse(terms).map_err(unreadable)?))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Error {
+    Error::internal(format!("an entry of the log cannot be read: {error}"))
+}

@@ -1,0 +1,61 @@
+-- Publishes accounts as they are, and moves the shard's position with them by compare-and-set.
+-- KEYS: wm
+-- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before it:
+--       accounts (user, entry, until, number of fields and values, them), commits (user, id), holds (user, id, hold, expires),
+--       sights (user, holds seen). An empty expected position neither looks nor moves. Answers the life of the last account.
+local prefix, expected, new, log, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if expected ~= '' then
+  local there = redis.call('GET', KEYS[1]) or 'none'
+  if there ~= expected then return {'behind', there} end
+end
+local at, last = 5, ''
+local function next() at = at + 1; return ARGV[at] end
+
+for _ = 1, tonumber(next()) do
+  local user, entry, until_ms, count = next(), next(), next(), tonumber(next())
+  local fields = {}
+  for i = 1, count do fields[i] = next() end
+  local key = prefix .. 'a:' .. user
+  local there = redis.call('HMGET', key, 'log', 'entry', 'until')
+  if there[1] ~= log then
+    redis.call('DEL', key, prefix .. 'h:' .. user) -- of another log, or what an eviction left
+    redis.call('HSET', key, 'log', log, 'life', life)
+    there = {log, false, false}
+  end
+  -- Somebody further along may have published it: what is newer stays, or a counted commit would be free again.
+  local older = there[2] and (tonumber(there[2]) > tonumber(entry)
+    or tonumber(there[2]) == tonumber(entry) and tonumber(there[3]) > tonumber(until_ms))
+  if not older then redis.call('HSET', key, 'entry', entry, 'until', until_ms, unpack(fields)) end
+  last = redis.call('HGET', key, 'life')
+end
+
+for _ = 1, tonumber(next()) do
+  local user, id = next(), next()
+  local hold = redis.call('HGET', prefix .. 'h:' .. user, id)
+  local state, quantity, credits, expires, kind
+  if hold then state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$') end
+  if state == 'h' then
+    redis.call('HSET', prefix .. 'h:' .. user, id, 'c:' .. quantity .. ':' .. credits .. ':' .. expires .. ':' .. kind)
+    if credits ~= '0' then redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', '-' .. credits) end
+    if quantity ~= '0' then redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, '-' .. quantity) end
+  end
+end
+
+for _ = 1, tonumber(next()) do
+  local user, id, hold, expires = next(), next(), next(), next()
+  if redis.call('HSETNX', prefix .. 'h:' .. user, id, hold) == 1 then
+    local _, quantity, credits, _, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
+    redis.call('ZADD', prefix .. 'x', expires, user .. '\0' .. id)
+    redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', credits)
+    redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, quantity)
+  end
+end
+
+for _ = 1, tonumber(next()) do
+  local user, seen = next(), next()
+  local there = redis.call('HGET', prefix .. 'a:' .. user, 'seq') or '0'
+  if tonumber(there) < tonumber(seen) then redis.call('HSET', prefix .. 'a:' .. user, 'seq', seen) end
+end
+
+if expected ~= '' and new ~= 'none' then redis.call('SET', KEYS[1], new) end
+return {'applied', new, last}

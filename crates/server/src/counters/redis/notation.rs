@@ -1,0 +1,139 @@
+//! How things are written in Redis, and read back: what cannot be read is an outage, never a default.
+
+use std::sync::Arc;
+
+use billing::usage::{Credits, Quantity};
+use redis::Value;
+
+use crate::counters::reservations::{Fate, Known};
+use crate::counters::{Numbers, Outage};
+
+/// What the script said of a demand.
+pub struct Told {
+    pub what: String,
+    pub numbers: Numbers,
+    pub seen: i64,
+    pub tat_us: i64,
+    pub hold: String,
+}
+
+impl Told {
+    pub fn read(answer: &Value) -> Result<Self, Outage> {
+        let text = |at| text_at(answer, at);
+        let int = |at| -> Result<i64, Outage> { text(at)?.parse().map_err(|_| garbage(answer)) };
+        let (held, held_kind, tat_us) = (int(2)?, int(5)?, int(6)?);
+        let sum = |at| -> Result<Quantity, Outage> { Ok(Quantity::from_micro(int(at)?.saturating_add(held_kind))) };
+        Ok(Self {
+            what: text(0)?,
+            numbers: Numbers {
+                credits: match text(1)?.as_str() {
+                    "all" => None,
+                    _ => Some(Credits::from_micro(int(1)?.saturating_sub(held))),
+                },
+                today: sum(3)?,
+                month: sum(4)?,
+                tat_ns: Some(tat_us.saturating_mul(1_000)).filter(|tat_ns| *tat_ns > 0),
+            },
+            seen: int(7)?,
+            tat_us,
+            hold: text(8)?,
+        })
+    }
+}
+
+pub fn pointer(user: &str, quantity: Quantity, expires_ms: i64, kind: &str) -> String {
+    format!("{user}\0{}:{expires_ms}:{kind}", quantity.micro())
+}
+
+pub fn pointed_at(value: &Value) -> Result<Option<Known>, Outage> {
+    if *value == Value::Nil {
+        return Ok(None);
+    }
+    let text = text_of(value)?;
+    let read = || {
+        let (user, rest) = text.split_once('\0')?;
+        let mut parts = rest.splitn(3, ':');
+        let (quantity, expires, kind) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Known {
+            user: Arc::from(user),
+            kind: kind.into(),
+            quantity: Quantity::from_micro(quantity.parse().ok()?),
+            credits: Credits::ZERO,
+            expires_ms: expires.parse().ok()?,
+            fate: Fate::Held,
+        })
+    };
+    read().map(Some).ok_or_else(|| garbage(value))
+}
+
+/// The hold in an answer; whose it is, the caller knows.
+pub fn hold_of(text: &str) -> Result<Known, Outage> {
+    let read = || {
+        let mut parts = text.splitn(5, ':');
+        let (state, quantity, credits, expires, kind) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let quantity = Quantity::from_micro(quantity.parse().ok()?);
+        Some(Known {
+            user: Arc::from(""),
+            kind: kind.into(),
+            quantity,
+            credits: Credits::from_micro(credits.parse().ok()?),
+            expires_ms: expires.parse().ok()?,
+            fate: match state {
+                "h" => Fate::Held,
+                "r" => Fate::Released,
+                "c" => Fate::Committed { quantity, position: 0, late: false },
+                _ => return None,
+            },
+        })
+    };
+    read().ok_or_else(|| Outage(format!("a hold that cannot be read: {text:?}").into()))
+}
+
+/// The shard in an id that this program made ([`crate::counters::Counters::new_id`]).
+pub fn shard_in(id: &str) -> Option<i64> {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let ulid = id.strip_prefix("res_").filter(|ulid| ulid.len() == 26)?;
+    let digit = |at: usize| DIGITS.iter().position(|digit| *digit == ulid.as_bytes()[at]);
+    i64::try_from(digit(24)? * 32 + digit(25)?).ok()
+}
+
+pub fn text_at(answer: &Value, at: usize) -> Result<String, Outage> {
+    match answer {
+        Value::Array(parts) => parts.get(at).map_or_else(|| Err(garbage(answer)), text_of),
+        _ => Err(garbage(answer)),
+    }
+}
+
+pub fn text_of(value: &Value) -> Result<String, Outage> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).map_err(|error| Outage(error.into())),
+        Value::SimpleString(text) => Ok(text.clone()),
+        Value::Int(number) => Ok(number.to_string()),
+        Value::Okay => Ok("OK".to_owned()),
+        _ => Err(garbage(value)),
+    }
+}
+
+pub fn garbage(value: &Value) -> Outage {
+    Outage(format!("an answer of another kind: {value:?}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::counters::{Counters, book};
+
+    #[test]
+    fn an_id_leads_to_the_shard_of_its_user() {
+        for user in ["usr_1", "usr_2", "u", "somebody@example.com"] {
+            let id = Counters::new_id(user, Timestamp::UNIX_EPOCH, [255; 10]);
+            assert_eq!(shard_in(&id), Some(book::shard_of(user)), "{id}");
+        }
+        for foreign in ["res_", "my-own-id", "res_01KAN9SRY0W6V9T0YQW1X2Z3AÜ", "res_01KAN9SRY0W6V9T0YQW1X2Z3AI"] {
+            assert_eq!(shard_in(foreign), None);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The published view: at which entry of the log each shard stands, and how it is moved on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use billing::account::Account;
+use jiff::Timestamp;
+use redis::Value;
+
+use super::notation::{hold_of, text_at, text_of};
+use super::publication::{Publication, number};
+use super::{Outage, Redis, prefix};
+use crate::counters::book::{self, Slot};
+use crate::counters::publishing::Move;
+use crate::counters::reservations::Fate;
+
+/// How long one step of publishing may take; nobody waits for it.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+/// Accounts in one call of the script, which keeps the server from others as long as it runs.
+const ACCOUNTS_MAX: usize = 100;
+/// Shards that one sweep looks at: all of them in a few seconds.
+const SWEPT: i64 = 32;
+
+/// Where the shards stand.
+#[derive(Debug)]
+pub struct View {
+    /// The position of each shard in Redis, as this process knows it; nothing where it does not.
+    marks: Vec<Option<i64>>,
+    /// What is to be published, by shard.
+    pub pending: BTreeMap<i64, Pending>,
+    swept: i64,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            marks: vec![None; usize::try_from(book::SHARDS).unwrap_or_default()],
+            pending: BTreeMap::new(),
+            swept: 0,
+        }
+    }
+}
+
+/// What is to be published of a shard.
+#[derive(Debug, Clone, Default)]
+pub struct Pending {
+    slots: BTreeMap<Box<str>, Arc<Slot>>,
+    /// Accounts that are not in memory.
+    accounts: BTreeMap<Box<str>, Account>,
+    /// Reservations whose commit is counted, with their users.
+    commits: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Pending {
+    pub fn slot(&mut self, slot: Arc<Slot>) {
+        self.accounts.remove(&slot.user);
+        self.slots.insert(slot.user.clone(), slot);
+    }
+
+    /// An account that is not in memory. What is in memory is newer.
+    pub fn account(&mut self, user: &str, account: Account) {
+        if !self.slots.contains_key(user) {
+            self.accounts.insert(user.into(), account);
+        }
+    }
+
+    pub fn commit(&mut self, user: &str, id: &str) {
+        self.commits.push((user.into(), id.into()));
+    }
+
+    fn publications(&self, kinds: &[Box<str>], now_ms: i64) -> Vec<Publication> {
+        let mut all = vec![Publication::default()];
+        let mut add = |user: &str, account: &Account| {
+            if all.last().is_none_or(|last| last.len() >= ACCOUNTS_MAX) {
+                all.push(Publication::default());
+            }
+            if let Some(last) = all.last_mut() {
+                last.account(user, account, kinds, now_ms);
+            }
+        };
+        self.slots.values().for_each(|slot| add(&slot.user, &slot.lock().account));
+        self.accounts.iter().for_each(|(user, account)| add(user, account));
+        // After all accounts: nothing is freed before it is counted.
+        if let Some(last) = all.last_mut() {
+            self.commits.iter().for_each(|(user, id)| last.commit(user, id));
+        }
+        all
+    }
+}
+
+/// What Redis says where a shard stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing, or something of another log.
+    None,
+    At(i64),
+}
+
+impl View {
+    /// The position of a shard, if this process knows it.
+    pub fn mark(&self, shard: i64) -> Option<i64> {
+        self.marks.get(usize::try_from(shard).ok()?).copied().flatten()
+    }
+
+    pub fn set(&mut self, shard: i64, mark: Option<i64>) {
+        if let Some(known) = usize::try_from(shard).ok().and_then(|shard| self.marks.get_mut(shard)) {
+            *known = mark;
+        }
+    }
+
+    /// Shards of which this process does not know where they stand.
+    pub fn unknown(&self) -> Vec<i64> {
+        (0..).zip(&self.marks).filter(|(_, mark)| mark.is_none()).map(|(shard, _)| shard).collect()
+    }
+
+    /// Forgets everything: another process may have published.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What has moved in the book.
+    pub fn add(&mut self, moves: Vec<Move>) {
+        for Move { slot, committed } in moves {
+            let pending = self.pending.entry(book::shard_of(&slot.user)).or_default();
+            if let Some(id) = committed {
+                pending.commit(&slot.user, &id);
+            }
+            pending.slot(slot);
+        }
+    }
+}
+
+/// The ids of what is held, in the answer to `HGETALL`.
+pub(super) fn held_in(answer: &Value) -> Result<Vec<String>, Outage> {
+    let pairs: Vec<(&Value, &Value)> = match answer {
+        Value::Array(parts) => parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        Value::Map(pairs) => pairs.iter().map(|(id, hold)| (id, hold)).collect(),
+        other => return Err(Outage(format!("an answer of another kind: {other:?}").into())),
+    };
+    let mut held = Vec::new();
+    for (id, hold) in pairs {
+        if text_of(hold)?.starts_with("h:") {
+            held.push(text_of(id)?);
+        }
+    }
+    Ok(held)
+}
+
+/// Microcredits that are held, in the answer to `HVALS`.
+fn sum_of_holds(answer: &Value) -> Result<i64, Outage> {
+    let Value::Array(holds) = answer else { return Err(Outage("holds of another kind".into())) };
+    let mut sum = 0_i64;
+    for hold in holds {
+        let known = hold_of(&text_of(hold)?)?;
+        if known.fate == Fate::Held {
+            sum = sum.saturating_add(known.credits.micro());
+        }
+    }
+    Ok(sum)
+}
+
+impl Redis {
+    /// Where a shard stands in Redis.
+    pub async fn mark(&self, shard: i64) -> Result<Mark, Outage> {
+        let there = self.link.ask(redis::cmd("GET").arg(format!("{}wm", prefix(shard)))).await?;
+        if there == Value::Nil {
+            return Ok(Mark::None);
+        }
+        Ok(self.read_mark(&text_of(&there)?))
+    }
+
+    fn read_mark(&self, text: &str) -> Mark {
+        let own = text.rsplit_once(':').filter(|(log, _)| **log == *self.log());
+        own.and_then(|(_, position)| position.parse().ok()).map_or(Mark::None, Mark::At)
+    }
+
+    /// What is wrong with a user's account in Redis, in words: it is not the one given, or its sum of holds is not their sum.
+    pub async fn faults(&self, user: &str, account: &Account) -> Result<Vec<String>, Outage> {
+        let prefix = prefix(book::shard_of(user));
+        let mut ask = redis::cmd("HMGET");
+        ask.arg(format!("{prefix}a:{user}")).arg(&["log", "entry", "account", "held"]);
+        let Value::Array(fields) = self.link.ask(&ask).await? else {
+            return Err(Outage("an account of another kind".into()));
+        };
+        let text = |at: usize| fields.get(at).filter(|value| **value != Value::Nil).map(text_of).transpose();
+        if text(0)?.is_none_or(|log| *log != *self.log()) {
+            return Ok(vec!["is not published".to_owned()]);
+        }
+        let mut faults = Vec::new();
+        let entry = text(1)?.unwrap_or_default();
+        if entry != account.position().to_string() {
+            faults.push(format!("is published at {entry}, the log is at {}", account.position()));
+        } else if fields.get(2) != Some(&Value::BulkString(account.encode())) {
+            faults.push("differs from the account of the log".to_owned());
+        }
+        let there = self.link.ask(redis::cmd("HVALS").arg(format!("{prefix}h:{user}"))).await?;
+        let (held, sum) = (text(3)?.unwrap_or_else(|| "0".to_owned()), sum_of_holds(&there)?);
+        if held != sum.to_string() {
+            faults.push(format!("holds {held} microcredits, and its reservations are {sum}"));
+        }
+        Ok(faults)
+    }
+
+    /// The log is another one than was published: a database that was set back.
+    pub fn set_log(&self, log: &str) {
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(log);
+    }
+
+    /// Publishes a shard and moves it from where it stands to a position, by compare-and-set; where it stands then.
+    pub async fn publish(
+        &self,
+        shard: i64,
+        from: Mark,
+        to: i64,
+        pending: &Pending,
+        now: Timestamp,
+    ) -> Result<Mark, Outage> {
+        let (log, key) = (self.log(), format!("{}wm", prefix(shard)));
+        let expected = match from {
+            Mark::At(position) => format!("{log}:{position}"),
+            Mark::None => {
+                // Whatever is there is none of ours: it is looked at again, so that nobody else's step is undone.
+                match self.link.ask(redis::cmd("GET").arg(&key)).await? {
+                    Value::Nil => "none".to_owned(),
+                    there => text_of(&there)?,
+                }
+            }
+        };
+        if from == Mark::None && self.read_mark(&expected) != Mark::None {
+            return Ok(self.read_mark(&expected));
+        }
+        let mut parts = pending.publications(&self.kinds, now.as_millisecond());
+        let last = parts.pop().unwrap_or_default();
+        for part in parts {
+            // Compared, not moved: the position goes with the last part.
+            let answer = self.apply(shard, &expected, &expected, part).await?;
+            if text_at(&answer, 0)? != "applied" {
+                return Ok(self.read_mark(&text_at(&answer, 1)?));
+            }
+        }
+        let answer = self.apply(shard, &expected, &format!("{log}:{to}"), last).await?;
+        Ok(self.read_mark(&text_at(&answer, 1)?))
+    }
+
+    /// Frees what has expired in the next few shards; how much that was.
+    pub(super) async fn sweep_next(&self, now: Timestamp) -> Result<usize, Outage> {
+        let first = {
+            let mut view = self.view.lock().await;
+            let first = view.swept;
+            view.swept = (first + SWEPT) % i64::try_from(book::SHARDS).unwrap_or(i64::MAX);
+            first
+        };
+        let mut freed = 0;
+        for shard in first..first + SWEPT {
+            let prefix = prefix(shard);
+            let key = format!("{prefix}x");
+            let args = [prefix.into_bytes(), number(now.as_millisecond())];
+            let answer = self.link.run_within(DEADLINE, &self.scripts.sweep, &[key.as_bytes()], &args).await?;
+            if let Value::Int(count) = answer {
+                freed += usize::try_from(count).unwrap_or_default();
+            }
+        }
+        Ok(freed)
+    }
+}

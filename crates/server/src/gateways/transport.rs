@@ -1,0 +1,113 @@
+//! What every client meets on the wire, whoever is at the other end: broken connections, endless bodies, and texts that
+//! must not get into a log as they are.
+
+use reqwest::Response;
+
+/// Longest part of a server's own message that is kept, in characters.
+const MESSAGE_MAX: usize = 300;
+
+/// Where the way to the server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The name does not resolve.
+    Dns,
+    /// Nobody accepts the connection.
+    Connect,
+    /// The connection broke, or what came back was not HTTP.
+    Exchange,
+}
+
+/// Why there is no complete answer.
+pub(super) enum Broken {
+    Tls(reqwest::Error),
+    Unreachable(Place, reqwest::Error),
+}
+
+/// Why a body was not read to its end.
+pub(super) enum BodyEnd {
+    TooLarge,
+    Broken(reqwest::Error),
+}
+
+/// Which end of the way is to blame. The URL is taken out: its query may hold an e-mail address.
+pub(super) fn broken(error: reqwest::Error) -> Broken {
+    let error = error.without_url();
+    if is_tls(&error) {
+        return Broken::Tls(error);
+    }
+    let place = match (error.is_dns(), error.is_connect()) {
+        (true, _) => Place::Dns,
+        (false, true) => Place::Connect,
+        (false, false) => Place::Exchange,
+    };
+    Broken::Unreachable(place, error)
+}
+
+/// TLS errors hide inside I/O errors, which do not show what they wrap in their chain of sources.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// Counts while it reads: what a header promises is not believed, what arrives beyond the cap is not kept (F-32).
+pub(super) async fn read_body(mut response: Response, cap: usize) -> Result<Vec<u8>, BodyEnd> {
+    let promised = response.content_length().unwrap_or(0);
+    if promised > u64::try_from(cap).unwrap_or(u64::MAX) {
+        return Err(BodyEnd::TooLarge);
+    }
+    let mut body = Vec::with_capacity(usize::try_from(promised).unwrap_or(0));
+    while let Some(chunk) = response.chunk().await.map_err(BodyEnd::Broken)? {
+        if body.len().saturating_add(chunk.len()) > cap {
+            return Err(BodyEnd::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// For a plain `http` base: trusts nobody, so that a machine without root certificates can talk to its sandbox and an
+/// `https` URL that should sneak in fails.
+pub(super) fn no_tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+}
+
+/// An id as a part of a path: whatever a user or a server put into it, it stays one part.
+pub fn segment(id: &str) -> String {
+    use std::fmt::Write as _;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let mut text = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing into a String does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// Shortens foreign text and takes out what a log must not hold: keys (ours, and whatever looks like one), e-mail addresses,
+/// and characters that some reader takes for the end of a line.
+pub(super) fn clean(text: &str, key: &str) -> String {
+    let text = if key.is_empty() { text.to_owned() } else { text.replace(key, "[key]") };
+    let secret = |word: &str| ["sk_", "rk_", "whsec_"].iter().any(|prefix| word.contains(prefix));
+    let words = text.split(' ').map(|word| match word {
+        _ if secret(word) => "[key]",
+        _ if word.contains('@') => "[e-mail]",
+        _ => word,
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+    text.chars().filter(|letter| !breaks(*letter)).take(MESSAGE_MAX).collect()
+}

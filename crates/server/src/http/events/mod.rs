@@ -1,0 +1,196 @@
+//! `/api/v1/usage/events` and its relatives: events come in, in four notations, and each gets its verdict.
+
+mod cloud;
+pub mod exact;
+pub mod lago;
+mod lago_errors;
+mod list;
+pub mod litellm;
+mod own;
+mod properties;
+pub mod read;
+pub mod verdicts;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use utoipa::ToSchema;
+
+pub use list::{__path_list, list};
+
+use self::litellm::{ByCall, ByTokens, Count};
+use self::read::{Read, Wire};
+use super::body::{self, Kind};
+use super::extract::Writer;
+use super::query::Query;
+use super::wire::Exact;
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::ops::usage;
+
+/// Something that was used.
+#[derive(Debug, ToSchema)]
+#[schema(as = Event)]
+#[allow(dead_code, reason = "read by hand; this is how it is described")]
+pub struct EventBody {
+    /// Names the event for ever: the same one again is answered and not counted. Best a UUIDv7 or a ULID.
+    #[schema(max_length = 255, example = "01KAN9SRY0W6V9T0YQW1X2Z3AB")]
+    transaction_id: String,
+    #[schema(max_length = 255, example = "usr_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
+    user_id: String,
+    /// An event type of the catalogue.
+    #[schema(max_length = 255, example = "inference")]
+    r#type: String,
+    quantity: Exact,
+    /// When it was used: up to 35 days ago, up to 5 minutes ahead. RFC 3339.
+    #[schema(format = DateTime, example = "2026-11-22T10:00:00Z")]
+    timestamp: String,
+    /// Anything else about it, up to 1 KiB.
+    #[schema(required = false, value_type = Option<Object>)]
+    properties: Option<()>,
+}
+
+/// What became of an event.
+#[derive(Debug, ToSchema)]
+#[schema(as = Verdict)]
+#[allow(dead_code, reason = "rendered by hand; this is how it is described")]
+pub struct VerdictView {
+    #[schema(example = "01KAN9SRY0W6V9T0YQW1X2Z3AB")]
+    transaction_id: String,
+    /// `recorded`, or `duplicate` where it was recorded before.
+    #[schema(example = "recorded")]
+    status: String,
+    /// Its place in the log.
+    #[schema(example = 4711)]
+    position: i64,
+    /// Its period was closed already, so it counts in the current one.
+    #[schema(required = false)]
+    late: Option<bool>,
+}
+
+/// What became of the events of a batch.
+#[derive(Debug, ToSchema)]
+#[schema(as = Verdicts)]
+#[allow(dead_code, reason = "rendered by hand; this is how it is described")]
+pub struct VerdictsView {
+    recorded: u64,
+    duplicates: u64,
+    /// Conflicts included.
+    rejected: u64,
+    /// Calls that nobody is billed for, such as failed ones.
+    ignored: u64,
+    /// The last position of the batch, for `at_least`.
+    #[schema(example = 4711)]
+    position: Option<i64>,
+    /// One for each item, in order.
+    results: Vec<ResultView>,
+}
+
+/// What became of one event of a batch.
+#[derive(Debug, ToSchema)]
+#[schema(as = VerdictInBatch)]
+#[allow(dead_code, reason = "rendered by hand; this is how it is described")]
+pub struct ResultView {
+    /// Null where none could be read.
+    transaction_id: Option<String>,
+    /// `recorded`, `duplicate`, `conflict`, `rejected` or `ignored`.
+    #[schema(example = "recorded")]
+    status: String,
+    #[schema(required = false, example = 4711)]
+    position: Option<i64>,
+    #[schema(required = false)]
+    late: Option<bool>,
+    /// Why it was not recorded, as in `/docs/errors`.
+    #[schema(required = false)]
+    code: Option<String>,
+    /// The member that is wrong: a JSON pointer into the request.
+    #[schema(required = false)]
+    pointer: Option<String>,
+    #[schema(required = false)]
+    detail: Option<String>,
+}
+
+/// Record an event, or up to 1,000 of them
+///
+/// One object is answered with its verdict: 201 `recorded`, 200 `duplicate`, 409 where its id was used for something else, 422
+/// where it cannot count. An array is answered with 200 and one verdict for each item; a bad item never takes a good one with
+/// it. Every 2xx is given after the events are on disk. CloudEvents are taken under their own media types, with `subject` as
+/// the user and `data.quantity`.
+#[utoipa::path(post, path = "/api/v1/usage/events", tag = "usage", operation_id = "record",
+    request_body(content = EventBody, content_type = "application/json"),
+    responses(
+        (status = 201, body = VerdictView, description = "Recorded; it is on disk"),
+        (status = 200, body = VerdictsView, description = "The verdicts of a batch; for a single event: it was recorded before"),
+        (status = 409, description = "The id was used for something else"),
+    ),
+    extensions(("x-role" = json!("service"))), security(("key" = [])))]
+pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body: Body) -> Result<Response> {
+    let kind = body::kind(&headers).ok_or_else(|| body::no_kind(TAKEN))?;
+    let bytes = body::whole(body).await?;
+    let text = read::text(&bytes)?;
+    match kind {
+        Kind::CloudEvent => one::<cloud::Item<'_>>(&app, text).await,
+        Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)?).await,
+        Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)?).await,
+        Kind::Json => one::<own::Item<'_>>(&app, text).await,
+        Kind::Lines => Err(body::no_kind(TAKEN)),
+    }
+}
+
+const TAKEN: &str =
+    "Send Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json.";
+
+async fn one<'a, W: Wire<'a>>(app: &App, text: &'a str) -> Result<Response> {
+    let (id, told) = read::one::<W>(text)?;
+    let verdicts = usage::record(app, told).await?;
+    let verdict = verdicts.first().ok_or_else(|| Error::internal("an event without a verdict"))?;
+    verdicts::single(app, &id, verdict)
+}
+
+async fn many(app: &App, read: Read<'_>) -> Result<Response> {
+    let verdicts = if read.told.is_empty() { Vec::new() } else { usage::record(app, read.told).await? };
+    Ok(verdicts::batch(app, &read.lines, verdicts))
+}
+
+/// Record calls as LiteLLM's generic callback sends them
+///
+/// `callback_type: generic_api` with this address as `endpoint` and the key in `headers`. Takes what LiteLLM sends: a list, one
+/// call, or one call a line. The user is `metadata.user_api_key_end_user_id`, else `end_user`, else
+/// `metadata.user_api_key_user_id`, else `metadata.user_id`. The event type follows from `call_type`: completions and responses
+/// are `inference`, embeddings `embedding`, speech `tts`, transcriptions `stt`; other calls go by their own name. Each call
+/// counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is sent again is counted
+/// once, by its call id. Prompts and answers are not kept.
+#[utoipa::path(post, path = "/api/v1/usage/litellm", tag = "usage", operation_id = "record_litellm",
+    params(("count" = Option<String>, Query, description = "`calls` (the default) or `tokens`")),
+    request_body(content = Vec<Object>, content_type = "application/json", description = "Calls, as `StandardLoggingPayload`"),
+    responses((status = 200, body = VerdictsView)),
+    extensions(("x-role" = json!("service"))), security(("key" = [])))]
+pub async fn create_litellm(
+    State(app): State<App>,
+    _: Writer,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let count = count(&query)?;
+    if !matches!(body::kind(&headers), Some(Kind::Json | Kind::Lines)) {
+        return Err(body::no_kind("Send Content-Type: application/json or application/x-ndjson."));
+    }
+    let bytes = body::whole(body).await?;
+    let text = read::text(&bytes)?;
+    let items = if read::is_array(text) { read::array(text)? } else { body::sequence(text)? };
+    let read = match count {
+        Count::Calls => read::one_by_one::<ByCall<'_>>(&items)?,
+        Count::Tokens => read::one_by_one::<ByTokens<'_>>(&items)?,
+    };
+    many(&app, read).await
+}
+
+fn count(query: &Query) -> Result<Count> {
+    match query.one("count")? {
+        None | Some("calls") => Ok(Count::Calls),
+        Some("tokens") => Ok(Count::Tokens),
+        Some(_) => Err(Error::invalid("?count", "expected calls or tokens")),
+    }
+}

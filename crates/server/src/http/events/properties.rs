@@ -1,0 +1,125 @@
+//! Properties of an event: kept as the text they came in, after a strict look (S-32).
+
+use std::borrow::Cow;
+
+/// Bytes of an event's properties.
+const LENGTH_MAX: usize = 1024;
+/// Arrays and objects inside each other, as in every body.
+const DEPTH_MAX: usize = 64;
+
+/// Looks at the text of one JSON value, which is known to be JSON.
+///
+/// # Errors
+/// What is expected instead: an object, not too long, not too deep, and each member named once at every depth.
+pub fn look(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('{') {
+        return Err("expected an object");
+    }
+    if text.len() > LENGTH_MAX {
+        return Err("expected at most 1 KiB");
+    }
+    Walk { text, at: 0, open: Vec::new(), names: Vec::new(), at_name: false }.look_through()
+}
+
+/// One pass over a text. Names are compared with those of the same object only.
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+    /// For each open array nothing, for each open object where its names begin.
+    open: Vec<Option<usize>>,
+    names: Vec<Cow<'a, str>>,
+    at_name: bool,
+}
+
+impl Walk<'_> {
+    fn look_through(mut self) -> Result<(), &'static str> {
+        while let Some(byte) = self.text.as_bytes().get(self.at) {
+            match byte {
+                b'{' => self.enter(Some(self.names.len()))?,
+                b'[' => self.enter(None)?,
+                b'}' | b']' => {
+                    if let Some(Some(first)) = self.open.pop() {
+                        self.names.truncate(first);
+                    }
+                }
+                b',' => self.at_name = matches!(self.open.last(), Some(Some(_))),
+                b'"' => self.string()?,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, names: Option<usize>) -> Result<(), &'static str> {
+        if self.open.len() == DEPTH_MAX {
+            return Err("expected at most 64 levels");
+        }
+        self.open.push(names);
+        self.at_name = names.is_some();
+        Ok(())
+    }
+
+    /// A string, from its first quote to its last.
+    fn string(&mut self) -> Result<(), &'static str> {
+        let bytes = self.text.as_bytes();
+        let mut end = self.at + 1;
+        let mut escaped = false;
+        while let Some(byte) = bytes.get(end).filter(|byte| **byte != b'"') {
+            escaped |= *byte == b'\\';
+            end += if *byte == b'\\' { 2 } else { 1 };
+        }
+        let quoted = self.text.get(self.at..=end).unwrap_or_default();
+        self.at = end;
+        let is_name = std::mem::take(&mut self.at_name);
+        let name = if escaped {
+            // Half a surrogate pair is JSON by its grammar, and text in no other.
+            Cow::Owned(serde_json::from_str(quoted).map_err(|_| "expected text in every string")?)
+        } else {
+            Cow::Borrowed(quoted.trim_matches('"'))
+        };
+        if is_name {
+            let first = self.open.last().copied().flatten().unwrap_or_default();
+            if self.names.get(first..).unwrap_or_default().contains(&name) {
+                return Err("expected each member once");
+            }
+            self.names.push(name);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s32_properties_are_one_clear_object() {
+        let deep = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
+        let long = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        for (text, fault) in [
+            ("{}", None),
+            (r#"{"model":"m","tokens":[1,2,{"a":1}],"b":{"a":1,"model":2}}"#, None),
+            (r#"{"a":"a","b":"b, \"a\": 1","c":["a","a"]}"#, None),
+            (r#"{"a":[{"x":1},{"x":1}],"b":{"x":1}}"#, None),
+            (r#"{"":1,"a\\":2,"a":3}"#, None),
+            (r#"{"a":1,"a":2}"#, Some("expected each member once")),
+            (r#"{"a":{"b":[],"c":1},"a":2}"#, Some("expected each member once")),
+            (r#"{"x":[{"b":1,"b":1}]}"#, Some("expected each member once")),
+            (r#"{"a":1,"\u0061":2}"#, Some("expected each member once")),
+            (r#"{"":1,"":2}"#, Some("expected each member once")),
+            (r#"{"a":"\ud800"}"#, Some("expected text in every string")),
+            (r#"{"\udc00":1}"#, Some("expected text in every string")),
+            (r#"{"a":"\ud83d\ude00"}"#, None),
+            ("[]", Some("expected an object")),
+            ("\"a\"", Some("expected an object")),
+            (&deep(63), None),
+            (&deep(64), Some("expected at most 64 levels")),
+            (&long(1024), None),
+            (&long(1025), Some("expected at most 1 KiB")),
+        ] {
+            assert!(serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok(), "{text} is no JSON");
+            assert_eq!(look(text).err(), fault, "{text}");
+        }
+    }
+}

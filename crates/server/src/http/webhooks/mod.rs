@@ -1,0 +1,4 @@
+//! What other services tell us by themselves.
+
+pub mod lago;
+pub mod stripe;

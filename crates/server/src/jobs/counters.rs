@@ -1,0 +1,69 @@
+//! The counters beside the requests: accounts are published where others decide by them, what has expired is freed, open
+//! reservations are written down.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::app::App;
+use crate::counters::Counters;
+use crate::error::Result;
+use crate::ops::{publishing, reservations};
+
+/// How long what has moved may wait to be published together with what moves next.
+const PUBLISH: Duration = Duration::from_millis(5);
+/// How often it is looked at whether Redis still has what it was given, and who publishes.
+const VERIFY: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_millis(200);
+const WRITE_DOWN: Duration = Duration::from_secs(5);
+const TIDY: Duration = Duration::from_mins(1);
+/// After a failure; Redis is given this long to come back.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Works until it is told to stop, and writes down a last time what is open.
+pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+    let [mut verify, mut sweep, mut write_down, mut tidy] = [VERIFY, SWEEP, WRITE_DOWN, TIDY].map(|period| {
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
+    });
+    let mut moved = app.book.watch();
+    let (is_shared, mut ours) = (matches!(app.counters, Counters::Redis(_)), false);
+    loop {
+        let (what, done) = tokio::select! {
+            _ = stop.changed() => break,
+            _ = moved.changed(), if ours => {
+                tokio::time::sleep(PUBLISH).await;
+                ("the counters were not published", publishing::once(&app).await)
+            }
+            _ = verify.tick(), if is_shared => ("the counters were not published", look(&app, &mut ours).await),
+            _ = sweep.tick() => ("expired reservations were not freed", swept(&app).await),
+            _ = write_down.tick() => ("open reservations were not written down", reservations::write_down(&app).await),
+            _ = tidy.tick() => {
+                app.book.tidy(i64::try_from(app.clock.now().as_nanosecond()).unwrap_or(i64::MAX));
+                continue;
+            }
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, what, "will be tried again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    if let Err(error) = reservations::write_down(&app).await {
+        tracing::warn!(%error, "open reservations were not written down: what was reserved last is free after the next start");
+    }
+}
+
+async fn look(app: &App, ours: &mut bool) -> Result<()> {
+    *ours = publishing::is_ours(app).await?;
+    if *ours { publishing::verify(app).await } else { Ok(()) }
+}
+
+async fn swept(app: &App) -> Result<()> {
+    // Redis that does not answer is told once where it happens, not five times a second.
+    if let Err(outage) = app.counters.sweep(&app.book, app.clock.now()).await {
+        tracing::debug!(%outage, "expired reservations are freed later");
+    }
+    Ok(())
+}

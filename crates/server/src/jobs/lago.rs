@@ -1,0 +1,79 @@
+//! Usage goes to Lago, and what Lago has counted is compared.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::ops::lago::reconcile::{self, Which};
+use crate::ops::lago::{is_ours, notices, ship, status, sweep};
+
+/// How long to rest at the end of the log.
+const REST: Duration = Duration::from_millis(500);
+/// How long to rest while another process ships.
+const ELSEWHERE: Duration = Duration::from_secs(10);
+/// Between two looks at how far everything has come.
+const LOOK: Duration = Duration::from_secs(5);
+/// After a fault of ours or of the database's.
+const OUR_FAULT: Duration = Duration::from_secs(10);
+const COMPARISON: Duration = Duration::from_hours(1);
+
+/// Ships and compares until it is told to stop. What is under way goes on from its window at the next start.
+pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = shipping(&app) => {}
+        () = comparing(&app) => {}
+        _ = stop.changed() => {}
+    }
+}
+
+async fn shipping(app: &App) {
+    let mut looked: Option<Instant> = None;
+    loop {
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            if let Err(error) = status(app).await {
+                tracing::error!(%error, "how far shipping to Lago has come is not known");
+            }
+        }
+        let rest = once(app).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "shipping to Lago stopped; it goes on from its window");
+            OUR_FAULT
+        });
+        sleep(rest).await;
+    }
+}
+
+async fn once(app: &App) -> Result<Duration> {
+    if !is_ours(app).await? {
+        return Ok(ELSEWHERE);
+    }
+    notices::apply(app).await?;
+    let shipped = ship::run(app).await?;
+    Ok(shipped.trouble.map_or(REST, |trouble| trouble.wait))
+}
+
+async fn comparing(app: &App) {
+    loop {
+        sleep(COMPARISON).await;
+        match compare(app).await {
+            Ok(()) => {}
+            Err(Error::Upstream { code, .. }) => tracing::warn!(code, "Lago was not compared with; again in an hour"),
+            Err(error) => tracing::error!(%error, "Lago was not compared with; again in an hour"),
+        }
+    }
+}
+
+async fn compare(app: &App) -> Result<()> {
+    if !is_ours(app).await? {
+        return Ok(());
+    }
+    for one in reconcile::run(app, Which::Moved).await? {
+        for difference in &one.differences {
+            tracing::error!(user.id = one.user, %difference, "Lago counts another usage than was delivered");
+        }
+    }
+    sweep(app).await
+}

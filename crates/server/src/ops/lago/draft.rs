@@ -1,0 +1,128 @@
+//! The next window as it will be: which entries of the log are for Lago, and under whose subscription.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use billing::catalogue::Catalogue;
+use jiff::Timestamp;
+
+use crate::counters::reading;
+use crate::error::{Error, Result};
+use crate::ops::usage::plans;
+use crate::store::log::{self, Kind, Logged};
+use crate::store::{Tx, lago, users};
+
+/// Lago's own limit for a batch.
+pub const BATCH: usize = 100;
+/// Entries that are looked at in one read of the log.
+const READ: i64 = 1_000;
+
+/// What the next window is made of.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// Where the cursor stood.
+    pub from: i64,
+    /// Where it will stand.
+    pub to: i64,
+    pub items: Vec<Drafted>,
+    /// Entries that are not for Lago, by reason.
+    pub skipped: BTreeMap<&'static str, i64>,
+    /// Tiers that the log gives to users.
+    pub tiers: HashMap<String, String>,
+}
+
+/// An entry that is for Lago.
+#[derive(Debug, Clone)]
+pub struct Drafted {
+    pub entry: Logged,
+    pub code: String,
+    /// The tier that its user had when it was recorded.
+    pub tier: String,
+}
+
+/// Why an entry is not for Lago, or what is left to be known.
+enum Fit {
+    Skip(&'static str),
+    For { code: String, tier: String },
+}
+
+/// Reads on from the cursor until a window is full, the log ends, or a user's tier changes: what was used in the old tier is
+/// sent before the subscription is changed.
+pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Result<Draft> {
+    let from = lago::cursor(tx)?.position;
+    let mut draft = Draft { from, to: from, ..Draft::default() };
+    let mut drafted: HashMap<String, String> = HashMap::new();
+    for entry in log::read(tx, from, READ)? {
+        let position = entry.position;
+        match fit(tx, catalogue, &mut draft.tiers, &entry, now)? {
+            None => {}
+            Some(Fit::Skip(reason)) => *draft.skipped.entry(reason).or_insert(0) += 1,
+            Some(Fit::For { code, tier }) => {
+                if draft.items.len() == BATCH || drafted.get(&entry.user).is_some_and(|before| *before != tier) {
+                    break;
+                }
+                drafted.insert(entry.user.clone(), tier.clone());
+                draft.items.push(Drafted { entry, code, tier });
+            }
+        }
+        draft.to = position;
+    }
+    Ok(draft)
+}
+
+/// Whether an entry is for Lago; nothing for entries that use nothing.
+fn fit(
+    tx: &mut Tx<'_>,
+    catalogue: &Arc<Catalogue>,
+    tiers: &mut HashMap<String, String>,
+    entry: &Logged,
+    now: Timestamp,
+) -> Result<Option<Fit>> {
+    match entry.kind {
+        Kind::Usage | Kind::Adjust | Kind::Void => {}
+        Kind::Plan => {
+            tiers.insert(entry.user.clone(), tier_in(entry)?);
+            return Ok(None);
+        }
+        Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
+    }
+    // An operator who wants a type kept away from Lago gives it an empty code.
+    let code = catalogue.events.get(&entry.event_type).map(|event| event.lago_code.clone()).unwrap_or_default();
+    if code.is_empty() {
+        return Ok(Some(Fit::Skip("type_without_code")));
+    }
+    let Some(tier) = tier_of(tx, catalogue, tiers, &entry.user, now)? else {
+        return Ok(Some(Fit::Skip("user_unknown")));
+    };
+    if catalogue.tier(&tier).is_none() {
+        return Ok(Some(Fit::Skip("tier_not_sold")));
+    }
+    Ok(Some(Fit::For { code, tier }))
+}
+
+fn tier_in(entry: &Logged) -> Result<String> {
+    let body = entry.body.as_deref().ok_or_else(|| Error::internal("impossible row: a plan has terms"))?;
+    reading::plan(body).map(|(_, terms)| terms.tier)
+}
+
+/// The tier by the log; for entries that are older than its first word about their user, by what holds now.
+fn tier_of(
+    tx: &mut Tx<'_>,
+    catalogue: &Arc<Catalogue>,
+    tiers: &mut HashMap<String, String>,
+    user: &str,
+    now: Timestamp,
+) -> Result<Option<String>> {
+    if let Some(tier) = tiers.get(user) {
+        return Ok(Some(tier.clone()));
+    }
+    let tier = match lago::tier(tx, user)? {
+        Some(tier) => tier,
+        None => match users::get(tx, user)? {
+            Some(known) => plans::terms(tx, catalogue, &known, now)?.tier,
+            None => return Ok(None),
+        },
+    };
+    tiers.insert(user.to_owned(), tier.clone());
+    Ok(Some(tier))
+}

@@ -1,0 +1,136 @@
+//! What `doctor` and `/readyz` say about Lago.
+
+use serde_json::{Value, json};
+
+use super::reconcile::{self, Which};
+use super::setup::{self, Mode, Outcome};
+use super::{Details, Status, details, status};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::ops::doctor::Report;
+
+/// Usage that waits longer than this may miss the end of a period.
+const LAG_MAX_MS: i64 = 5 * 60 * 1000;
+/// After a delivery Lago may need this long to show it.
+const SETTLING_MS: i64 = 60 * 1000;
+
+/// Lago is asked once for each subscription: with more of them only those are compared that have moved.
+const COMPARED_MAX: u64 = 2_000;
+
+const CHECK: &str = "lago";
+
+/// Every check of Lago's side; nothing where Lago is not configured.
+pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
+    if app.lago.is_none() {
+        return Ok(());
+    }
+    let (status, details) = (status(app).await?, details(app).await?);
+    outbox(&status, &details, report);
+    let lines = match setup::run(app, Mode::Look).await {
+        Ok(lines) => lines,
+        Err(Error::Upstream { cause: Some(cause), .. }) => {
+            report.fault(
+                CHECK,
+                cause,
+                "check LAGO_API_URL, LAGO_API_KEY and the way there; usage waits and is not lost",
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    arrangements(&lines, report);
+    let which = if details.subscriptions > COMPARED_MAX { Which::Moved } else { Which::All };
+    counts(app, which, report).await
+}
+
+fn outbox(status: &Status, details: &Details, report: &mut Report) {
+    if let Some(fault) = &status.fault {
+        let detail = format!("{} ({} tries)", fault.text, status.failures);
+        report.fault(CHECK, detail, "put the cause right; shipping goes on by itself");
+    }
+    let detail = format!("{} of {} entries, {} waiting", status.position, status.head, status.depth);
+    if status.lag_ms > LAG_MAX_MS {
+        let detail = format!("{detail}, the oldest for {} s", status.lag_ms / 1000);
+        report.fault(CHECK, detail, "is billhook serve running? else look at the line above");
+    } else {
+        report.ok(CHECK, detail);
+    }
+    for (reason, count) in &details.skipped {
+        report.ok(CHECK, format!("{count} entries are not for Lago: {reason}"));
+    }
+    for (reason, count) in &details.dead_reasons {
+        let fix = "put the reason right, then billhook lago replay --all";
+        report.fault(CHECK, format!("{count} dead letters: {reason}"), fix);
+    }
+}
+
+fn arrangements(lines: &[setup::Line], report: &mut Report) {
+    let mut found = 0;
+    for line in lines {
+        let name = format!("{} {}", line.what, line.code);
+        match &line.outcome {
+            Outcome::Found | Outcome::Created => found += 1,
+            Outcome::Missing => report.fault(CHECK, format!("{name} is missing"), "run billhook lago setup"),
+            Outcome::Differs(how) | Outcome::Refused(how) => {
+                report.warn(CHECK, format!("{name}: {how}"), "change it at Lago, or the catalogue");
+            }
+        }
+    }
+    report.ok(CHECK, format!("{found} of {} metrics and plans are as the catalogue says", lines.len()));
+}
+
+async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
+    let compared = match reconcile::run(app, which).await {
+        Ok(compared) => compared,
+        Err(Error::Upstream { cause: Some(cause), .. }) => {
+            report.fault(CHECK, format!("the comparison did not come to its end: {cause}"), "try again later");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let now_ms = app.clock.now().as_millisecond();
+    for one in compared.iter().filter(|one| !one.differences.is_empty()) {
+        for difference in &one.differences {
+            let detail = format!("user {}, {}: {difference}", one.user, period(one));
+            if one.delivered_ms.is_some_and(|at| now_ms - at < SETTLING_MS) {
+                report.warn(CHECK, detail, "delivered a moment ago: compare again in a minute");
+            } else {
+                report.fault(
+                    CHECK,
+                    detail,
+                    "billhook lago dead, and Lago's own events of this subscription, show which",
+                );
+            }
+        }
+    }
+    let equal = compared.iter().filter(|one| one.differences.is_empty()).count();
+    report.ok(CHECK, format!("{equal} of {} subscriptions are counted as delivered", compared.len()));
+    Ok(())
+}
+
+/// `2026-11-01T00:00:00Z to 2026-11-30T23:59:59Z`
+pub fn period(compared: &reconcile::Compared) -> String {
+    match compared.period {
+        Some((from, to)) => format!("{} to {}", billing::time::wire(from), billing::time::wire(to)),
+        None => "no period".to_owned(),
+    }
+}
+
+/// For `/readyz`. Lago keeps nobody waiting, so it is never missing; that it does not take our key is shown all the same.
+pub async fn facts(app: &App) -> Value {
+    if app.lago.is_none() {
+        return json!({ "configured": false });
+    }
+    match status(app).await {
+        Ok(status) => json!({
+            "configured": true,
+            "position": status.position,
+            "waiting": status.depth,
+            "lag_ms": status.lag_ms,
+            "dead_letters": status.dead,
+            "differing": status.differing,
+            "fault": status.fault.map(|fault| fault.text),
+        }),
+        Err(_) => json!({ "configured": true, "fault": "storage.unavailable" }),
+    }
+}

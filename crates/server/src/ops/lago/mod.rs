@@ -1,0 +1,161 @@
+//! Lago: what was used goes there from the log, counted once whatever happens on the way. Nothing of it is on a request's
+//! path: a Lago that is down for a day costs nobody anything but a longer way to catch up.
+//!
+//! A cursor walks over the log. What it passes becomes a window of exact events, which is stored before the first try and
+//! repeated byte for byte until each of its events is delivered or dead. Lago drops what it has seen before by its
+//! transaction id, which is made once of the entry, so sending at least once counts once.
+
+pub mod draft;
+pub mod ensure;
+pub mod event;
+pub mod examine;
+pub mod notices;
+pub mod reconcile;
+pub mod replay;
+pub mod setup;
+pub mod ship;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub use examine::examine;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::gateways::lago as gateway;
+use crate::store::db::Dialect;
+use crate::store::{lago, leases, log};
+use crate::telemetry::LagoNumbers;
+
+/// The part of the program that knows Lago; there is none where Lago is not configured.
+#[derive(Debug)]
+pub struct Lago {
+    pub gateway: gateway::Lago,
+    pub numbers: Arc<LagoNumbers>,
+    /// Held by whoever sends: one request with events in flight.
+    turn: tokio::sync::Mutex<()>,
+    webhook_key: tokio::sync::Mutex<notices::KeptKey>,
+}
+
+impl Lago {
+    pub fn new(gateway: gateway::Lago) -> Self {
+        Self {
+            gateway,
+            numbers: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
+            webhook_key: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+/// Lago, or that it is not configured.
+pub fn configured(app: &App) -> Result<&Lago> {
+    let detail = || "LAGO_API_URL and LAGO_API_KEY are not set".to_owned();
+    app.lago.as_ref().ok_or_else(|| Error::Conflict { code: "lago.not_configured", detail: detail() })
+}
+
+const LEASE: &str = "lago";
+const LEASE_MS: i64 = 60 * 1000;
+
+/// Whether this process is the one that ships, among those that share the database. Two at once would send the same bytes
+/// twice, which counts them once and costs requests.
+pub async fn is_ours(app: &App) -> Result<bool> {
+    if app.db.dialect() == Dialect::Sqlite {
+        return Ok(true);
+    }
+    let (holder, now_ms) = (app.holder.clone(), app.clock.now().as_millisecond());
+    app.db.write(move |tx| Ok(leases::take(tx, LEASE, &holder, now_ms, now_ms + LEASE_MS)?.is_some())).await
+}
+
+/// How far everything has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The last entry of the log, and the last that is in a window or not for Lago.
+    pub head: i64,
+    pub position: i64,
+    /// Entries between the two, and events of the open window that are still waiting.
+    pub depth: u64,
+    /// How long the oldest of them has been waiting.
+    pub lag_ms: i64,
+    pub dead: u64,
+    /// Subscriptions whose last comparison found a difference.
+    pub differing: u64,
+    pub failures: u32,
+    pub fault: Option<lago::Fault>,
+}
+
+/// What takes longer to count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// Why letters are dead, the most frequent reason first.
+    pub dead_reasons: Vec<(String, u64)>,
+    /// Entries that are not for Lago, by reason.
+    pub skipped: Vec<(String, u64)>,
+    pub subscriptions: u64,
+}
+
+/// Counts what nobody needs to know every few seconds.
+pub async fn details(app: &App) -> Result<Details> {
+    app.db
+        .read(|tx| {
+            Ok(Details {
+                dead_reasons: lago::dead_reasons(tx, 20)?,
+                skipped: lago::skips(tx)?,
+                subscriptions: lago::count_subscriptions(tx)?,
+            })
+        })
+        .await
+}
+
+/// Looks how far everything has come, and shows it on `/metrics`. Quick enough for a probe.
+pub async fn status(app: &App) -> Result<Status> {
+    let now_ms = app.clock.now().as_millisecond();
+    let status = app
+        .db
+        .read(move |tx| {
+            let (head, cursor, window) = (log::head(tx)?, lago::cursor(tx)?, lago::window(tx)?);
+            let waiting =
+                window.iter().flat_map(|window| &window.items).filter(|item| item.state == lago::State::Waiting);
+            let waiting: Vec<i64> = waiting.map(|item| item.position).collect();
+            let oldest = match waiting.first() {
+                Some(position) => log::at(tx, *position)?,
+                None => log::read(tx, cursor.position, 1)?.pop(),
+            };
+            let behind = u64::try_from(head.saturating_sub(cursor.position)).unwrap_or(0);
+            Ok(Status {
+                head,
+                position: cursor.position,
+                depth: behind + waiting.len() as u64,
+                lag_ms: oldest.map_or(0, |entry| now_ms.saturating_sub(entry.received_ms).max(0)),
+                dead: lago::dead_count(tx)?,
+                differing: lago::count_differing(tx)?,
+                failures: cursor.failures,
+                fault: cursor.fault,
+            })
+        })
+        .await?;
+    if let Some(lago) = &app.lago {
+        show(&lago.numbers, &status);
+    }
+    Ok(status)
+}
+
+/// Sums are kept for so many days, beyond every monthly period that Lago still shows; applied webhooks for fewer.
+const SUMS_KEPT_DAYS: i64 = 100;
+const NOTICES_KEPT_DAYS: i64 = 30;
+
+/// Removes what nobody will compare or repeat any more.
+pub async fn sweep(app: &App) -> Result<()> {
+    let now_ms = app.clock.now().as_millisecond();
+    let before = move |days: i64| now_ms.saturating_sub(days * log::DAY_MS);
+    app.db.write(move |tx| lago::forget(tx, before(SUMS_KEPT_DAYS), before(NOTICES_KEPT_DAYS))).await
+}
+
+fn show(numbers: &LagoNumbers, status: &Status) {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    numbers.depth.store(count(status.depth), Ordering::Relaxed);
+    numbers.lag_ms.store(status.lag_ms, Ordering::Relaxed);
+    numbers.dead.store(count(status.dead), Ordering::Relaxed);
+    numbers.differing.store(count(status.differing), Ordering::Relaxed);
+    numbers.failures.store(i64::from(status.failures), Ordering::Relaxed);
+}

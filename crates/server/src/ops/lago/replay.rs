@@ -1,0 +1,110 @@
+//! Dead letters: events that Lago did not take. They stay until somebody has put the reason right and has them sent again.
+
+use std::collections::HashMap;
+
+use super::draft::BATCH;
+use super::ensure::Ready;
+use super::event::{Event, Moment};
+use super::ship::{self, NotNow};
+use super::{Lago, configured};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::ops::usage::plans;
+use crate::store::lago::{self, Dead, Item, State, Window};
+use crate::store::{Tx, users};
+
+/// A page of dead letters, after this transaction id.
+pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
+    let after = after.to_owned();
+    app.db.read(move |tx| lago::dead_after(tx, &after, most)).await
+}
+
+/// Asks that one dead letter, or all of them, be sent again with the next window; how many there are.
+pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<u64> {
+    configured(app)?;
+    let asked = transaction_id.map(str::to_owned);
+    let count = app.db.write(move |tx| lago::ask_replay(tx, asked.as_deref())).await?;
+    if count == 0 && transaction_id.is_some() { Err(Error::NotFound) } else { Ok(count) }
+}
+
+/// What is to become of the letters that somebody wants sent again.
+#[derive(Debug, Default)]
+struct Raised {
+    /// They go into a window.
+    sent: Vec<(String, Item)>,
+    /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
+    stored: Vec<Event>,
+    /// Their users still have no subscription.
+    refused: Vec<Dead>,
+}
+
+/// Opens a window of dead letters that somebody wants to be sent again; false when there are none.
+pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
+    let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
+    let letters = app.db.read(move |tx| lago::replays(tx, most)).await?;
+    if letters.is_empty() {
+        return Ok(false);
+    }
+    let now_ms = app.clock.now().as_millisecond();
+    let mut raised = Raised::default();
+    let mut standing = HashMap::new();
+    for letter in letters {
+        let event = Event::read(&letter.event)?;
+        if letter.stored {
+            raised.stored.push(event);
+            continue;
+        }
+        if !standing.contains_key(&letter.user) {
+            let fresh = subscription(app, ours, &letter, event.at_ms()?).await?;
+            standing.insert(letter.user.clone(), fresh);
+        }
+        match standing.get(&letter.user) {
+            Some(Ok(ready)) => {
+                // It may have died before its subscription was there, and then it never was on the wire.
+                let event = Event { external_subscription_id: ready.external_id.clone(), ..event };
+                let event = event.counted_from(Moment { began_ms: ready.began_ms, now_ms })?.line()?;
+                raised
+                    .sent
+                    .push((letter.transaction_id, Item { position: letter.position, event, state: State::Waiting }));
+            }
+            Some(Err(reason)) => raised.refused.push(Dead { reason: reason.clone(), dead_ms: now_ms, ..letter }),
+            None => {}
+        }
+    }
+    app.db.write(move |tx| fix(tx, &raised, now_ms)).await?;
+    Ok(true)
+}
+
+async fn subscription(app: &App, ours: &Lago, letter: &Dead, first_ms: i64) -> Result<Result<Ready, String>, NotNow> {
+    let (user, catalogue, now) = (letter.user.clone(), app.catalogue.clone(), app.clock.now());
+    let tier = app
+        .db
+        .read(move |tx| match lago::tier(tx, &user)? {
+            Some(tier) => Ok(Some(tier)),
+            None => users::get(tx, &user)?.map(|known| Ok(plans::terms(tx, &catalogue, &known, now)?.tier)).transpose(),
+        })
+        .await?;
+    match tier {
+        Some(tier) => ship::of_user(app, ours, &letter.user, &tier, first_ms).await,
+        None => Ok(Err("subscription: nothing is known of this user".to_owned())),
+    }
+}
+
+fn fix(tx: &mut Tx<'_>, raised: &Raised, now_ms: i64) -> Result<()> {
+    if lago::window(tx)?.is_some() {
+        return Ok(());
+    }
+    raised.refused.iter().try_for_each(|dead| lago::bury(tx, dead))?;
+    for event in &raised.stored {
+        if lago::raise(tx, &event.transaction_id)? {
+            lago::add(tx, &event.sum()?)?;
+        }
+    }
+    let mut window = Window { first_position: 0, last_position: 0, opened_ms: now_ms, items: Vec::new() };
+    for (transaction_id, item) in &raised.sent {
+        if lago::raise(tx, transaction_id)? {
+            window.items.push(item.clone());
+        }
+    }
+    if window.items.is_empty() { Ok(()) } else { lago::open_window(tx, &window) }
+}

@@ -1,0 +1,344 @@
+//! Sends the windows, one after the other, until the log is at its end or Lago is in the way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::draft::{self, BATCH, Draft};
+use super::ensure::{self, Ready, Unready};
+use super::event::{self, Event, Moment};
+use super::{Lago, configured, replay};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::gateways::backoff;
+use crate::gateways::lago::{LagoError, Refusal, Remedy};
+use crate::store::lago::{self, Dead, Fault, Item, State, Sum, Window};
+use crate::store::{Tx, log};
+
+/// What Lago says of an event that it has already.
+const SEEN: &str = "transaction_id: value_already_exist";
+
+/// What one run has done, and what ended it.
+#[derive(Debug, Default)]
+pub struct Shipped {
+    pub delivered: u64,
+    pub dead: u64,
+    /// Nothing when the end of the log was reached.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why it does not go on now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub code: &'static str,
+    pub text: String,
+    /// Until the next try.
+    pub wait: Duration,
+}
+
+/// Sends everything that is waiting. In trouble the window stays as it is, and the next run sends the same bytes.
+pub async fn run(app: &App) -> Result<Shipped> {
+    let ours = configured(app)?;
+    let _turn = ours.turn.lock().await;
+    let mut shipped = Shipped::default();
+    loop {
+        match step(app, ours, &mut shipped).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(shipped),
+            Err(Halt::Lago(stop)) => {
+                shipped.trouble = Some(note(app, &stop).await?);
+                return Ok(shipped);
+            }
+            Err(Halt::Ours(error)) => return Err(error),
+        }
+    }
+}
+
+/// What ends a run early.
+enum Halt {
+    Lago(Stop),
+    Ours(Error),
+}
+
+/// What Lago's answer means for the run.
+struct Stop {
+    remedy: Remedy,
+    code: &'static str,
+    text: String,
+    asked: Option<Duration>,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<LagoError> for Halt {
+    fn from(error: LagoError) -> Self {
+        let stop =
+            Stop { remedy: error.remedy(), code: error.code(), text: error.to_string(), asked: error.asked_wait() };
+        Self::Lago(stop)
+    }
+}
+
+/// One window a little further: sends the one that is open, or opens the next. False when there is nothing to do.
+async fn step(app: &App, ours: &Lago, shipped: &mut Shipped) -> Result<bool, Halt> {
+    if let Some(window) = app.db.read(lago::window).await? {
+        send(app, ours, &window, shipped).await?;
+        return Ok(true);
+    }
+    if replay::open(app, ours).await? {
+        return Ok(true);
+    }
+    let (catalogue, now) = (Arc::clone(&app.catalogue), app.clock.now());
+    let draft = app.db.read(move |tx| draft::next(tx, &catalogue, now)).await?;
+    if draft.to == draft.from {
+        return Ok(false);
+    }
+    let standing = standing(app, ours, &draft).await?;
+    open(app, draft, standing, shipped).await?;
+    Ok(true)
+}
+
+/// The subscription of each user of a draft, or why there is none.
+type Standing = HashMap<String, Result<Ready, String>>;
+
+async fn standing(app: &App, ours: &Lago, draft: &Draft) -> Result<Standing, Halt> {
+    let mut wanted: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
+    for item in &draft.items {
+        let first = wanted.entry(&item.entry.user).or_insert((&item.tier, i64::MAX));
+        first.1 = first.1.min(item.entry.event_ms);
+    }
+    let mut standing = Standing::new();
+    for (user, (tier, first_ms)) in wanted {
+        standing.insert(user.to_owned(), of_user(app, ours, user, tier, first_ms).await?);
+    }
+    Ok(standing)
+}
+
+/// A refusal concerns one user and is kept as the reason of a dead letter; everything else ends the run.
+pub(super) async fn of_user(
+    app: &App,
+    ours: &Lago,
+    user: &str,
+    tier: &str,
+    first_ms: i64,
+) -> Result<Result<Ready, String>, NotNow> {
+    match ensure::subscription(app, ours, user, tier, first_ms).await {
+        Ok(ready) => Ok(Ok(ready)),
+        Err(Unready::Refused(reason)) => Ok(Err(format!("subscription: {reason}"))),
+        Err(Unready::Lago(error)) => Err(NotNow(Halt::from(error))),
+        Err(Unready::Ours(error)) => Err(NotNow(Halt::Ours(error))),
+    }
+}
+
+/// Lago or the database cannot be asked now.
+pub(super) struct NotNow(Halt);
+
+impl From<NotNow> for Halt {
+    fn from(NotNow(halt): NotNow) -> Self {
+        halt
+    }
+}
+
+impl From<Error> for NotNow {
+    fn from(error: Error) -> Self {
+        Self(Halt::Ours(error))
+    }
+}
+
+/// Fixes the window and moves the cursor, in one transaction: from here on its bytes never change.
+async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped) -> Result<(), Error> {
+    let now_ms = app.clock.now().as_millisecond();
+    let mut window =
+        Window { first_position: draft.from + 1, last_position: draft.to, opened_ms: now_ms, items: Vec::new() };
+    let mut buried = Vec::new();
+    for item in &draft.items {
+        let (ready, reason) = match standing.get(&item.entry.user) {
+            Some(Ok(ready)) => (Some(ready), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => return Err(Error::internal("a user of a draft was not looked after")),
+        };
+        let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
+        let moment = Moment { began_ms: ready.map_or(i64::MIN, |ready| ready.began_ms), now_ms };
+        let event = event::of_entry(&item.entry, external_id, &item.code, moment);
+        match reason {
+            None => {
+                window.items.push(Item { position: item.entry.position, event: event.line()?, state: State::Waiting });
+            }
+            Some(reason) => buried.push(Dead {
+                position: item.entry.position,
+                user: item.entry.user.clone(),
+                reason: reason.clone(),
+                dead_ms: now_ms,
+                event: event.line()?,
+                stored: false,
+                replay: false,
+                transaction_id: event.transaction_id,
+            }),
+        }
+    }
+    shipped.dead += buried.len() as u64;
+    app.db.write(move |tx| fix(tx, &draft, &window, &buried)).await
+}
+
+fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead]) -> Result<()> {
+    // Another process has moved on meanwhile: what it has opened is as good as ours.
+    if lago::window(tx)?.is_some() || !lago::advance(tx, draft.from, draft.to)? {
+        return Ok(());
+    }
+    for (user, tier) in &draft.tiers {
+        lago::save_tier(tx, user, tier)?;
+    }
+    for (reason, entries) in &draft.skipped {
+        lago::skip(tx, reason, *entries)?;
+    }
+    buried.iter().try_for_each(|dead| lago::bury(tx, dead))?;
+    if !window.items.is_empty() {
+        return lago::open_window(tx, window);
+    }
+    // Lago has answered for whoever was asked about.
+    if buried.is_empty() { Ok(()) } else { recovered(tx) }
+}
+
+fn recovered(tx: &mut Tx<'_>) -> Result<()> {
+    if lago::cursor(tx)?.failures == 0 { Ok(()) } else { lago::set_failing(tx, 0, None) }
+}
+
+/// Sends what is still waiting in the window, in one request, and writes down what became of each event.
+async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) -> Result<(), Halt> {
+    let waiting: Vec<usize> =
+        (0..window.items.len()).filter(|place| window.items[*place].state == State::Waiting).collect();
+    let waiting = &waiting[..waiting.len().min(BATCH)];
+    let events: Vec<&str> = waiting.iter().map(|place| window.items[*place].event.as_str()).collect();
+    let body = format!("{{\"events\":[{}]}}", events.join(","));
+    let outcomes = match ours.gateway.post("/events/batch", body).await {
+        Ok(_) => waiting.iter().map(|place| (*place, None)).collect(),
+        Err(LagoError::Refused { refusal }) => judged(waiting, &refusal).ok_or_else(|| our_fault(&refusal))?,
+        Err(error) if error.remedy() == Remedy::Content => {
+            return Err(our_fault(&error.refusal().cloned().unwrap_or_default()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let dead = outcomes.iter().filter(|(_, reason)| reason.is_some()).count() as u64;
+    let delivered = outcomes.len() as u64 - dead;
+    let (opened, at_ms) = (window.clone(), app.clock.now().as_millisecond());
+    app.db.write(move |tx| settle(tx, &opened, &outcomes, at_ms)).await?;
+    ours.numbers.delivered.fetch_add(delivered, Ordering::Relaxed);
+    shipped.delivered += delivered;
+    shipped.dead += dead;
+    Ok(())
+}
+
+/// An event of the window, and why it is dead; nothing when it is delivered.
+type Outcome = (usize, Option<String>);
+
+/// Reads a 422 that names events by their place in the request. The others wait for a request of their own: a Lago since
+/// 1.39 has stored none of them, an older one may have, and then says so next time (F-42, F-43).
+fn judged(waiting: &[usize], refusal: &Refusal) -> Option<Vec<Outcome>> {
+    if refusal.items.is_empty() {
+        return None;
+    }
+    let of = |(place, reason): &(usize, String)| {
+        Some((*waiting.get(*place)?, Some(reason.clone()).filter(|reason| reason != SEEN)))
+    };
+    refusal.items.iter().map(of).collect()
+}
+
+/// A batch that is refused as a whole is a fault of ours: sent again it is refused again, and it is not thrown away.
+fn our_fault(refusal: &Refusal) -> Halt {
+    let text = format!("Lago refuses a whole batch{refusal}");
+    Halt::Lago(Stop { remedy: Remedy::Content, code: "lago.batch_refused", text, asked: None })
+}
+
+/// Writes down what became of events that are still waiting; whatever somebody else has settled meanwhile stays.
+fn settle(tx: &mut Tx<'_>, sent: &Window, outcomes: &[Outcome], at_ms: i64) -> Result<()> {
+    let Some(mut window) = lago::window(tx)? else { return Ok(()) };
+    let same = |one: &Window| (one.first_position, one.last_position, one.opened_ms, one.items.len());
+    if same(&window) != same(sent) {
+        return Ok(());
+    }
+    let mut sums: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
+    for (place, reason) in outcomes {
+        let Some(item) = window.items.get_mut(*place).filter(|item| item.state == State::Waiting) else { continue };
+        match reason {
+            None => {
+                item.state = State::Delivered;
+                collect(&mut sums, Event::read(&item.event)?.sum()?);
+            }
+            Some(reason) => {
+                item.state = State::Dead;
+                bury(tx, item, reason, at_ms)?;
+            }
+        }
+    }
+    let subscriptions: BTreeSet<&String> = sums.values().map(|sum| &sum.external_id).collect();
+    subscriptions.iter().try_for_each(|id| lago::delivered(tx, id, at_ms))?;
+    sums.values().try_for_each(|sum| lago::add(tx, sum))?;
+    lago::save_states(tx, &window)?;
+    recovered(tx)
+}
+
+fn collect(sums: &mut BTreeMap<(String, String, i64), Sum>, sum: Sum) {
+    let key = (sum.external_id.clone(), sum.code.clone(), sum.quarter_ms);
+    match sums.get_mut(&key) {
+        Some(all) => {
+            all.units = all.units.saturating_add(sum.units);
+            all.events += sum.events;
+        }
+        None => {
+            sums.insert(key, sum);
+        }
+    }
+}
+
+fn bury(tx: &mut Tx<'_>, item: &Item, reason: &str, at_ms: i64) -> Result<()> {
+    let event = Event::read(&item.event)?;
+    let user = log::at(tx, item.position)?.map_or_else(|| event.external_subscription_id.clone(), |entry| entry.user);
+    tracing::warn!(lago.transaction_id = event.transaction_id, reason, "Lago does not take an event");
+    lago::bury(
+        tx,
+        &Dead {
+            transaction_id: event.transaction_id,
+            position: item.position,
+            user,
+            reason: reason.to_owned(),
+            dead_ms: at_ms,
+            event: item.event.clone(),
+            stored: false,
+            replay: false,
+        },
+    )
+}
+
+/// Writes down that Lago is in the way, and how long to wait. Nobody gives up: what waits is the log.
+async fn note(app: &App, stop: &Stop) -> Result<Trouble> {
+    let (text, since_ms) = (format!("{}: {}", stop.code, stop.text), app.clock.now().as_millisecond());
+    let shown = text.clone();
+    let failures = app
+        .db
+        .write(move |tx| {
+            let before = lago::cursor(tx)?;
+            let failures = before.failures.saturating_add(1);
+            let since_ms = before.fault.map_or(since_ms, |fault| fault.since_ms);
+            lago::set_failing(tx, failures, Some(&Fault { text: text.clone(), since_ms }))?;
+            Ok(failures)
+        })
+        .await?;
+    // What only a person can put right is tried slowly, and called what it is.
+    let (first, longest) = match stop.remedy {
+        Remedy::Again => (Duration::from_secs(1), Duration::from_mins(1)),
+        Remedy::Operator | Remedy::Content => (Duration::from_secs(30), Duration::from_mins(5)),
+    };
+    if stop.remedy == Remedy::Again {
+        tracing::warn!(failures, "{shown}");
+    } else {
+        tracing::error!(failures, "{shown}; nothing is lost, shipping goes on when this is put right");
+    }
+    // Jitter needs no secrecy: a source that fails gives no jitter.
+    let random = app.chance.bytes::<8>().map_or(0, u64::from_le_bytes);
+    let wait = backoff::wait(failures, first, longest, stop.asked, random);
+    Ok(Trouble { code: stop.code, text: stop.text.clone(), wait })
+}

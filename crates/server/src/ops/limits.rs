@@ -1,0 +1,148 @@
+//! Limits: what the catalogue allows a user, how that stands, and what holds when it cannot be decided.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use billing::catalogue::{Limit, Overage, Tier, WhenUnknown};
+use billing::limit::{Gcra, Refusal};
+use billing::time::Window;
+use billing::usage::{Credits, Quantity};
+use jiff::Timestamp;
+
+use super::usage::{self, following};
+use crate::app::App;
+use crate::counters::book::Slot;
+use crate::counters::{Demand, Numbers};
+use crate::error::{Error, Fault, LimitState, Refused, Result};
+use crate::store::users;
+
+/// The greatest quantity of one demand: that of one event.
+pub(super) const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
+const MINUTE_SECONDS: u64 = 60;
+/// A refusal that nobody can decide is worth asking again soon.
+const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
+
+/// The account of a user, kept in memory from now on, so that something can be held of it.
+pub(super) async fn slot_of(app: &App, user: &str) -> Result<Arc<Slot>> {
+    if app.log_behind.load(Ordering::Acquire) && app.log_behind.swap(false, Ordering::AcqRel) {
+        let followed = Box::pin(following::follow_log(app)).await;
+        app.log_behind.fetch_or(followed.is_err(), Ordering::AcqRel);
+        followed?;
+    }
+    if let Some(slot) = app.book.get(user) {
+        return Ok(slot);
+    }
+    Box::pin(load(app, user)).await
+}
+
+async fn load(app: &App, user: &str) -> Result<Arc<Slot>> {
+    let id = user.to_owned();
+    let known = app.db.read(move |tx| users::get(tx, &id)).await?;
+    let known = known.ok_or_else(|| rule("user.unknown", "/user_id", "expected the id of a user"))?;
+    usage::kept_account(app, &known).await
+}
+
+/// An input that breaks a rule with a name.
+pub(super) fn rule(code: &'static str, pointer: &str, detail: &str) -> Error {
+    Error::Rule { code, fault: Fault { pointer: pointer.to_owned(), detail: detail.to_owned() } }
+}
+
+/// The tier that an account is in.
+fn tier_of<'a>(app: &'a App, slot: &Slot) -> Option<&'a Tier> {
+    let state = slot.lock();
+    app.catalogue.tier(&state.account.terms().tier)
+}
+
+/// A demand of so much of a type by this account, with the limits of its tier.
+pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &'a str, quantity: Quantity) -> Result<Demand<'a>> {
+    let weight = usage::weight(app, kind)
+        .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
+    if quantity > QUANTITY_MAX || quantity < Quantity::ZERO {
+        return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
+    }
+    let limit = tier_of(app, slot).and_then(|tier| tier.limits.get(kind));
+    Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
+}
+
+/// Whether what cannot be decided is let through: credits where the tier bills what goes beyond, caps and rates where the
+/// limit says so. All of them have to.
+pub(super) fn is_open(slot: &Slot, limit: Option<&Limit>) -> bool {
+    let bills = slot.lock().account.terms().overage == Overage::Bill;
+    bills && limit.is_none_or(|limit| limit.when_unknown == WhenUnknown::Open)
+}
+
+/// It cannot be decided, and the limit is closed then.
+pub(super) fn undecidable() -> Error {
+    Error::Refused(Box::new(Refused { code: "limit.unknown", retry_after: Some(UNKNOWN_RETRY), limits: Vec::new() }))
+}
+
+/// A refusal as it is told, with all limits that the demand touches.
+pub(super) fn refused(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers, refusal: &Refusal) -> Result<Refused> {
+    let until = |reset_ms: i64| millis(reset_ms.saturating_sub(demand.now.as_millisecond()));
+    let (code, retry_after) = match refusal {
+        Refusal::Credits { reset_ms, .. } => ("credits.exhausted", Some(until(*reset_ms))),
+        Refusal::TrialOver => ("trial.over", None),
+        Refusal::PerDay { reset_ms, .. } => ("limit.day", Some(until(*reset_ms))),
+        Refusal::PerMonth { reset_ms, .. } => ("limit.month", Some(until(*reset_ms))),
+        // More than a whole minute's quota: no pause is long enough.
+        Refusal::PerMinute { retry_after_ms: i64::MAX } => ("limit.minute", None),
+        Refusal::PerMinute { retry_after_ms } => ("limit.minute", Some(millis(*retry_after_ms))),
+        Refusal::Uncountable(_) => return Err(Error::invalid("/quantity", "this is more than can be counted")),
+    };
+    Ok(Refused { code, retry_after, limits: states(slot, demand, numbers) })
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
+}
+
+/// How the limits stand that a demand touches (S-37). What is held for reservations is taken off.
+pub(super) fn states(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers) -> Vec<LimitState> {
+    let view = slot.lock().account.at(demand.now.as_millisecond());
+    let state = |name, quota: i64, remaining: i64, window: &Window| LimitState {
+        name,
+        quota: quota.max(remaining),
+        remaining: remaining.max(0),
+        reset_seconds: seconds(demand.now, window.end),
+        window_seconds: seconds(window.start, window.end),
+    };
+    let mut states = Vec::new();
+    if let Some(credits) = numbers.credits {
+        let beyond = if view.terms.overage == Overage::Bill { view.terms.overage_cap } else { None };
+        let quota = view.included.plus(beyond.unwrap_or(Credits::ZERO)).unwrap_or(view.included);
+        states.push(state("credits", quota.micro(), credits.micro(), &view.period));
+    }
+    let Some(limit) = demand.limit else { return states };
+    let left = |quota: Quantity, taken: Quantity| quota.micro().saturating_sub(taken.micro());
+    if let Some(quota) = limit.per_day {
+        states.push(state("day", quota.micro(), left(quota, numbers.today), &view.day));
+    }
+    if let Some(quota) = limit.per_month {
+        states.push(state("month", quota.micro(), left(quota, numbers.month), &view.period));
+    }
+    if let Some(quota) = limit.per_minute {
+        states.push(minute(demand, numbers.tat_ns, quota));
+    }
+    states
+}
+
+fn minute(demand: &Demand<'_>, tat_ns: Option<i64>, quota: Quantity) -> LimitState {
+    const SECOND_NS: i64 = 1_000_000_000;
+    let now_ns = i64::try_from(demand.now.as_nanosecond()).unwrap_or(i64::MAX);
+    let debt_ns = tat_ns.map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns).max(0));
+    let whole_again = debt_ns.saturating_add(SECOND_NS - 1) / SECOND_NS;
+    LimitState {
+        name: "minute",
+        quota: quota.micro(),
+        remaining: Gcra::remaining(tat_ns, now_ns, quota).micro(),
+        reset_seconds: u64::try_from(whole_again).unwrap_or_default().min(MINUTE_SECONDS),
+        window_seconds: MINUTE_SECONDS,
+    }
+}
+
+/// Whole seconds, rounded up: whoever waits so long does not come too early.
+fn seconds(from: Timestamp, to: Timestamp) -> u64 {
+    let ms = to.as_millisecond().saturating_sub(from.as_millisecond()).max(0);
+    u64::try_from(ms.saturating_add(999) / 1_000).unwrap_or_default()
+}

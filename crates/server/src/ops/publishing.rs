@@ -1,0 +1,250 @@
+//! Publishing: the accounts as they are in the log, in Redis, shard by shard, each with the position at which it stands.
+//!
+//! Redis may lose anything at any time. What it says of a shard's position is compared with every step, and where it is behind,
+//! what is missing is read from the log again; where it has nothing, the whole shard is published anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use billing::account::Account;
+
+use super::usage::failed;
+use crate::app::App;
+use crate::counters::book::{self, Slot};
+use crate::counters::{Counters, Mark, Outage, Pending, Redis, View};
+use crate::error::{Error, Result, Upstream};
+use crate::store::db::Dialect;
+use crate::store::log::Source;
+use crate::store::{Tx, accounts, facts, leases, log};
+
+/// Who publishes, and for how long nobody else does.
+const LEASE: &str = "counters";
+const LEASE_MS: i64 = 5_000;
+/// How many entries are read at a time.
+const READ: i64 = 5_000;
+/// Accounts that are compared at a time.
+const PAGE: i64 = 500;
+/// After so many differences it is enough.
+const NAMED: usize = 100;
+/// Further behind than this, a shard is published anew instead of reading the log.
+const BEHIND_MAX: i64 = 200_000;
+
+/// Whether this process is the one that publishes; asked every second or so.
+pub async fn is_ours(app: &App) -> Result<bool> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(false) };
+    if app.db.dialect() == Dialect::Sqlite {
+        return Ok(true); // one process serves
+    }
+    let (holder, now_ms) = (app.holder.clone(), app.clock.now().as_millisecond());
+    let token = app.db.write(move |tx| leases::take(tx, LEASE, &holder, now_ms, now_ms + LEASE_MS)).await?;
+    if token.is_none() {
+        app.book.moves.stop();
+        shared.view.lock().await.forget();
+    }
+    Ok(token.is_some())
+}
+
+/// Every account in Redis against the log, each difference in words; none where there is no Redis. `doctor` shows them, and
+/// `verify` repairs what it can.
+pub async fn compare(app: &App) -> Result<Vec<String>> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(Vec::new()) };
+    let (mut differences, mut after) = (Vec::new(), String::new());
+    loop {
+        let from = after.clone();
+        let page = app.db.read(move |tx| accounts::page(tx, &from, PAGE)).await?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.user);
+        for row in &page {
+            let account = match app.book.get(&row.user) {
+                Some(slot) => slot.lock().account.clone(),
+                None => Account::decode(&row.state).map_err(failed)?,
+            };
+            let faults = shared.faults(&row.user, &account).await.map_err(unavailable)?;
+            differences
+                .extend(faults.into_iter().map(|fault| format!("user {}: the account in Redis {fault}", row.user)));
+        }
+        if differences.len() >= NAMED {
+            break;
+        }
+    }
+    Ok(differences)
+}
+
+/// Publishes what has moved since the last time.
+pub async fn once(app: &App) -> Result<()> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(()) };
+    let mut view = shared.view.lock().await;
+    let (moves, to) = {
+        let _turn = app.book.turn();
+        (app.book.moves.take(), app.book.applied())
+    };
+    match moves {
+        Some(moves) => view.add(moves),
+        None => view.forget(),
+    }
+    let unknown = view.unknown();
+    if !unknown.is_empty() {
+        find_out(app, shared, &mut view, &unknown, to).await?;
+    }
+    let shards: Vec<i64> = view.pending.keys().copied().collect();
+    for shard in shards {
+        publish(app, shared, &mut view, shard, to).await?;
+    }
+    Ok(())
+}
+
+/// Looks whether every shard stands where it was left; what does not is published again.
+pub async fn verify(app: &App) -> Result<()> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(()) };
+    {
+        let mut view = shared.view.lock().await;
+        for shard in 0..i64::try_from(book::SHARDS).map_err(failed)? {
+            let there = shared.mark(shard).await.map_err(unavailable)?;
+            if view.mark(shard).is_some_and(|known| there != Mark::At(known)) {
+                view.set(shard, None);
+            }
+        }
+    }
+    once(app).await
+}
+
+async fn publish(app: &App, shared: &Redis, view: &mut View, shard: i64, to: i64) -> Result<()> {
+    let (Some(from), Some(pending)) = (view.mark(shard), view.pending.get(&shard)) else { return Ok(()) };
+    let there = shared.publish(shard, Mark::At(from), to, pending, app.clock.now()).await.map_err(unavailable)?;
+    if there == Mark::At(to) {
+        view.set(shard, Some(to));
+        view.pending.remove(&shard);
+    } else {
+        tracing::warn!(shard, ?there, from, "a shard of the counters is not where it was left: it is published again");
+        view.set(shard, None);
+    }
+    Ok(())
+}
+
+/// Asks Redis where these shards stand, and brings them to `to`.
+async fn find_out(app: &App, shared: &Redis, view: &mut View, shards: &[i64], to: i64) -> Result<()> {
+    let mut behind = BTreeMap::new();
+    let mut anew = BTreeSet::new();
+    for shard in shards {
+        match shared.mark(*shard).await.map_err(unavailable)? {
+            Mark::At(position) if position > to => return ahead(app, shared, position).await,
+            Mark::At(position) if to - position <= BEHIND_MAX => drop(behind.insert(*shard, position)),
+            Mark::At(_) | Mark::None => drop(anew.insert(*shard)),
+        }
+    }
+    read_again(app, view, &behind, to).await?;
+    for (shard, position) in behind {
+        view.set(shard, Some(position));
+        view.pending.entry(shard).or_default();
+    }
+    if !anew.is_empty() {
+        publish_anew(app, shared, view, anew, to).await?;
+    }
+    Ok(())
+}
+
+/// Redis is further than this process. So is the log, or the database was set back to an earlier day: then what is published
+/// is of a log that does not exist any more.
+async fn ahead(app: &App, shared: &Redis, position: i64) -> Result<()> {
+    let head = app.db.read(log::head).await?;
+    if head >= position {
+        app.follow_log.notify_one();
+        return Ok(());
+    }
+    let name = billing::id::new("log_", app.clock.now(), app.chance.bytes()?);
+    tracing::error!(position, head, "Redis knows of entries that the log does not have: the database was set back");
+    shared.set_log(&name);
+    app.db.write(move |tx| facts::set(tx, facts::USAGE_LOG, &name)).await
+}
+
+/// What shards that are behind have missed, from the log.
+async fn read_again(app: &App, view: &mut View, behind: &BTreeMap<i64, i64>, to: i64) -> Result<()> {
+    let Some(mut at) = behind.values().copied().min() else { return Ok(()) };
+    while at < to {
+        let entries = app.db.read(move |tx| log::read(tx, at, READ.min(to - at))).await?;
+        let Some(last) = entries.last().map(|entry| entry.position) else { break };
+        for entry in &entries {
+            let shard = book::shard_of(&entry.user);
+            if behind.get(&shard).is_none_or(|position| entry.position <= *position) {
+                continue;
+            }
+            let source = source_of(app, &entry.user).await?;
+            let pending = view.pending.entry(shard).or_default();
+            source.add_to(&entry.user, pending);
+            if entry.source == Source::Reservation {
+                pending.commit(&entry.user, &entry.transaction_id);
+            }
+        }
+        at = last;
+    }
+    Ok(())
+}
+
+/// Where an account is.
+enum Kept {
+    Memory(Arc<Slot>),
+    Written(Box<Account>),
+    Nowhere,
+}
+
+impl Kept {
+    fn add_to(self, user: &str, pending: &mut Pending) {
+        match self {
+            Self::Memory(slot) => pending.slot(slot),
+            Self::Written(account) => pending.account(user, *account),
+            Self::Nowhere => {}
+        }
+    }
+}
+
+async fn source_of(app: &App, user: &str) -> Result<Kept> {
+    if let Some(slot) = app.book.get(user) {
+        return Ok(Kept::Memory(slot));
+    }
+    let asked = user.to_owned();
+    let state = app.db.read(move |tx| accounts::get(tx, &asked)).await?;
+    Ok(match state {
+        Some(state) => Kept::Written(Box::new(Account::decode(&state).map_err(failed)?)),
+        None => Kept::Nowhere,
+    })
+}
+
+/// Publishes all accounts of these shards: those in memory, and of the others what is written down.
+async fn publish_anew(app: &App, shared: &Redis, view: &mut View, shards: BTreeSet<i64>, to: i64) -> Result<()> {
+    let mut in_memory: BTreeMap<i64, Vec<Arc<Slot>>> = BTreeMap::new();
+    for slot in app.book.slots() {
+        in_memory.entry(book::shard_of(&slot.user)).or_default().push(slot);
+    }
+    for shard in shards {
+        let written = app.db.read(move |tx| written(tx, shard)).await?;
+        let mut pending = view.pending.remove(&shard).unwrap_or_default();
+        in_memory.remove(&shard).into_iter().flatten().for_each(|slot| pending.slot(slot));
+        for (user, account) in written {
+            pending.account(&user, account);
+        }
+        let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await;
+        match there {
+            Ok(Mark::At(position)) if position == to => view.set(shard, Some(to)),
+            Ok(_) => view.set(shard, None),
+            Err(outage) => {
+                view.pending.insert(shard, pending);
+                return Err(unavailable(outage));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn written(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<(String, Account)>> {
+    let rows = accounts::of_shard(tx, shard)?;
+    rows.into_iter().map(|row| Ok((row.user, Account::decode(&row.state).map_err(failed)?))).collect()
+}
+
+fn unavailable(outage: Outage) -> Error {
+    Error::Upstream {
+        who: Upstream::Redis,
+        code: "redis.unavailable",
+        retry_after: std::time::Duration::from_secs(1),
+        cause: Some(outage.into()),
+    }
+}

@@ -1,0 +1,187 @@
+//! Corrections: what was recorded is never changed, another entry says what is to be said about it. And history from
+//! elsewhere.
+
+use billing::entry::Pack;
+use billing::usage::{Credits, Quantity};
+use jiff::Timestamp;
+
+use super::{Candidate, Told, Verdict, ids};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
+use crate::store::users;
+
+/// The entry that a transaction id names; `day` where the same id was used on several.
+pub async fn find(app: &App, transaction_id: &str, near: Option<Timestamp>) -> Result<Option<Logged>> {
+    let id = ids::entry_id("", transaction_id);
+    let now = app.clock.now().as_millisecond();
+    let days: Vec<i64> = if let Some(at) = near {
+        vec![at.as_millisecond().div_euclid(DAY_MS)]
+    } else {
+        let window = i64::try_from(app.config.usage_window.as_secs() / 86_400).unwrap_or(35);
+        let today = now.div_euclid(DAY_MS);
+        (today - window - 1..=today + 1).rev().collect()
+    };
+    app.db
+        .read(move |tx| {
+            for day in &days {
+                if let Some(known) = log::known(tx, *day, &id)? {
+                    return log::at(tx, known.position);
+                }
+            }
+            Ok(None)
+        })
+        .await
+}
+
+/// What a void of an event would do, and what it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correction {
+    pub user: String,
+    pub event_type: String,
+    /// How the quantity changes.
+    pub quantity: Quantity,
+    pub transaction_id: String,
+    /// Nothing was written: this is what would be.
+    pub preview: bool,
+    pub verdict: Option<Verdict>,
+}
+
+/// Takes an event back. The same event is taken back at most once.
+pub async fn void(app: &App, transaction_id: &str, near: Option<Timestamp>, preview: bool) -> Result<Correction> {
+    let voided = find(app, transaction_id, near).await?.ok_or(Error::NotFound)?;
+    if voided.kind != Kind::Usage {
+        return Err(Error::Conflict { code: "conflict", detail: "only usage can be taken back".to_owned() });
+    }
+    let entry = Entry {
+        kind: Kind::Void,
+        user: voided.user.clone(),
+        event_type: voided.event_type.clone(),
+        quantity: voided.quantity,
+        weight: voided.weight,
+        event_ms: voided.event_ms,
+        received_ms: app.clock.now().as_millisecond(),
+        id: void_id(&voided),
+        fingerprint: 0,
+        transaction_id: transaction_id.to_owned(),
+        source: Source::CommandLine,
+        body: None,
+    };
+    let quantity = Quantity::from_micro(-voided.quantity);
+    correct(app, entry, quantity, preview).await
+}
+
+fn void_id(voided: &Logged) -> EntryId {
+    ids::entry_id("void", &voided.position.to_string())
+}
+
+/// Adds to what a user has used of a type, or takes from it.
+pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool) -> Result<Correction> {
+    let weight = super::weight(app, &told.kind)
+        .ok_or_else(|| Error::invalid("/type", "expected an event type of the catalogue"))?;
+    let now = app.clock.now();
+    let at = told.at.unwrap_or(now);
+    let quantity = if less { Quantity::from_micro(-told.quantity.micro()) } else { told.quantity };
+    let body = serde_json::json!({ "note": note }).to_string();
+    let mut entry = Entry {
+        kind: Kind::Adjust,
+        user: told.user,
+        event_type: told.kind,
+        quantity: quantity.micro(),
+        weight: weight.micro(),
+        event_ms: at.as_millisecond(),
+        received_ms: now.as_millisecond(),
+        id: ids::entry_id("adjust", &told.transaction_id),
+        fingerprint: 0,
+        transaction_id: told.transaction_id,
+        source: told.source,
+        body: Some(body),
+    };
+    entry.fingerprint = ids::fingerprint(&entry, told.at.is_some());
+    correct(app, entry, quantity, preview).await
+}
+
+async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> Result<Correction> {
+    let mut correction = Correction {
+        user: entry.user.clone(),
+        event_type: entry.event_type.clone(),
+        quantity,
+        transaction_id: entry.transaction_id.clone(),
+        preview,
+        verdict: None,
+    };
+    let user = entry.user.clone();
+    if app.db.read(move |tx| users::get(tx, &user)).await?.is_none() {
+        return Err(Error::invalid("/user_id", "expected the id of a user"));
+    }
+    if !preview {
+        correction.verdict = append_one(app, entry, true).await?;
+    }
+    Ok(correction)
+}
+
+async fn append_one(app: &App, entry: Entry, timed: bool) -> Result<Option<Verdict>> {
+    Ok(app.usage.append(app, vec![Candidate { entry, timed }]).await?.pop())
+}
+
+/// Gives a user a pack of credits.
+pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
+    pack_entry(app, Kind::Grant, user, &pack.id, pack.encode(), pack.granted_ms).await
+}
+
+/// Takes a pack away, with what is left of it.
+pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
+    pack_entry(app, Kind::Revoke, user, pack, pack.to_owned(), app.clock.now().as_millisecond()).await
+}
+
+/// A pack's time is over.
+pub async fn expire(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
+    pack_entry(app, Kind::Expire, user, pack, pack.to_owned(), app.clock.now().as_millisecond()).await
+}
+
+async fn pack_entry(
+    app: &App,
+    kind: Kind,
+    user: &str,
+    pack: &str,
+    body: String,
+    at_ms: i64,
+) -> Result<Option<Verdict>> {
+    let mut entry = Entry {
+        kind,
+        user: user.to_owned(),
+        event_type: String::new(),
+        quantity: 0,
+        weight: Credits::ZERO.micro(),
+        event_ms: at_ms,
+        received_ms: app.clock.now().as_millisecond(),
+        id: ids::entry_id(kind.as_str(), &format!("{user} {pack}")),
+        fingerprint: 0,
+        transaction_id: pack.to_owned(),
+        source: Source::Program,
+        body: Some(body),
+    };
+    entry.fingerprint = ids::fingerprint(&entry, false);
+    append_one(app, entry, true).await
+}
+
+/// Brings in history of any age under the name of a run. The same run again adds nothing. Where an event's period is over it is
+/// shown on its day and counts for nothing else; an event that came live before is a duplicate.
+pub async fn backfill(app: &App, run: &str, told: Vec<Told>) -> Result<Vec<Verdict>> {
+    let now = app.clock.now();
+    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(told.len());
+    let mut candidates = Vec::new();
+    for event in told {
+        let at = event.at.unwrap_or(now);
+        match super::judged(app, Told { source: Source::Backfill, at: Some(at), ..event }, now, Timestamp::MIN..=now) {
+            Ok(candidate) => {
+                candidates.push(candidate);
+                verdicts.push(None);
+            }
+            Err(refused) => verdicts.push(Some(refused)),
+        }
+    }
+    tracing::info!(run, events = candidates.len(), "history is brought in");
+    let mut said = app.usage.append(app, candidates).await?.into_iter();
+    Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
+}

@@ -1,0 +1,110 @@
+//! Following the log: what others have appended, or this process before it ended, is counted in the order of the log.
+
+use std::sync::Arc;
+
+use billing::account::Account;
+
+use super::recount;
+use crate::app::App;
+use crate::counters::book::{Slot, Turn};
+use crate::counters::reading::{self, Said};
+use crate::error::{Error, Result};
+use crate::store::db::Dialect;
+use crate::store::log::{self, Kind, Source};
+use crate::store::{Change, Tx, accounts};
+
+/// How many entries are read at a time.
+const READ: i64 = 5_000;
+
+/// An account as it was written down; where that cannot be read (another version wrote it, or it was damaged), as its entries
+/// in the log say.
+pub(super) fn written(tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
+    let Some(kept) = accounts::whole(tx, id)? else { return Ok(None) };
+    match Account::decode(&kept.state) {
+        Ok(account) => Ok(Some(Slot::new(id, account))),
+        Err(error) => {
+            tracing::error!(user.id = id, %error, "an account cannot be read and is counted anew from the log");
+            recount::account(tx, id, kept.position).map(Some)
+        }
+    }
+}
+
+/// Counts what others have appended, up to `head`. Must run where nobody else appends, or on a snapshot.
+///
+/// The log and what is written down of it may also lie before what is counted here: `doctor --repair`, a backup that was put
+/// back, a standby that took over too early. Then everything is counted anew from where it stands.
+pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
+    let mut turn = app.book.turn();
+    let written = accounts::position(tx)?;
+    if written < turn.written() || head < turn.written() {
+        tracing::warn!(
+            head,
+            written,
+            counted = app.book.applied(),
+            "the log is counted anew from what is written down"
+        );
+        turn.start_over(written);
+        app.answers.drop_changed(&[Change::Everything]);
+    }
+    while app.book.applied() < head {
+        let entries = log::read(tx, app.book.applied(), READ.min(head - app.book.applied()))?;
+        let Some(last) = entries.last().map(|entry| entry.position) else {
+            return Err(Error::internal("the log ends before its head"));
+        };
+        for entry in &entries {
+            fold_read(tx, app, &mut turn, entry)?;
+        }
+        turn.moved_to(last);
+        app.answers.usage_changed(entries.iter().map(|entry| entry.user.as_str()));
+    }
+    Ok(())
+}
+
+fn fold_read(tx: &mut Tx<'_>, app: &App, turn: &mut Turn<'_>, entry: &log::Logged) -> Result<()> {
+    let slot = match app.book.get(&entry.user).filter(|slot| slot.is_open()) {
+        Some(slot) => slot,
+        None => app.book.put_open(match written(tx, &entry.user)? {
+            Some(slot) => slot,
+            None => opened_before(tx, entry)?,
+        }),
+    };
+    let committed = (entry.source == Source::Reservation).then_some(entry.transaction_id.as_str());
+    turn.fold(&slot, Said::from(entry), committed);
+    Ok(())
+}
+
+/// The account as it stood before this entry. It begins with it, unless what was written down of it is gone.
+fn opened_before(tx: &mut Tx<'_>, entry: &log::Logged) -> Result<Arc<Slot>> {
+    let last = match entry.previous {
+        Some(previous) => previous,
+        // On SQLite each entry leads to the one before it.
+        None if entry.kind == Kind::Plan && tx.dialect() == Dialect::Sqlite => return opened_by(entry),
+        None => log::last_of_user(tx, &entry.user, entry.position)?,
+    };
+    if last == 0 {
+        return opened_by(entry);
+    }
+    tracing::error!(user.id = entry.user, "an account is not written down and is counted anew from the log");
+    recount::account(tx, &entry.user, last)
+}
+
+/// The account that its first entry opens: the terms are in it.
+pub fn opened_by(entry: &log::Logged) -> Result<Arc<Slot>> {
+    let (Kind::Plan, Some(body)) = (entry.kind, entry.body.as_deref()) else {
+        return Err(Error::internal(format!("the entry {} is the first of its user and has no terms", entry.position)));
+    };
+    let (_, terms) = reading::plan(body)?;
+    let account = Account::new(terms, entry.received_ms).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Slot::new(&entry.user, account))
+}
+
+/// Counts everything that is in the log. Run at start, and wherever another process may have written.
+pub async fn follow_log(app: &App) -> Result<()> {
+    let for_work = app.clone();
+    app.db
+        .read(move |tx| {
+            let head = log::head(tx)?;
+            catch_up(tx, &for_work, head)
+        })
+        .await
+}

@@ -1,0 +1,118 @@
+//! Which entry is which: ids of sixteen bytes, and fingerprints of what an entry says.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
+
+use crate::store::log::{Entry, EntryId};
+
+/// The id of an entry. A ULID or a UUID in its usual notation is taken as it is, because ids that grow with time are cheap to
+/// keep in order; every other text is hashed. `space` keeps ids of different origins apart.
+pub fn entry_id(space: &str, transaction_id: &str) -> EntryId {
+    if space.is_empty()
+        && let Some(id) = ulid(transaction_id).or_else(|| uuid(transaction_id))
+    {
+        return id;
+    }
+    let mut hasher = SipHasher128::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7573_6167_6520_6964);
+    write(&mut hasher, space);
+    write(&mut hasher, transaction_id);
+    hasher.finish128().as_bytes()
+}
+
+/// Of everything that two entries with one id must agree in. An entry whose sender gave no time is not compared by it.
+pub fn fingerprint(entry: &Entry, timed: bool) -> i64 {
+    let mut hasher = SipHasher13::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7573_6167_6520_6670);
+    write(&mut hasher, &entry.transaction_id);
+    write(&mut hasher, &entry.user);
+    write(&mut hasher, &entry.event_type);
+    hasher.write_i64(entry.quantity);
+    hasher.write_i64(if timed { entry.event_ms } else { i64::MIN });
+    write(&mut hasher, entry.body.as_deref().unwrap_or("\u{0}"));
+    i64::from_ne_bytes(hasher.finish().to_ne_bytes())
+}
+
+/// With its length, so that two texts never run into each other.
+fn write(hasher: &mut impl Hasher, text: &str) {
+    hasher.write_usize(text.len());
+    hasher.write(text.as_bytes());
+}
+
+/// 26 characters of Crockford's base 32 in upper case: 128 bits.
+fn ulid(text: &str) -> Option<EntryId> {
+    if text.len() != 26 || !matches!(text.as_bytes().first(), Some(b'0'..=b'7')) {
+        return None;
+    }
+    let mut value = 0_u128;
+    for byte in text.bytes() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'H' => byte - b'A' + 10,
+            b'J' | b'K' => byte - b'J' + 18,
+            b'M' | b'N' => byte - b'M' + 20,
+            b'P'..=b'T' => byte - b'P' + 22,
+            b'V'..=b'Z' => byte - b'V' + 27,
+            _ => return None,
+        };
+        value = value << 5 | u128::from(digit);
+    }
+    Some(value.to_be_bytes())
+}
+
+/// 8-4-4-4-12 hexadecimal digits in lower case.
+fn uuid(text: &str) -> Option<EntryId> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 36 {
+        return None;
+    }
+    let mut value = 0_u128;
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            if *byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        value = value << 4 | u128::from(digit);
+    }
+    Some(value.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_grow_with_time_stay_in_their_order() {
+        for pair in [
+            ["01JD7Z2X0000000000000000AA", "01JD7Z2X0000000000000000AB"],
+            ["00000000000000000000000000", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"],
+            ["01937b2e-1111-7000-8000-000000000001", "01937b2e-1112-7000-8000-000000000000"],
+        ] {
+            assert!(entry_id("", pair[0]) < entry_id("", pair[1]), "{pair:?}");
+        }
+        assert_eq!(entry_id("", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"), [0xff; 16]);
+    }
+
+    #[test]
+    fn what_only_looks_like_one_is_hashed() {
+        let hashed = [
+            "01jd7z2x0000000000000000aa",
+            "01JD7Z2X0000000000000000AI",
+            "8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
+            "01937B2E-1111-7000-8000-000000000001",
+            "01937b2e+1111-7000-8000-000000000001",
+            "order-1",
+            "order-2",
+        ];
+        let ids: std::collections::HashSet<_> = hashed.iter().map(|text| entry_id("", text)).collect();
+        assert_eq!(ids.len(), hashed.len());
+        assert_ne!(entry_id("", "order-1"), entry_id("commit", "order-1"));
+    }
+}

@@ -1,0 +1,284 @@
+//! Usage: recording events, and what a user has used of what they have.
+
+pub mod adoption;
+pub mod corrections;
+pub mod following;
+pub mod ids;
+pub mod plans;
+pub mod recount;
+pub mod totals;
+pub mod upkeep;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use billing::account::Sums;
+use billing::limit::credits_for;
+use billing::time::Window;
+use billing::usage::{Account, Credits, Quantity};
+use jiff::{SignedDuration, Timestamp};
+
+use super::mirror::{self, Mirrored};
+use super::users;
+use crate::app::App;
+use crate::counters::book::Slot;
+use crate::error::{Error, Result};
+use crate::store::accounts;
+use crate::store::log::{self, Entry, Kind, Logged, Source};
+use crate::store::mirror::Resource;
+use crate::store::users::User;
+pub use writer::{Candidate, Verdict};
+
+/// How far ahead of our clock an event may be.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// The greatest quantity of one event, in units.
+const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
+/// The most credits that one event may cost: sums of hundreds of them can still be counted.
+const COST_MAX: Credits = Credits::from_micro(10_000_000_000 * 1_000_000);
+/// Bytes of an event's properties.
+const PROPERTIES_MAX: usize = 1_024;
+
+/// An event as its sender tells it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub transaction_id: String,
+    pub user: String,
+    pub kind: String,
+    pub quantity: Quantity,
+    /// Nothing where a foreign wire has left it out: then it is now.
+    pub at: Option<Timestamp>,
+    /// JSON text of an object.
+    pub properties: Option<String>,
+    pub source: Source,
+}
+
+/// Records events: each gets its own verdict, and a good one counts even where others fail.
+pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
+    let now = app.clock.now();
+    let earliest = now.checked_sub(app.config.usage_window).map_err(Error::internal)?;
+    let latest = now.checked_add(AHEAD).map_err(Error::internal)?;
+    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(told.len());
+    let mut candidates = Vec::with_capacity(told.len());
+    for event in told {
+        match judged(app, event, now, earliest..=latest) {
+            Ok(candidate) => {
+                candidates.push(candidate);
+                verdicts.push(None);
+            }
+            Err(refused) => verdicts.push(Some(refused)),
+        }
+    }
+    if candidates.is_empty() {
+        return Ok(verdicts.into_iter().flatten().collect());
+    }
+    let mut said = app.usage.append(app, candidates).await?.into_iter();
+    Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
+}
+
+/// What can be said of an event without the log.
+fn judged(
+    app: &App,
+    told: Told,
+    now: Timestamp,
+    window: std::ops::RangeInclusive<Timestamp>,
+) -> Result<Candidate, Verdict> {
+    let refused = |code, pointer, detail| Err(Verdict::Refused { code, pointer, detail });
+    if told.transaction_id.is_empty() || told.transaction_id.len() > 255 {
+        return refused("invalid", "/transaction_id", "expected 1 to 255 characters");
+    }
+    let Some(kind) = app.catalogue.events.get(&told.kind) else {
+        return refused("type.unknown", "/type", "expected an event type of the catalogue");
+    };
+    if told.quantity > QUANTITY_MAX || told.quantity < Quantity::ZERO {
+        return refused("invalid", "/quantity", "expected 0 to 1000000000");
+    }
+    if credits_for(told.quantity, kind.credits).map_or(true, |cost| cost > COST_MAX) {
+        return refused("invalid", "/quantity", "this costs more credits than can be counted");
+    }
+    if told.properties.as_ref().is_some_and(|text| text.len() > PROPERTIES_MAX) {
+        return refused("invalid", "/properties", "expected at most 1024 bytes of JSON");
+    }
+    let at = told.at.unwrap_or(now);
+    if at < *window.start() {
+        return refused(
+            "too_old",
+            "/timestamp",
+            "this is older than events may be; history enters by billhook usage backfill",
+        );
+    }
+    if at > *window.end() {
+        return refused("too_early", "/timestamp", "expected at most 5 minutes ahead");
+    }
+    let timed = told.at.is_some();
+    let mut entry = Entry {
+        kind: Kind::Usage,
+        id: ids::entry_id("", &told.transaction_id),
+        user: told.user,
+        event_type: told.kind,
+        quantity: told.quantity.micro(),
+        weight: kind.credits.micro(),
+        event_ms: at.as_millisecond(),
+        received_ms: now.as_millisecond(),
+        fingerprint: 0,
+        transaction_id: told.transaction_id,
+        source: told.source,
+        body: told.properties,
+    };
+    entry.fingerprint = ids::fingerprint(&entry, timed);
+    Ok(Candidate { entry, timed })
+}
+
+/// Waits until an entry is counted; whether it is.
+pub async fn wait_for(app: &App, position: i64, at_most: Duration) -> bool {
+    app.book.wait_for(position, at_most).await
+}
+
+/// The account of a user: from memory, from the database, or as it would begin now. To be looked at, not to be counted on:
+/// nothing is written and nothing new is kept.
+pub async fn account(app: &App, user: &User) -> Result<Arc<Slot>> {
+    follow_others(app).await?;
+    match app.book.get(&user.id) {
+        Some(slot) => Ok(slot),
+        None => read_account(app, user).await.map(|(slot, _)| slot),
+    }
+}
+
+/// The same account for everybody, kept in memory from now on: what is held of it is held of the one that is counted on.
+pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
+    follow_others(app).await?;
+    let mut tries = 0;
+    loop {
+        if let Some(slot) = app.book.get(&user.id) {
+            return Ok(slot);
+        }
+        let (slot, written) = read_account(app, user).await?;
+        // Since that snapshot more may have been written down, and what was read is old. Who is not in memory has no entry
+        // after what was written down last.
+        {
+            let turn = app.book.turn();
+            if turn.written() <= written {
+                return Ok(turn.put(slot));
+            }
+        }
+        tries += 1;
+        if tries > 2 {
+            // Not once too early: what is written down was set back, by `doctor --repair` or a backup.
+            totals::start_over(app).await?;
+        }
+    }
+}
+
+async fn follow_others(app: &App) -> Result<()> {
+    if app.log_behind.load(Ordering::Acquire) && app.log_behind.swap(false, Ordering::AcqRel) {
+        let followed = Box::pin(following::follow_log(app)).await;
+        app.log_behind.fetch_or(followed.is_err(), Ordering::AcqRel);
+        return followed;
+    }
+    Ok(())
+}
+
+/// An account that is not in memory, and where the written accounts stood in the same snapshot.
+async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, i64)> {
+    let (user, now) = (user.clone(), app.clock.now());
+    let catalogue = Arc::clone(&app.catalogue);
+    app.db
+        .read(move |tx| {
+            let written = accounts::position(tx)?;
+            if let Some(slot) = following::written(tx, &user.id)? {
+                return Ok((slot, written));
+            }
+            let terms = plans::terms(tx, &catalogue, &user, now)?;
+            let account = billing::account::Account::new(terms, now.as_millisecond()).map_err(failed)?;
+            Ok((Slot::new(&user.id, account), written))
+        })
+        .await
+}
+
+/// What a user has used, and what that costs them.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    pub tier: String,
+    pub today: BTreeMap<String, Quantity>,
+    pub month: BTreeMap<String, Quantity>,
+    pub day: Window,
+    pub period: Window,
+    pub account: Account,
+}
+
+/// Usage of the day and of the credit period, and the credits. Needs neither Stripe nor Redis to answer.
+pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
+    let customer = users::customer(app, user).await?;
+    if let Some(customer) = &customer
+        && let Err(error) = mirror::ensure(app, Resource::Subscriptions, customer).await
+    {
+        // The log is ours: with Stripe away the terms are those of the user's own tier, and the answer says how old it is.
+        tracing::warn!(user.id = user.id, %error, "usage without a subscription: never mirrored");
+    }
+    plans::follow_user(app, &user.id).await?;
+    let user = User { customer: customer.clone(), ..user.clone() };
+    let slot = account(app, &user).await?;
+    let now = app.clock.now();
+    let view = slot.lock().account.at(now.as_millisecond());
+    let as_of = match customer {
+        Some(customer) => app.db.read(move |tx| mirror::as_of(tx, Resource::Subscriptions, Some(&customer))).await?,
+        None => None,
+    };
+    Ok(Mirrored {
+        value: Overview {
+            today: with_all_types(app, &view.in_day),
+            month: with_all_types(app, &view.in_period),
+            day: view.day,
+            period: view.period,
+            account: Account {
+                included: view.included,
+                used: view.used,
+                remaining: view.remaining,
+                overage: view.overage,
+                overage_cost: view.overage_cost,
+                price_per_1k: view.terms.price_per_1k,
+            },
+            tier: view.terms.tier.clone(),
+        },
+        as_of,
+    })
+}
+
+/// Every event type of the catalogue, used or not, and whatever else was used.
+fn with_all_types(app: &App, sums: &Sums) -> BTreeMap<String, Quantity> {
+    let mut sums: BTreeMap<String, Quantity> =
+        sums.iter().map(|(kind, sum)| (kind.to_string(), (*sum).max(Quantity::ZERO))).collect();
+    for kind in app.catalogue.events.keys() {
+        sums.entry(kind.clone()).or_insert(Quantity::ZERO);
+    }
+    sums
+}
+
+/// A page of a user's entries, newest first.
+#[derive(Debug, Clone)]
+pub struct EventPage {
+    pub events: Vec<Logged>,
+    /// Where the next page begins; nothing on the last one.
+    pub next: Option<i64>,
+}
+
+/// A user's entries that are not newer than `from`, newest first. Costs what the page holds, however long the log is.
+pub async fn events(app: &App, user: &User, from: Option<i64>, limit: usize) -> Result<EventPage> {
+    let newest = account(app, user).await?.lock().account.position();
+    let last = from.unwrap_or(i64::MAX).min(newest);
+    let id = user.id.clone();
+    let mut events = app.db.read(move |tx| log::of_user(tx, &id, last, limit + 1)).await?;
+    let next = (events.len() > limit).then(|| events.pop().map(|entry| entry.position)).flatten();
+    Ok(EventPage { events, next })
+}
+
+/// Credits for so much of a type, as the catalogue weighs it now.
+pub fn weight(app: &App, kind: &str) -> Option<Credits> {
+    app.catalogue.events.get(kind).map(|event| event.credits)
+}
+
+pub(crate) fn failed(error: impl std::fmt::Display) -> Error {
+    Error::internal(error.to_string())
+}

@@ -1,0 +1,85 @@
+//! The terms of an account: what the catalogue and the mirror say now, and the entries that the log gets of it.
+
+use billing::catalogue::{Catalogue, Overage};
+use billing::entry::{PeriodRule, PlanChange, Terms};
+use billing::money::Money;
+use billing::time;
+use billing::usage::Credits;
+use jiff::Timestamp;
+
+use crate::app::App;
+use crate::counters::book::State;
+use crate::error::{Error, Result};
+use crate::ops::subscriptions;
+use crate::store::subscriptions::Subscription;
+use crate::store::users::User;
+use crate::store::{Tx, plans};
+
+/// How many users are looked at in one transaction.
+const BATCH: i64 = 200;
+
+/// What holds for a user now: the tier and the period of the running subscription, else the user's own tier by the calendar.
+pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp) -> Result<Terms> {
+    let current = user.customer.as_deref().map(|id| subscriptions::current_of(tx, id)).transpose()?.flatten();
+    let paying = current.filter(|current| current.status.is_active());
+    let rule = paying.as_ref().map_or(Ok(PeriodRule::Calendar), |current| period_rule(current, now))?;
+    let sold = paying.as_ref().map(|current| &current.tier).filter(|tier| catalogue.tier(tier).is_some());
+    let tier = sold.unwrap_or(&user.tier);
+    let zone = catalogue.time_zone.clone();
+    Ok(match catalogue.tier(tier) {
+        Some(known) => Terms::of(known, rule, zone),
+        // Nothing is included in a tier that the catalogue does not have, and no price is made up.
+        None => Terms {
+            tier: tier.clone(),
+            included: Credits::ZERO,
+            overage: Overage::Bill,
+            overage_cap: None,
+            price_per_1k: Money::zero(catalogue.currency),
+            period: rule,
+            zone,
+            ends_ms: None,
+        },
+    })
+}
+
+/// Where the credit periods of a subscription begin: at its anchor, and where Stripe's own month is another, at that.
+fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
+    let anchor = current.anchor.or(current.period.as_ref().map(|period| period.start)).unwrap_or(current.created);
+    let monthly = current.interval.as_deref() == Some("month") && current.interval_count == Some(1);
+    let trialing = current.status == billing::subscription::Status::Trialing;
+    let month = time::monthly_window(anchor, now).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(match current.period {
+        Some(period) if monthly && !trialing && period.start <= now && now < period.end && period != month => {
+            PeriodRule::Fixed(period)
+        }
+        _ => PeriodRule::Anchored(anchor),
+    })
+}
+
+/// How an account comes to its new terms: a period that begins later than the running one begins anew, everything else goes on
+/// with what was used.
+pub fn change(state: &State, new: &Terms, now: Timestamp) -> Result<PlanChange> {
+    let running = state.account.at(now.as_millisecond()).period;
+    let next = new.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(if next.start > running.start { PlanChange::Reset } else { PlanChange::KeepUsed })
+}
+
+/// Brings the log up to date with everybody's terms that have changed. Called after whatever may change them.
+pub async fn follow(app: &App) -> Result<()> {
+    loop {
+        let users = app.db.read(|tx| plans::marked(tx, BATCH)).await?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        app.usage.replan(app, users).await?;
+    }
+}
+
+/// The same for one user, before an answer is made for them.
+pub async fn follow_user(app: &App, user: &str) -> Result<()> {
+    let asked = user.to_owned();
+    if app.db.read(move |tx| plans::is_marked(tx, &asked)).await? {
+        app.usage.replan(app, vec![user.to_owned()]).await?;
+    }
+    Ok(())
+}

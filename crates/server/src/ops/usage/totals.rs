@@ -1,0 +1,189 @@
+//! Sums by user, type and day, and the accounts on disk that they move with.
+
+use std::sync::Arc;
+
+use billing::usage::{Credits, Quantity};
+use jiff::Unit;
+use jiff::civil::Date;
+use tokio::sync::oneshot;
+
+use super::failed;
+use crate::app::App;
+use crate::counters::book::Taken;
+use crate::error::{Error, Result};
+use crate::store::accounts::{self, DaysAsked, Page};
+use crate::store::db::{Dialect, Isolation};
+use crate::store::{Tx, leases};
+
+/// Which totals are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    pub user: Option<String>,
+    pub kind: Option<String>,
+    pub from: Option<Date>,
+    /// The last day, itself included.
+    pub to: Option<Date>,
+}
+
+/// The last row of the page before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TotalsAfter {
+    pub day: Date,
+    pub user: String,
+    pub kind: String,
+}
+
+/// What a user has used of a type on a local day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Total {
+    pub day: Date,
+    pub user: String,
+    pub kind: String,
+    pub quantity: Quantity,
+    pub events: u64,
+    /// Rounded half up to the microcredit.
+    pub credits: Credits,
+}
+
+/// A page of totals, newest day first.
+#[derive(Debug, Clone)]
+pub struct TotalsPage {
+    pub rows: Vec<Total>,
+    pub more: bool,
+}
+
+/// Who writes the accounts down, and for how long nobody else does.
+const LEASE: &str = "accounts";
+const LEASE_MS: i64 = 15_000;
+
+/// What came of writing down.
+enum Written {
+    /// There was nothing to write.
+    Nothing,
+    Now,
+    /// Another process has written them down further: what is here is folded anew from there.
+    Elsewhere,
+    /// Another process does it.
+    ByOthers,
+}
+
+/// Picocredits of a microcredit.
+const MICRO: i128 = 1_000_000;
+
+const EPOCH: Date = Date::constant(1970, 1, 1);
+
+/// Days since 1970 of a date.
+fn day_number(date: Date) -> Result<i64> {
+    Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(failed)?.get_days()))
+}
+
+fn date_of(day: i64) -> Result<Date> {
+    EPOCH.checked_add(jiff::Span::new().try_days(day).map_err(failed)?).map_err(failed)
+}
+
+/// A page of totals. What is counted and not on disk yet is written down first, so that nothing is missing.
+pub async fn totals(app: &App, asked: Totals, after: Option<TotalsAfter>, limit: usize) -> Result<TotalsPage> {
+    write_down(app).await?;
+    let asked = DaysAsked {
+        user: asked.user,
+        event_type: asked.kind,
+        from: asked.from.map(day_number).transpose()?,
+        to: asked.to.map(day_number).transpose()?,
+        after: after.map(|row| day_number(row.day).map(|day| (day, row.user, row.kind))).transpose()?,
+    };
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut days = app.db.read(move |tx| accounts::days(tx, &asked, most)).await?;
+    let more = days.len() > limit;
+    days.truncate(limit);
+    let rows = days
+        .into_iter()
+        .map(|day| {
+            Ok(Total {
+                day: date_of(day.day)?,
+                user: day.user,
+                kind: day.event_type,
+                quantity: Quantity::from_micro(day.quantity),
+                events: u64::try_from(day.events).map_err(failed)?,
+                credits: Credits::from_micro(
+                    i64::try_from((day.cost_pico + MICRO / 2).div_euclid(MICRO)).map_err(failed)?,
+                ),
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(TotalsPage { rows, more })
+}
+
+/// Writes down what has changed since the last time; whether there was anything. The accounts, their days and their position
+/// move in one transaction.
+pub async fn write_down(app: &App) -> Result<bool> {
+    write_down_as(app, true).await
+}
+
+/// The same, whoever else does it.
+pub async fn write_down_now(app: &App) -> Result<bool> {
+    write_down_as(app, false).await
+}
+
+/// All of it happens on threads of its own: a caller who goes away leaves nothing half done.
+async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
+    let alone = Arc::clone(&app.writing_down).lock_owned().await;
+    let (done, answer) = oneshot::channel();
+    let for_work = app.clone();
+    drop(tokio::task::spawn_blocking(move || {
+        let Some(taken) = for_work.book.turn().take() else { return drop(done.send(Ok(Written::Nothing))) };
+        let (app, page) = (for_work.clone(), taken.page.clone());
+        let (from, to, now_ms) = (taken.from, taken.to, app.clock.now().as_millisecond());
+        let db = app.db.clone();
+        db.write_then(
+            Isolation::Snapshot,
+            move |tx| turn_page(tx, &app.holder, in_turn, now_ms, (from, to), &page),
+            move |outcome| {
+                settle(&for_work, taken, &outcome);
+                drop(alone);
+                drop(done.send(outcome));
+            },
+        );
+    }));
+    let written = answer.await.unwrap_or_else(|_| Err(Error::internal("writing down has stopped")))?;
+    if matches!(written, Written::Elsewhere) {
+        start_over(app).await?;
+    }
+    Ok(matches!(written, Written::Now))
+}
+
+fn turn_page(
+    tx: &mut Tx<'_>,
+    holder: &str,
+    in_turn: bool,
+    now_ms: i64,
+    (from, to): (i64, i64),
+    page: &Page,
+) -> Result<Written> {
+    // SQLite has one process that serves. Elsewhere only one of many writes down; that it is the right one is held by the
+    // position, the lease only spares the others the work.
+    let ours = !in_turn
+        || tx.dialect() == Dialect::Sqlite
+        || leases::take(tx, LEASE, holder, now_ms, now_ms + LEASE_MS)?.is_some();
+    Ok(if !ours {
+        Written::ByOthers
+    } else if accounts::turn(tx, from, to, page)? {
+        Written::Now
+    } else {
+        Written::Elsewhere
+    })
+}
+
+fn settle(app: &App, taken: Taken, outcome: &Result<Written>) {
+    let mut turn = app.book.turn();
+    match outcome {
+        Ok(Written::Now) => turn.wrote(&taken),
+        _ => turn.put_back(taken),
+    }
+}
+
+/// Reads where the written accounts stand and counts the log from there.
+pub async fn start_over(app: &App) -> Result<()> {
+    let written = app.db.read(accounts::position).await?;
+    app.book.turn().start_over(written);
+    super::following::follow_log(app).await
+}

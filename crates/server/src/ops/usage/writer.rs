@@ -1,0 +1,554 @@
+//! The writer of the usage log: takes everything that waits, appends it in one transaction, counts it, and then answers.
+//!
+//! One group is under way at a time. While the disk flushes it, the next one gathers: the flush itself sets the pace.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use billing::account::Account;
+use billing::entry::{PlanChange, Terms};
+use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
+
+use super::following::{catch_up, written};
+use super::{ids, plans};
+use crate::app::App;
+use crate::counters::book::{Book, Slot};
+use crate::counters::reading::{self, Said};
+use crate::error::{Error, Result};
+use crate::store::db::Isolation;
+use crate::store::log::{self, Appended, Entry, EntryId, Kind, Known, Source};
+use crate::store::{self, Tx, users};
+
+/// How many events may wait before a caller is told to come back.
+const WAITING_MAX: usize = 100_000;
+/// How many events share one transaction at most.
+const GROUP_MAX: usize = 8_192;
+/// After so many entries the accounts are written down.
+const UNWRITTEN_MAX: usize = 50_000;
+
+/// An entry that is to be appended; judged by itself, not yet against the log.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub entry: Entry,
+    /// Its sender gave the time; else the day before it is searched for the id as well.
+    pub timed: bool,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in the log and counts. `late`: its own period is over, so it counts in the running one.
+    Recorded { position: i64, late: bool },
+    /// The same event is in the log already.
+    Duplicate { position: i64 },
+    /// Another event with this id is in the log; names the member that differs.
+    Conflict { member: &'static str },
+    /// It is not recorded.
+    Refused { code: &'static str, pointer: &'static str, detail: &'static str },
+}
+
+/// Stands until the log has been asked.
+const NOT_YET: Verdict = Verdict::Recorded { position: 0, late: false };
+const UNKNOWN_USER: Verdict =
+    Verdict::Refused { code: "user.unknown", pointer: "/user_id", detail: "expected the id of a user" };
+const TOO_MUCH: Verdict =
+    Verdict::Refused { code: "invalid", pointer: "/quantity", detail: "this is more than an account can count" };
+/// A credit or a unit in millionths.
+const MICRO: i128 = 1_000_000;
+/// From a million units or credits on an entry is looked at before it is accepted.
+const LARGE: i128 = 1_000_000 * MICRO;
+/// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
+const MOST: i128 = 1 << 60;
+const TOO_LATE: Verdict =
+    Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
+
+/// The writer; one for each process.
+#[derive(Debug)]
+pub struct Writer {
+    queue: Mutex<Queue>,
+    /// Told when enough has been counted to be written down.
+    pub much_unwritten: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Batch>,
+    waiting: usize,
+    busy: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    /// Users whose terms may have changed.
+    plans: Vec<String>,
+    candidates: Vec<Candidate>,
+    done: oneshot::Sender<Result<Vec<Verdict>>>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { queue: Mutex::default(), much_unwritten: Notify::new() }
+    }
+}
+
+impl Writer {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends and counts; a verdict for each candidate. `Ok` means: on disk.
+    ///
+    /// # Errors
+    /// `usage.queue_full` when too much waits, and what the database says. Nothing of it was recorded then, or, when the
+    /// database went away during the commit, it is not known: the same ids again will tell.
+    pub async fn append(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
+        self.submit(app, Vec::new(), candidates).await
+    }
+
+    /// Appends the terms of these users where they have changed.
+    pub async fn replan(&self, app: &App, users: Vec<String>) -> Result<()> {
+        self.submit(app, users, Vec::new()).await.map(drop)
+    }
+
+    async fn submit(&self, app: &App, plans: Vec<String>, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
+        let (done, answer) = oneshot::channel();
+        if self.queue(Batch { plans, candidates, done })? {
+            start(app.clone());
+        }
+        answer.await.unwrap_or_else(|_| Err(Error::internal("the writer of the log has stopped")))
+    }
+
+    /// Puts a batch in line; whether the writer rested and is to be started.
+    fn queue(&self, batch: Batch) -> Result<bool> {
+        let mut queue = self.lock();
+        if queue.waiting + batch.candidates.len() > WAITING_MAX {
+            return Err(Error::LimitReached { code: "usage.queue_full", retry_after: Duration::from_secs(1) });
+        }
+        queue.waiting += batch.candidates.len();
+        queue.batches.push_back(batch);
+        Ok(!std::mem::replace(&mut queue.busy, true))
+    }
+
+    /// Events that wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    /// The next group; nothing when nobody waits, and then the writer rests.
+    fn next(&self) -> Option<Vec<Batch>> {
+        let mut queue = self.lock();
+        let mut group = Vec::new();
+        let mut events = 0;
+        while events < GROUP_MAX
+            && let Some(batch) = queue.batches.pop_front()
+        {
+            events += batch.candidates.len();
+            group.push(batch);
+        }
+        queue.waiting -= events;
+        queue.busy = !group.is_empty();
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+/// Gives the next group to the database. Its end starts the one after it.
+fn start(app: App) {
+    let Some(batches) = app.usage.next() else { return };
+    let batches = Arc::new(Mutex::new(batches));
+    let (work_app, work_batches) = (app.clone(), Arc::clone(&batches));
+    let now = app.clock.now();
+    app.clone().db.write_then(
+        Isolation::Statement,
+        move |tx| {
+            let batches = work_batches.lock().unwrap_or_else(PoisonError::into_inner);
+            Group::append(tx, &work_app, &batches, now)
+        },
+        move |outcome| {
+            let batches = std::mem::take(&mut *batches.lock().unwrap_or_else(PoisonError::into_inner));
+            finish(&app, batches, outcome);
+            start(app);
+        },
+    );
+}
+
+fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
+    let verdicts = match outcome {
+        Ok(group) => group.count(app, &batches),
+        Err(error) => {
+            let text = error.to_string();
+            let mut first = Some(error);
+            for batch in batches {
+                // The error itself goes to one caller; the others get one of the same kind with its text.
+                let error = first.take().unwrap_or_else(|| again(&text));
+                let _ = batch.done.send(Err(error));
+            }
+            return;
+        }
+    };
+    let mut verdicts = verdicts.into_iter();
+    for batch in batches {
+        let own = verdicts.by_ref().take(batch.candidates.len()).collect();
+        let _ = batch.done.send(Ok(own));
+    }
+    if app.book.unwritten() > UNWRITTEN_MAX {
+        app.usage.much_unwritten.notify_one();
+    }
+}
+
+fn again(text: &str) -> Error {
+    Error::Upstream {
+        who: crate::error::Upstream::Database,
+        code: "storage.unavailable",
+        retry_after: Duration::from_secs(1),
+        cause: Some(text.into()),
+    }
+}
+
+/// Where an entry of the group is: a candidate of a batch, or made here.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Asked { batch: usize, at: usize },
+    Made(usize),
+}
+
+/// A group that is appended and not counted yet.
+#[derive(Debug)]
+struct Group {
+    /// The log before it, all of it counted.
+    head: i64,
+    /// The edition of the book that its accounts were taken from.
+    edition: u64,
+    users: Vec<Arc<Slot>>,
+    made: Vec<Entry>,
+    appended: Vec<(Place, usize, i64)>,
+    verdicts: Vec<Verdict>,
+}
+
+/// A group while it is put together.
+struct Draft<'g> {
+    app: &'g App,
+    now: Timestamp,
+    edition: u64,
+    known: HashMap<&'g str, Option<usize>>,
+    users: Vec<Arc<Slot>>,
+    made: Vec<Entry>,
+    /// Each entry's place, user, and which verdict it decides.
+    order: Vec<(Place, usize, Option<usize>)>,
+    /// Where in `order` the entries without a time of their own are, by day and id.
+    timeless: HashMap<(i64, EntryId), usize>,
+    /// The same again a day later: the verdict, the candidate's place, and which entry it repeats.
+    repeated: Vec<(usize, Place, usize)>,
+    /// What this group adds to users with very large entries: quantity and cost, in millionths.
+    large: HashMap<usize, i128>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Group {
+    fn append(tx: &mut Tx<'_>, app: &App, batches: &[Batch], now: Timestamp) -> Result<Self> {
+        let head = log::hold_head(tx)?;
+        catch_up(tx, app, head)?;
+        let total = batches.iter().map(|batch| batch.candidates.len()).sum();
+        let mut draft = Draft {
+            app,
+            now,
+            edition: app.book.edition(),
+            known: HashMap::new(),
+            users: Vec::new(),
+            made: Vec::new(),
+            order: Vec::with_capacity(total),
+            timeless: HashMap::new(),
+            repeated: Vec::new(),
+            large: HashMap::new(),
+            verdicts: Vec::with_capacity(total),
+        };
+        for (number, batch) in batches.iter().enumerate() {
+            for user in &batch.plans {
+                draft.add_plan(tx, user)?;
+            }
+            for (at, candidate) in batch.candidates.iter().enumerate() {
+                draft.add(tx, Place::Asked { batch: number, at }, candidate)?;
+            }
+        }
+        draft.write(tx, head, batches)
+    }
+
+    /// Counts what was appended and says what became of each candidate.
+    fn count(mut self, app: &App, batches: &[Batch]) -> Vec<Verdict> {
+        let mut turn = app.book.turn();
+        // Somebody may have read the log further meanwhile, or the book may have begun anew: then everything is read in its
+        // order, and no account that was in hand before is put among the new ones.
+        if app.book.applied() != self.head || app.book.edition() != self.edition {
+            drop(turn);
+            app.follow_log.notify_one();
+            return self.verdicts;
+        }
+        let slots: Vec<Arc<Slot>> = self.users.into_iter().map(|slot| app.book.put_open(slot)).collect();
+        let mut last = self.head;
+        let mut late = Vec::new();
+        for (place, user, position) in &self.appended {
+            let entry = place.entry(batches, &self.made);
+            let committed = (entry.source == Source::Reservation).then_some(entry.transaction_id.as_str());
+            if turn.fold(&slots[*user], Said::at(*position, entry), committed) {
+                late.push(*position);
+            }
+            last = *position;
+        }
+        turn.moved_to(last);
+        drop(turn);
+        app.answers.usage_changed(slots.iter().map(|slot| &*slot.user));
+        for verdict in &mut self.verdicts {
+            if let Verdict::Recorded { position, late: is_late } = verdict {
+                *is_late = late.binary_search(position).is_ok();
+            }
+        }
+        self.verdicts
+    }
+}
+
+impl Place {
+    fn candidate(self, batches: &[Batch]) -> Option<&Candidate> {
+        match self {
+            Place::Made(_) => None,
+            Place::Asked { batch, at } => Some(&batches[batch].candidates[at]),
+        }
+    }
+
+    fn entry<'e>(self, batches: &'e [Batch], made: &'e [Entry]) -> &'e Entry {
+        match self {
+            Place::Made(at) => &made[at],
+            Place::Asked { batch, at } => &batches[batch].candidates[at].entry,
+        }
+    }
+}
+
+impl<'g> Draft<'g> {
+    fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<()> {
+        let Candidate { entry, timed } = candidate;
+        let Some(user) = self.user(tx, &entry.user)? else {
+            self.verdicts.push(UNKNOWN_USER);
+            return Ok(());
+        };
+        if !*timed || entry.source == Source::Backfill {
+            // The day before, for a time that we gave ourselves; the day itself, for history that came live before.
+            let day = entry.event_ms.div_euclid(log::DAY_MS);
+            let days = if *timed { day..=day } else { day - 1..=day };
+            for day in days {
+                if let Some(known) = log::known(tx, day, &entry.id)? {
+                    self.verdicts.push(verdict_on(tx, candidate, known)?);
+                    return Ok(());
+                }
+            }
+        }
+        if self.app.config.late == crate::config::Late::Reject && self.is_too_late(user, entry) {
+            // What came in time is answered as it was then, however late it is told again.
+            let known = log::known(tx, entry.day(), &entry.id)?;
+            self.verdicts.push(known.map_or(Ok(TOO_LATE), |known| verdict_on(tx, candidate, known))?);
+            return Ok(());
+        }
+        if self.is_too_much(user, entry) {
+            self.verdicts.push(TOO_MUCH);
+            return Ok(());
+        }
+        if !*timed {
+            let day = entry.day();
+            if let Some(first) = self.timeless.get(&(day - 1, entry.id)) {
+                self.repeated.push((self.verdicts.len(), place, *first));
+                self.verdicts.push(NOT_YET);
+                return Ok(());
+            }
+            self.timeless.entry((day, entry.id)).or_insert(self.order.len());
+        }
+        self.order.push((place, user, Some(self.verdicts.len())));
+        self.verdicts.push(NOT_YET);
+        Ok(())
+    }
+
+    /// Whether an account could not hold it: what is in the log must count. Only very large entries are looked at; of others it
+    /// takes more than a period has milliseconds.
+    fn is_too_much(&mut self, user: usize, entry: &Entry) -> bool {
+        let quantity = i128::from(entry.quantity);
+        let size = quantity.max(quantity * i128::from(entry.weight) / MICRO);
+        if size < LARGE || entry.kind == Kind::Void {
+            return false;
+        }
+        let sum = self.large.entry(user).or_default();
+        *sum += size;
+        let view = self.users[user].lock().account.at(self.now.as_millisecond());
+        let most = view.in_period.iter().map(|(_, quantity)| i128::from(quantity.micro())).max();
+        most.unwrap_or(0).max(i128::from(view.used.micro())) + *sum > MOST
+    }
+
+    fn is_too_late(&self, user: usize, entry: &Entry) -> bool {
+        matches!(entry.kind, Kind::Usage)
+            && !entry.source.is_history()
+            && self.users[user].lock().account.is_late(entry.event_ms, entry.received_ms).unwrap_or(false)
+    }
+
+    /// The user's account, from memory, from the database, or a new one with a first entry of its terms.
+    fn user(&mut self, tx: &mut Tx<'_>, id: &'g str) -> Result<Option<usize>> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(*known);
+        }
+        // Something may be held of a user who has no entry yet: that account begins with this one.
+        let slot = match self.app.book.get(id).filter(|slot| slot.is_open()) {
+            Some(slot) => Some(slot),
+            None => self.load(tx, id)?,
+        };
+        let at = slot.map(|slot| {
+            self.users.push(slot);
+            self.users.len() - 1
+        });
+        self.known.insert(id, at);
+        Ok(at)
+    }
+
+    fn load(&mut self, tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
+        if let Some(slot) = written(tx, id)? {
+            return Ok(Some(slot));
+        }
+        // Unmarked before the terms are read: a change that comes in between marks them anew.
+        store::plans::unmark(tx, id)?;
+        let Some(user) = users::get(tx, id)? else { return Ok(None) };
+        let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
+        let account = new_account(terms, self.now)?;
+        let entry = plan_entry(id, PlanChange::KeepUsed, &account, account.terms(), self.now);
+        // Its place is the next in the list of users, where the caller puts the slot.
+        self.order.push((Place::Made(self.made.len()), self.users.len(), None));
+        self.made.push(entry);
+        Ok(Some(Slot::new(id, account)))
+    }
+
+    /// An entry of new terms, where there is an account whose terms are others.
+    fn add_plan(&mut self, tx: &mut Tx<'_>, id: &'g str) -> Result<()> {
+        store::plans::unmark(tx, id)?;
+        let in_hand = self.known.get(id).copied().flatten().map(|at| Arc::clone(&self.users[at]));
+        let known = match in_hand.or_else(|| self.app.book.get(id)) {
+            Some(slot) => Some(slot),
+            None => written(tx, id)?,
+        };
+        let (Some(slot), Some(user)) = (known, users::get(tx, id)?) else { return Ok(()) };
+        let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
+        if !slot.is_open() {
+            // Nothing of it is in the log: it has these terms from its beginning.
+            slot.lock().begin(new_account(terms, self.now)?);
+            return Ok(());
+        }
+        let entry = {
+            let state = slot.lock();
+            if *state.account.terms() == terms {
+                return Ok(());
+            }
+            plan_entry(id, plans::change(&state, &terms, self.now)?, &state.account, &terms, self.now)
+        };
+        let Some(user) = self.user(tx, id)? else { return Ok(()) };
+        self.order.push((Place::Made(self.made.len()), user, None));
+        self.made.push(entry);
+        Ok(())
+    }
+
+    fn write(mut self, tx: &mut Tx<'_>, head: i64, batches: &[Batch]) -> Result<Group> {
+        let entries: Vec<&Entry> = self.order.iter().map(|(place, ..)| place.entry(batches, &self.made)).collect();
+        let mut last: Vec<i64> = self.users.iter().map(|slot| slot.lock().account.position()).collect();
+        let order = &self.order;
+        let appended = log::append(tx, head, &entries, &mut |place, position| {
+            let user = order[place].1;
+            let previous = std::mem::replace(&mut last[user], position);
+            (previous > 0).then_some(previous)
+        })?;
+        for (verdict, place, first) in std::mem::take(&mut self.repeated) {
+            let (first_place, ..) = self.order[first];
+            let known = match appended[first] {
+                Appended::At(position) => {
+                    Known { position, fingerprint: first_place.entry(batches, &self.made).fingerprint }
+                }
+                Appended::Known(known) => known,
+            };
+            if let Some(candidate) = place.candidate(batches) {
+                self.verdicts[verdict] = verdict_on(tx, candidate, known)?;
+            }
+        }
+        let mut done = Vec::with_capacity(appended.len());
+        for ((place, user, verdict), appended) in self.order.iter().zip(appended) {
+            let said = match appended {
+                Appended::At(position) => {
+                    done.push((*place, *user, position));
+                    Verdict::Recorded { position, late: false }
+                }
+                Appended::Known(known) => match place.candidate(batches) {
+                    Some(candidate) => verdict_on(tx, candidate, known)?,
+                    None => Verdict::Duplicate { position: known.position },
+                },
+            };
+            if let Some(verdict) = verdict {
+                self.verdicts[*verdict] = said;
+            }
+        }
+        Ok(Group {
+            head,
+            edition: self.edition,
+            users: self.users,
+            made: self.made,
+            appended: done,
+            verdicts: self.verdicts,
+        })
+    }
+}
+
+/// The same again, or something else under the same id.
+fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
+    if known.fingerprint == entry.fingerprint {
+        return Ok(Verdict::Duplicate { position: known.position });
+    }
+    let first = log::at(tx, known.position)?.ok_or_else(|| Error::internal("an id of the log leads to no entry"))?;
+    let differs = [
+        ("transaction_id", first.transaction_id != entry.transaction_id),
+        ("user_id", first.user != entry.user),
+        ("type", first.event_type != entry.event_type || first.kind != entry.kind),
+        ("quantity", first.quantity != entry.quantity),
+        ("properties", first.body != entry.body),
+        ("timestamp", *timed && first.event_ms != entry.event_ms),
+    ];
+    let member = differs.into_iter().find(|(_, differs)| *differs);
+    Ok(match member {
+        Some((member, _)) => Verdict::Conflict { member },
+        // One of the two came without a time, and everything else is the same.
+        None => Verdict::Duplicate { position: known.position },
+    })
+}
+
+fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
+    Account::new(terms, now.as_millisecond()).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another
+/// one, even if it says the same.
+fn plan_entry(user: &str, change: PlanChange, account: &Account, terms: &Terms, now: Timestamp) -> Entry {
+    let now_ms = now.as_millisecond();
+    let body = reading::plan_body(change, terms);
+    let transaction_id = format!("plan-{user}-{}", account.position());
+    Entry {
+        kind: Kind::Plan,
+        user: user.to_owned(),
+        event_type: String::new(),
+        quantity: 0,
+        weight: 0,
+        event_ms: now_ms,
+        received_ms: now_ms,
+        id: ids::entry_id("plan", &transaction_id),
+        fingerprint: 0,
+        transaction_id,
+        source: Source::Program,
+        body: Some(body),
+    }
+}
+
+impl Book {
+    /// Waits until an entry is counted; whether it is.
+    pub async fn wait_for(&self, position: i64, at_most: Duration) -> bool {
+        let mut moved = self.watch();
+        let arrived = moved.wait_for(|applied| *applied >= position);
+        tokio::time::timeout(at_most, arrived).await.is_ok_and(|moved| moved.is_ok())
+    }
+}

@@ -1,0 +1,249 @@
+//! Applies the events that wait, object by object. All events of one object that wait together cost one look at Stripe at
+//! most, and none where an event alone is enough.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+
+use super::alone::{self, Found, Known};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::gateways::stripe::{Stripe, StripeError};
+use crate::ops::readings::{self, Look, Written};
+use crate::ops::usage::plans;
+use crate::ops::{derivation, places};
+use crate::store::webhooks::{self, Event, State, Target};
+use crate::store::{Tx, mirror, readings as looks, syncs};
+
+/// How many objects are looked at at once.
+const ABREAST: usize = 16;
+/// Events are taken up in such portions: the next when half of one is done.
+const PORTION: usize = ABREAST / 2;
+/// After so many failures an event is a dead letter (F-57).
+const ATTEMPTS: u32 = 8;
+/// What nobody has finished after this time is taken up again, by whichever process comes first.
+const HELD_MS: i64 = 40_000;
+/// An object that Stripe could not show is asked for again after this time.
+const OUTAGE_MS: i64 = 5_000;
+/// How many objects may change before what hangs on them is derived anew.
+const FOLLOW_AFTER: u64 = 64;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Events that are applied now.
+    pub applied: u64,
+    /// Events that will be tried again, or never more.
+    pub failed: u64,
+    /// Stripe did not answer; worth waiting so long.
+    pub trouble: Option<Duration>,
+}
+
+/// An object with everything that waits for it, taken up by us.
+#[derive(Debug)]
+struct Claim {
+    target: Target,
+    events: Vec<Event>,
+    look: Look,
+    /// Known without asking.
+    found: Option<Found>,
+}
+
+/// What became of a claim.
+enum Settled {
+    Applied { events: u64, changed: bool },
+    Failed { events: u64 },
+    Outage { wait: Duration },
+}
+
+/// Applies events until none is due, or Stripe does not answer.
+pub async fn drain(app: &App) -> Result<Drained> {
+    let Some(stripe) = &app.stripe else { return Ok(Drained::default()) };
+    let mut drained = Drained::default();
+    let mut busy: HashSet<Target> = HashSet::new();
+    let mut running: FuturesUnordered<BoxFuture<'_, (Target, Result<Settled>)>> = FuturesUnordered::new();
+    let mut changed = 0;
+    loop {
+        // Somebody may have come meanwhile, for the object that was just looked at as well.
+        if drained.trouble.is_none() && running.len() <= PORTION {
+            for claim in claim(app, &busy).await? {
+                busy.insert(claim.target.clone());
+                running.push(Box::pin(async move {
+                    let target = claim.target.clone();
+                    (target, settle(app, stripe, claim).await)
+                }));
+            }
+        }
+        let Some((target, settled)) = running.next().await else { break };
+        busy.remove(&target);
+        match settled? {
+            Settled::Applied { events, changed: new } => {
+                drained.applied += events;
+                changed += u64::from(new);
+            }
+            Settled::Failed { events } => drained.failed += events,
+            Settled::Outage { wait } => drained.trouble = Some(wait),
+        }
+        if changed >= FOLLOW_AFTER {
+            changed = 0;
+            follow(app).await?;
+        }
+    }
+    // What hangs on the objects may be left over from a process that was stopped.
+    follow(app).await?;
+    Ok(drained)
+}
+
+/// Whether anything is to be done.
+pub async fn is_due(app: &App) -> Result<bool> {
+    let now_ms = app.clock.now().as_millisecond();
+    app.db.read(move |tx| webhooks::any_due(tx, now_ms)).await
+}
+
+/// Subscriptions whose parts have changed, and the terms of whoever they belong to.
+async fn follow(app: &App) -> Result<()> {
+    derivation::follow_parts(app).await?;
+    plans::follow(app).await
+}
+
+/// Takes some objects up, with one ticket: each of their events had arrived before it, so whatever is read from now on
+/// includes them.
+async fn claim(app: &App, busy: &HashSet<Target>) -> Result<Vec<Claim>> {
+    let (now_ms, until_s, busy) = (app.clock.now().as_millisecond(), readings::stripe_second(app), busy.clone());
+    let version = app.config.stripe.as_ref().map(|stripe| stripe.version.clone()).unwrap_or_default();
+    app.db
+        .write(move |tx| {
+            let mut due = webhooks::due(tx, now_ms, PORTION + busy.len())?;
+            due.retain(|target| !busy.contains(target));
+            due.truncate(PORTION);
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            let ticket = looks::take_ticket(tx)?;
+            due.into_iter().map(|target| take_up(tx, target, ticket, until_s, now_ms, &version)).collect()
+        })
+        .await
+}
+
+fn take_up(tx: &mut Tx<'_>, target: Target, ticket: i64, until_s: i64, now_ms: i64, version: &str) -> Result<Claim> {
+    let events = webhooks::waiting_of(tx, &target)?;
+    webhooks::hold(tx, &target, now_ms.saturating_add(HELD_MS))?;
+    let newest = events.iter().max_by_key(|event| event.created);
+    let mut look = Look {
+        ticket,
+        cause: newest.map(|event| event.id.clone()).unwrap_or_default(),
+        event_created: newest.map(|event| event.created),
+        until_s,
+    };
+    let mut found = alone::is_final(&events).then_some(Found::Gone);
+    if let (None, Some(event)) = (&found, alone::candidate(&events, version)) {
+        let there = mirror::is_there(tx, target.resource, &target.id)?;
+        let raw = if there { mirror::raw(tx, &target.id)? } else { None };
+        let known = Known { reading: looks::of(tx, &target.id)?, raw };
+        let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
+        found = alone::proven(target.resource, event, &body, &known);
+        if found.is_some() {
+            look = alone::as_told(look, event);
+        }
+    }
+    Ok(Claim { target, events, look, found })
+}
+
+async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled> {
+    if claim.found.is_none() {
+        app.webhooks.fetched.fetch_add(1, Ordering::Relaxed);
+        match places::object(stripe, claim.target.resource, &claim.target.id).await {
+            Ok(raw) => claim.found = Some(alone::found(raw)),
+            Err(error) if places::is_missing(&error) => claim.found = Some(Found::Gone),
+            Err(error) if is_outage(&error) => return postpone(app, claim, &error).await,
+            Err(error) => return fail(app, claim.events, error.to_string()).await,
+        }
+        claim.look = claim.look.ended(app);
+    }
+    let (events, count) = (claim.events.clone(), claim.events.len() as u64);
+    let (catalogue, now) = (app.catalogue.clone(), app.clock.now());
+    match app.db.write(move |tx| write(tx, &claim, &catalogue, now)).await {
+        Ok(written) => {
+            app.webhooks.applied.fetch_add(count, Ordering::Relaxed);
+            Ok(Settled::Applied { events: count, changed: written == Written::Changed })
+        }
+        // The object cannot be understood: trying again seldom helps, and must not keep others waiting.
+        Err(Error::Internal(cause)) => fail(app, events, cause.to_string()).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The object and the events that told of it, in one transaction.
+fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &billing::catalogue::Catalogue, now: Timestamp) -> Result<Written> {
+    let Target { resource, id } = &claim.target;
+    let run = syncs::get(tx, resource.name())?.map_or(0, |state| state.run);
+    let written = match &claim.found {
+        Some(Found::There(raw)) => readings::apply(tx, &claim.look, *resource, raw, run, catalogue, now)?,
+        Some(Found::Gone) => readings::delete(tx, &claim.look, *resource, id)?,
+        None => return Err(Error::internal("an object was written before it was found")),
+    };
+    let applied = State::Applied { at_ms: now.as_millisecond(), note: note(claim, written) };
+    for event in &claim.events {
+        webhooks::set_state(tx, &event.id, &applied)?;
+    }
+    Ok(written)
+}
+
+fn note(claim: &Claim, written: Written) -> Option<String> {
+    let note = match (written, &claim.found) {
+        (Written::Superseded, _) => "a later look at the object was written before",
+        (Written::Unchanged, _) => "the mirror had it already",
+        (Written::Changed, Some(Found::Gone)) => "the object is gone",
+        (Written::Changed, _) => return None,
+    };
+    Some(note.to_owned())
+}
+
+/// Nobody asks in vain: Stripe itself is away, or what stands between us. That is no fault of the event's.
+fn is_outage(error: &StripeError) -> bool {
+    error.retryable() || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
+}
+
+async fn postpone(app: &App, claim: Claim, error: &StripeError) -> Result<Settled> {
+    let next_ms = app.clock.now().as_millisecond().saturating_add(OUTAGE_MS);
+    app.db.write(move |tx| webhooks::hold(tx, &claim.target, next_ms)).await?;
+    tracing::debug!(%error, "Stripe did not show an object; it is asked for again");
+    Ok(Settled::Outage { wait: error.retry_after().unwrap_or(Duration::from_secs(1)) })
+}
+
+async fn fail(app: &App, events: Vec<Event>, reason: String) -> Result<Settled> {
+    let (count, now_ms) = (events.len() as u64, app.clock.now().as_millisecond());
+    app.db
+        .write(move |tx| {
+            events.iter().try_for_each(|event| webhooks::set_state(tx, &event.id, &after(event, &reason, now_ms)))
+        })
+        .await?;
+    Ok(Settled::Failed { events: count })
+}
+
+/// The state of an event after one more failure.
+fn after(event: &Event, reason: &str, now_ms: i64) -> State {
+    let attempts = match event.state {
+        State::Waiting { attempts, .. } => attempts.saturating_add(1),
+        State::Applied { .. } | State::Quarantined { .. } | State::Dead { .. } => 1,
+    };
+    let reason = reason.to_owned();
+    if attempts >= ATTEMPTS {
+        tracing::error!(event.id, event.kind, reason, "an event cannot be applied; see billhook webhooks dead");
+        return State::Dead { at_ms: now_ms, attempts, reason };
+    }
+    tracing::warn!(event.id, event.kind, attempts, reason, "an event could not be applied; it is tried again");
+    State::Waiting { attempts, next_ms: now_ms.saturating_add(500 << attempts), reason: Some(reason) }
+}
+
+impl Drained {
+    /// Whether a pause is due.
+    pub fn is_stuck(&self) -> bool {
+        self.trouble.is_some() && self.applied == 0
+    }
+}

@@ -1,0 +1,25 @@
+//! Leases: who does work that only one process may do.
+
+use super::Tx;
+use super::db::args;
+use crate::error::Result;
+
+/// Takes a lease or keeps it; its token, or nothing while somebody else holds it. A new holder has a greater token.
+pub fn take(tx: &mut Tx<'_>, name: &str, holder: &str, now_ms: i64, until_ms: i64) -> Result<Option<i64>> {
+    tx.run(
+        "INSERT INTO leases (name, holder, token, until_ms) VALUES (?1, '', 0, 0) ON CONFLICT (name) DO NOTHING",
+        args![name],
+    )?;
+    let taken = tx.row(
+        "UPDATE leases SET token = token + CASE WHEN holder = ?2 THEN 0 ELSE 1 END, holder = ?2, until_ms = ?4
+         WHERE name = ?1 AND (holder = ?2 OR until_ms <= ?3) RETURNING token",
+        args![name, holder, now_ms, until_ms],
+    )?;
+    taken.map(|row| row.int(0)).transpose()
+}
+
+/// Gives a lease back.
+pub fn release(tx: &mut Tx<'_>, name: &str, holder: &str) -> Result<()> {
+    tx.run("UPDATE leases SET until_ms = 0 WHERE name = ?1 AND holder = ?2", args![name, holder])?;
+    Ok(())
+}

@@ -1,0 +1,445 @@
+//! The usage log: append-only, deduplicated, in one order without gaps. Everything that counts is in it.
+
+use std::collections::HashMap;
+
+use super::Tx;
+use super::db::{Arg, Dialect, Row, Value, args};
+use crate::error::{Error, Result};
+
+pub const DAY_MS: i64 = 86_400_000;
+/// No window for live events is longer.
+const LIVE_DAYS_MAX: i64 = 400;
+/// Where the days of history begin among the ids.
+const HISTORY: i64 = 1_000_000_000;
+
+/// What an entry does to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something was used.
+    Usage,
+    /// A correction by hand, either way.
+    Adjust,
+    /// An earlier entry is taken back.
+    Void,
+    /// A pack of credits.
+    Grant,
+    Revoke,
+    Expire,
+    /// The terms of the account from here on.
+    Plan,
+    /// A period is closed.
+    Roll,
+}
+
+/// Where an entry came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Our own JSON.
+    Own,
+    CloudEvents,
+    /// Lago's wire.
+    Lago,
+    LiteLlm,
+    /// History that was brought in.
+    Backfill,
+    CommandLine,
+    /// The commit of a reservation.
+    Reservation,
+    /// The program itself: plans, expiries, rolls.
+    Program,
+    /// The log of the first version.
+    FirstLog,
+}
+
+macro_rules! stored {
+    ($name:ident { $($variant:ident = $number:literal $text:literal),* $(,)? }) => {
+        impl $name {
+            /// As people read it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            fn number(self) -> i64 {
+                match self { $(Self::$variant => $number),* }
+            }
+
+            fn of(number: i64) -> Result<Self> {
+                match number {
+                    $($number => Ok(Self::$variant),)*
+                    _ => Err(Error::internal(format!("impossible row: {} {number}", stringify!($name)))),
+                }
+            }
+        }
+    };
+}
+stored!(Kind { Usage = 0 "usage", Adjust = 1 "adjust", Void = 2 "void", Grant = 3 "grant", Revoke = 4 "revoke",
+    Expire = 5 "expire", Plan = 6 "plan", Roll = 7 "roll" });
+stored!(Source { Own = 0 "own", CloudEvents = 1 "cloudevents", Lago = 2 "lago", LiteLlm = 3 "litellm",
+    Backfill = 4 "backfill", CommandLine = 5 "command_line", Reservation = 6 "reservation", Program = 7 "program",
+    FirstLog = 8 "first_log" });
+
+impl Source {
+    /// Whether it tells of times before this log: then an event whose period is over is shown on its day and counts for
+    /// nothing else.
+    pub fn is_history(self) -> bool {
+        matches!(self, Self::Backfill | Self::FirstLog)
+    }
+}
+
+/// Which entry this is: ours of a day, for ever. A ULID or UUID as it is, everything else hashed.
+pub type EntryId = [u8; 16];
+
+/// An entry to be appended; already judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub kind: Kind,
+    pub user: String,
+    /// Empty where the kind has none.
+    pub event_type: String,
+    /// Millionths. A void's is what is taken back.
+    pub quantity: i64,
+    /// Millionths of a credit for one unit.
+    pub weight: i64,
+    pub event_ms: i64,
+    pub received_ms: i64,
+    pub id: EntryId,
+    /// Of the content, for the question whether the same id came with the same content.
+    pub fingerprint: i64,
+    pub transaction_id: String,
+    pub source: Source,
+    /// Properties of usage; the terms or the pack of other kinds.
+    pub body: Option<String>,
+}
+
+impl Entry {
+    /// The day that the id belongs to: the UTC day of the event. Ids of history lie beyond all days and are never forgotten.
+    pub fn day(&self) -> i64 {
+        let day = self.event_ms.div_euclid(DAY_MS);
+        if self.source == Source::Backfill { day + HISTORY } else { day }
+    }
+
+    /// The day under which history is known beside its own, as long as the same event may still come live.
+    fn live_day(&self) -> Option<i64> {
+        let may_come = self.received_ms.saturating_sub(self.event_ms) < LIVE_DAYS_MAX * DAY_MS;
+        (self.source == Source::Backfill && may_come).then(|| self.event_ms.div_euclid(DAY_MS))
+    }
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    pub position: i64,
+    pub kind: Kind,
+    pub user: String,
+    pub event_type: String,
+    pub quantity: i64,
+    pub weight: i64,
+    pub event_ms: i64,
+    pub received_ms: i64,
+    pub id: EntryId,
+    pub transaction_id: String,
+    pub source: Source,
+    pub previous: Option<i64>,
+    pub body: Option<String>,
+}
+
+/// An id that is in the log already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub position: i64,
+    pub fingerprint: i64,
+}
+
+/// What became of an entry that was to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    At(i64),
+    /// Its id was there already, or came twice in this call.
+    Known(Known),
+}
+
+/// The position of the last entry; 0 in an empty log.
+pub fn head(tx: &mut Tx<'_>) -> Result<i64> {
+    tx.row("SELECT COALESCE(MAX(position), 0) FROM usage_log", args![])?.map_or(Ok(0), |row| row.int(0))
+}
+
+/// Holds the end of the log until this transaction ends, so that positions become visible in their order; the last one.
+pub fn hold_head(tx: &mut Tx<'_>) -> Result<i64> {
+    match tx.dialect() {
+        // The one write transaction at a time holds everything.
+        Dialect::Sqlite => head(tx),
+        Dialect::Postgres => tx
+            .row("SELECT position FROM usage_head WHERE one = 1 FOR UPDATE", args![])?
+            .map_or_else(|| Err(Error::internal("usage_head is empty")), |row| row.int(0)),
+    }
+}
+
+/// Leads from an entry that is appended (its place in the call, its position) to the one before it of the same user.
+pub type Chain<'c> = &'c mut dyn FnMut(usize, i64) -> Option<i64>;
+
+/// Appends entries behind `head`, which must be held. An entry whose id is known is not appended; the others follow each
+/// other without a gap.
+pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) -> Result<Vec<Appended>> {
+    let appended = match tx.dialect() {
+        Dialect::Sqlite => append_rows(tx, head, entries, chain),
+        Dialect::Postgres => append_columns(tx, head, entries),
+    }?;
+    for (entry, verdict) in entries.iter().zip(&appended) {
+        if let (Appended::At(position), Some(day)) = (verdict, entry.live_day()) {
+            tx.run(
+                "INSERT INTO usage_ids (day, id, position, fingerprint) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                args![day, entry.id.to_vec(), *position, entry.fingerprint],
+            )?;
+        }
+    }
+    Ok(appended)
+}
+
+/// Ids that lead to no entry of theirs, entries that no id of their day leads to although the day is still known, and the end of
+/// the log where it is kept apart: what would lose an event or count one twice. Each in words, at most so many.
+pub fn check(tx: &mut Tx<'_>, most: i64) -> Result<Vec<String>> {
+    let lost = tx.rows(
+        "SELECT k.position FROM usage_ids k LEFT JOIN usage_log l ON l.position = k.position AND l.id = k.id
+         WHERE l.position IS NULL ORDER BY k.position LIMIT ?1",
+        args![most],
+    )?;
+    let mut wrong = Vec::new();
+    for row in &lost {
+        wrong.push(format!("an id is known as that of the entry {}, which is not there", row.int(0)?));
+    }
+    // The day of an entry as `Entry::day` says it, rounded down; ids are forgotten from the oldest day on.
+    let unknown = tx.rows(
+        "SELECT l.position, COALESCE(k.position, 0) FROM (
+             SELECT position, id, CASE WHEN source = 4 THEN 1000000000 ELSE 0 END
+                 + (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 AS day FROM usage_log) l
+         LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id
+         WHERE k.position <> l.position OR (k.position IS NULL AND l.day > (SELECT MIN(day) FROM usage_ids))
+         ORDER BY l.position LIMIT ?1",
+        args![most],
+    )?;
+    for row in &unknown {
+        let (position, other) = (row.int(0)?, row.int(1)?);
+        wrong.push(match other {
+            0 => format!("the id of the entry {position} is not known: it could come again"),
+            other => format!("the entry {position} has the id of the entry {other}"),
+        });
+    }
+    if tx.dialect() == Dialect::Postgres {
+        let (held, last) = (hold_free(tx)?, head(tx)?);
+        if held != last {
+            wrong.push(format!("the log ends at {last}, the next entry would come after {held}"));
+        }
+    }
+    Ok(wrong)
+}
+
+fn hold_free(tx: &mut Tx<'_>) -> Result<i64> {
+    tx.row("SELECT position FROM usage_head WHERE one = 1", args![])?.map_or(Ok(-1), |row| row.int(0))
+}
+
+fn append_rows(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) -> Result<Vec<Appended>> {
+    let mut appended = Vec::with_capacity(entries.len());
+    let mut position = head;
+    tx.many("INSERT OR IGNORE INTO usage_ids (day, id, position, fingerprint) VALUES (?1, ?2, ?3, ?4)", |insert| {
+        for entry in entries {
+            let next = position + 1;
+            let row = [Arg::Int(entry.day()), Arg::Bytes(&entry.id), Arg::Int(next), Arg::Int(entry.fingerprint)];
+            let fresh = insert(&row)? == 1;
+            position += i64::from(fresh);
+            appended.push(if fresh { Appended::At(next) } else { UNSEEN });
+        }
+        Ok(())
+    })?;
+    tx.many(
+        "INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
+             transaction_id, source, previous, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        |insert| {
+            for (place, (entry, verdict)) in entries.iter().zip(&appended).enumerate() {
+                let Appended::At(position) = verdict else { continue };
+                let previous = chain(place, *position);
+                insert(&[
+                    Arg::Int(*position),
+                    Arg::Int(entry.kind.number()),
+                    Arg::Text(&entry.user),
+                    Arg::Text(&entry.event_type),
+                    Arg::Int(entry.quantity),
+                    Arg::Int(entry.weight),
+                    Arg::Int(entry.event_ms),
+                    Arg::Int(entry.received_ms),
+                    Arg::Bytes(&entry.id),
+                    Arg::Text(&entry.transaction_id),
+                    Arg::Int(entry.source.number()),
+                    previous.map_or(Arg::Null, Arg::Int),
+                    Arg::text_or_null(entry.body.as_deref()),
+                ])?;
+            }
+            Ok(())
+        },
+    )?;
+    for (entry, verdict) in entries.iter().zip(&mut appended) {
+        if *verdict == UNSEEN {
+            *verdict = Appended::Known(known(tx, entry.day(), &entry.id)?.ok_or_else(lost)?);
+        }
+    }
+    Ok(appended)
+}
+
+/// Not looked up yet.
+const UNSEEN: Appended = Appended::Known(Known { position: 0, fingerprint: 0 });
+
+fn lost() -> Error {
+    Error::internal("an id of the log was there and then was not")
+}
+
+/// The same with whole columns: two statements for a group, however large it is.
+fn append_columns(tx: &mut Tx<'_>, head: i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
+    let days: Vec<i64> = entries.iter().map(|entry| entry.day()).collect();
+    let ids: Vec<Vec<u8>> = entries.iter().map(|entry| entry.id.to_vec()).collect();
+    let mut seen: HashMap<(i64, Vec<u8>), Known> = tx
+        .rows(
+            "SELECT k.day, k.id, k.position, k.fingerprint FROM usage_ids k
+             JOIN UNNEST(?1::BIGINT[], ?2::BYTEA[]) AS asked (day, id) ON asked.day = k.day AND asked.id = k.id",
+            &[Value::Ints(days), Value::Blobs(ids)],
+        )?
+        .iter()
+        .map(|row| Ok(((row.int(0)?, row.bytes(1)?.to_vec()), found(row, 2)?)))
+        .collect::<Result<_>>()?;
+    let mut position = head;
+    let mut appended = Vec::with_capacity(entries.len());
+    let mut fresh = Vec::with_capacity(entries.len());
+    for &entry in entries {
+        let key = (entry.day(), entry.id.to_vec());
+        if let Some(known) = seen.get(&key) {
+            appended.push(Appended::Known(*known));
+            continue;
+        }
+        position += 1;
+        seen.insert(key, Known { position, fingerprint: entry.fingerprint });
+        appended.push(Appended::At(position));
+        fresh.push((position, entry));
+    }
+    if !fresh.is_empty() {
+        insert_columns(tx, &fresh)?;
+        tx.run("UPDATE usage_head SET position = ?1 WHERE one = 1", args![position])?;
+    }
+    Ok(appended)
+}
+
+fn insert_columns(tx: &mut Tx<'_>, fresh: &[(i64, &Entry)]) -> Result<()> {
+    let ints = |of: fn(&Entry) -> i64| Value::Ints(fresh.iter().map(|(_, entry)| of(entry)).collect());
+    let texts = |of: fn(&Entry) -> Option<String>| Value::Texts(fresh.iter().map(|(_, entry)| of(entry)).collect());
+    tx.run(
+        "WITH fresh AS (SELECT * FROM UNNEST(?1::BIGINT[], ?2::BIGINT[], ?3::TEXT[], ?4::TEXT[], ?5::BIGINT[], ?6::BIGINT[],
+             ?7::BIGINT[], ?8::BIGINT[], ?9::BYTEA[], ?10::TEXT[], ?11::BIGINT[], ?12::TEXT[], ?13::BIGINT[], ?14::BIGINT[])
+             AS f (position, kind, user_id, type, quantity, weight, event_ms, received_ms, id, transaction_id, source, body, day, fingerprint)),
+         ids AS (INSERT INTO usage_ids (day, id, position, fingerprint) SELECT day, id, position, fingerprint FROM fresh)
+         INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
+             transaction_id, source, body)
+         SELECT position, kind, user_id, type, quantity, weight, event_ms, received_ms, id, transaction_id, source, body FROM fresh",
+        &[
+            Value::Ints(fresh.iter().map(|(position, _)| *position).collect()),
+            ints(|entry| entry.kind.number()),
+            texts(|entry| Some(entry.user.clone())),
+            texts(|entry| Some(entry.event_type.clone())),
+            ints(|entry| entry.quantity),
+            ints(|entry| entry.weight),
+            ints(|entry| entry.event_ms),
+            ints(|entry| entry.received_ms),
+            Value::Blobs(fresh.iter().map(|(_, entry)| entry.id.to_vec()).collect()),
+            texts(|entry| Some(entry.transaction_id.clone())),
+            ints(|entry| entry.source.number()),
+            texts(|entry| entry.body.clone()),
+            ints(Entry::day),
+            ints(|entry| entry.fingerprint),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The entry of an id and its UTC day.
+pub fn known(tx: &mut Tx<'_>, day: i64, id: &EntryId) -> Result<Option<Known>> {
+    let sql = "SELECT position, fingerprint FROM usage_ids WHERE day = ?1 AND id = ?2";
+    tx.row(sql, args![day, id.to_vec()])?.map(|row| found(&row, 0)).transpose()
+}
+
+fn found(row: &Row, column: usize) -> Result<Known> {
+    Ok(Known { position: row.int(column)?, fingerprint: row.int(column + 1)? })
+}
+
+const COLUMNS_AT: &str =
+    "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
+     source, previous, body FROM usage_log WHERE position = ?1";
+
+/// One entry.
+pub fn at(tx: &mut Tx<'_>, position: i64) -> Result<Option<Logged>> {
+    tx.row(COLUMNS_AT, args![position])?.map(|row| logged(&row)).transpose()
+}
+
+/// The entries after a position, oldest first, at most so many.
+pub fn read(tx: &mut Tx<'_>, after: i64, most: i64) -> Result<Vec<Logged>> {
+    tx.rows(
+        "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
+             source, previous, body FROM usage_log WHERE position > ?1 ORDER BY position LIMIT ?2",
+        args![after, most],
+    )?
+    .iter()
+    .map(logged)
+    .collect()
+}
+
+/// A user's entries, newest first: `last` is the position of the newest one wanted, where the caller knows it.
+pub fn of_user(tx: &mut Tx<'_>, user: &str, last: i64, most: usize) -> Result<Vec<Logged>> {
+    if tx.dialect() == Dialect::Postgres {
+        let rows = tx.rows(
+            "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
+                 source, previous, body FROM usage_log WHERE user_id = ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3",
+            args![user, last, i64::try_from(most).unwrap_or(i64::MAX)],
+        )?;
+        return rows.iter().map(logged).collect();
+    }
+    // Each entry leads to the one before it: a page costs its own length, and appending costs no index.
+    let mut page = Vec::new();
+    let mut next = Some(last).filter(|last| *last > 0);
+    while let (Some(position), true) = (next, page.len() < most) {
+        let Some(entry) = at(tx, position)? else { break };
+        if entry.user != user {
+            return Err(Error::internal(format!("the entry {position} is not one of the user who led to it")));
+        }
+        next = entry.previous;
+        page.push(entry);
+    }
+    Ok(page)
+}
+
+/// The user's last entry before a position; 0 where there is none. Reads the whole log on SQLite: for what should not happen.
+pub fn last_of_user(tx: &mut Tx<'_>, user: &str, before: i64) -> Result<i64> {
+    let sql = "SELECT COALESCE(MAX(position), 0) FROM usage_log WHERE user_id = ?1 AND position < ?2";
+    tx.row(sql, args![user, before])?.map_or(Ok(0), |row| row.int(0))
+}
+
+/// Removes ids of days before this one, a few at a time; how many there were.
+pub fn forget_ids(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<u64> {
+    tx.run(
+        "DELETE FROM usage_ids WHERE (day, id) IN (SELECT day, id FROM usage_ids WHERE day < ?1 ORDER BY day, id LIMIT ?2)",
+        args![before_day, most],
+    )
+}
+
+fn logged(row: &Row) -> Result<Logged> {
+    let id = row.bytes(8)?.try_into().map_err(|_| Error::internal("impossible row: an id has 16 bytes"))?;
+    Ok(Logged {
+        position: row.int(0)?,
+        kind: Kind::of(row.int(1)?)?,
+        user: row.text(2)?,
+        event_type: row.text(3)?,
+        quantity: row.int(4)?,
+        weight: row.int(5)?,
+        event_ms: row.int(6)?,
+        received_ms: row.int(7)?,
+        id,
+        transaction_id: row.text(9)?,
+        source: Source::of(row.int(10)?)?,
+        previous: row.int_or_null(11)?,
+        body: row.text_or_null(12)?,
+    })
+}

@@ -1,0 +1,124 @@
+//! F-26: a failover to a replica that has not heard everything. What was acknowledged to somebody is put back.
+
+use std::time::Duration;
+
+use billhook::counters::book;
+use billhook::ops::publishing;
+
+use super::lines::settled;
+use super::server::wait_for;
+use super::trace::published;
+use super::{Adapter, Rig, code};
+
+/// What Redis has is what the log says, and what is held is the sum of its holds (I-03).
+async fn agrees(rig: &Rig) -> Vec<String> {
+    billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
+    publishing::compare(rig.app()).await.expect("compared")
+}
+
+/// Seeded bugs: whatever is changed behind the program's back is named.
+#[tokio::test]
+async fn what_differs_in_redis_is_named() {
+    let rig = Rig::new(Adapter::Redis).await;
+    rig.record("e1", "inference", "0.5").await;
+    rig.reserve("a", "inference", "1").await.expect("held");
+    publishing::verify(rig.app()).await.expect("published");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    let server = rig.server.as_ref().expect("a Redis");
+    let key = format!("bh:{{{}}}:a:{}", book::shard_of(&rig.user), rig.user);
+    for (command, fault) in [
+        (vec!["HINCRBY", &key, "held", "-1"], "holds 999999 microcredits, and its reservations are 1000000"),
+        (vec!["HSET", &key, "held", "1000000", "account", "x"], "differs from the account of the log"),
+        (vec!["HSET", &key, "entry", "1"], "is published at 1, the log is at 2"),
+        (vec!["DEL", &key], "is not published"),
+    ] {
+        server.ask(&command);
+        assert_eq!(agrees(&rig).await, [format!("user {}: the account in Redis {fault}", rig.user)], "{command:?}");
+    }
+    server.ask(&["FLUSHALL"]);
+    publishing::verify(rig.app()).await.expect("published");
+    rig.left().await;
+    assert_eq!(agrees(&rig).await, [""; 0]);
+}
+
+/// Redis is set back to an earlier state, as a stale replica is: every way in which that can be noticed.
+#[tokio::test]
+async fn f26_a_redis_that_is_set_back_is_brought_up_to_date_before_it_decides() {
+    let rig = Rig::new(Adapter::Redis).await;
+    let server = rig.server.as_ref().expect("a Redis");
+    let key = format!("bh:{{{}}}:", book::shard_of(&rig.user));
+    let names = ["a", "h"].map(|part| format!("{key}{part}:{}", rig.user));
+    let names = [names[0].clone(), names[1].clone(), format!("{key}x"), format!("{key}wm")];
+
+    rig.record("e1", "inference", "0.5").await;
+    rig.reserve("first", "inference", "1").await.expect("held");
+    publishing::verify(rig.app()).await.expect("published");
+    // All keys are copied aside; later they take the place of the real ones.
+    for name in &names {
+        server.ask(&["COPY", name, &format!("old:{name}")]);
+    }
+    rig.reserve("second", "inference", "2").await.expect("held");
+    rig.commit("first", "1").await.expect("committed");
+    rig.record("e2", "inference", "1").await;
+    publishing::verify(rig.app()).await.expect("published");
+    let old = |name: &String| server.ask(&["COPY", &format!("old:{name}"), name, "REPLACE"]);
+    for name in &names {
+        assert_eq!(old(name), "1", "{name}");
+    }
+    // 0.5 + 1 + 1 are used and 2 held: there is room for a half, and for no more.
+    assert_eq!(code(rig.reserve("third", "inference", "0.6").await), "credits.exhausted");
+    assert_eq!(code(rig.reserve("third", "inference", "0.5").await), "ok");
+    publishing::verify(rig.app()).await.expect("published");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    assert_eq!(published(&rig), rig.app().book.get(&rig.user).expect("an account").lock().account.encode());
+}
+
+/// The same with real servers: replicas are cut off, masters written to and killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
+    let mut rig = Rig::new(Adapter::Cluster).await;
+    let mut server = rig.server.take().expect("a cluster");
+    let mut users = Vec::new();
+    for number in 0..12 {
+        users.push(rig.world.user(&format!("u{number}@example.com"), None, false).await.0);
+    }
+    for user in &users {
+        rig.user.clone_from(user);
+        settled(&rig, &format!("{user}-kept"), "1").await;
+    }
+    publishing::verify(rig.app()).await.expect("published");
+
+    let pairs = server.pairs();
+    assert_eq!(pairs.len(), 3, "three masters, each with a replica");
+    for (_, replica) in &pairs {
+        server.freeze(*replica);
+    }
+    for (master, _) in &pairs {
+        server.at(*master, &["CLIENT", "KILL", "TYPE", "replica"]);
+    }
+    // Nobody but the masters hears of this.
+    for user in &users {
+        rig.user.clone_from(user);
+        settled(&rig, &format!("{user}-lost"), "2").await;
+        rig.record(&format!("{user}-e"), "inference", "1").await;
+    }
+    // One of three: the others have to agree on the failover.
+    let (master, replica) = pairs[0];
+    server.kill(master);
+    for (_, replica) in &pairs {
+        server.thaw(*replica);
+    }
+    wait_for("the failover", || server.role(replica) == "master");
+    for user in &users {
+        rig.user.clone_from(user);
+        // 1 is used and 3 are held of 5.
+        assert_eq!(settled(&rig, &format!("{user}-more"), "1.1").await, "credits.exhausted", "{user}");
+        assert_eq!(settled(&rig, &format!("{user}-more"), "1").await, "ok", "{user}");
+    }
+    let mut tries = 0;
+    while let Err(error) = publishing::verify(rig.app()).await {
+        tries += 1;
+        assert!(tries < 100, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

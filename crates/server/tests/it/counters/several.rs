@@ -1,0 +1,94 @@
+//! Several programs on one PostgreSQL and one Redis: they share every cap, and each knows what another holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use billhook::jobs::Jobs;
+use billhook::ops::reservations::{self, Ask};
+use billhook::store::leases;
+use futures_util::future::join_all;
+
+use super::lines::settled;
+use super::server::Server;
+use super::trace::published;
+use super::{Rig, code, quantity};
+use crate::harness::Database;
+
+/// Two programs with the same database, Redis and user.
+async fn two() -> (Rig, Rig) {
+    let (database, server) = (Database::postgres(), Server::single());
+    let same = Database::Postgres {
+        server: crate::harness::database::variable("BILLHOOK_TEST_POSTGRES"),
+        name: name(&database),
+    };
+    let mut one = Rig::at(Some(server.url()), database).await;
+    let other = Rig::at(Some(server.url()), same).await;
+    assert_eq!(one.user, other.user);
+    one.server = Some(server);
+    (one, other)
+}
+
+fn name(database: &Database) -> String {
+    match database {
+        Database::Postgres { name, .. } => name.clone(),
+        Database::Sqlite(_) => unreachable!("this is PostgreSQL"),
+    }
+}
+
+/// I-03 across processes: two programs grant together what one would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i03_two_programs_share_every_cap() {
+    let (one, other) = two().await;
+    let mut granted = 0;
+    for round in 0..4 {
+        let asked = (0..40).map(|number| {
+            let rig = if number % 2 == 0 { &one } else { &other };
+            async move { settled(rig, &format!("r{round}-{number}"), "0.1").await }
+        });
+        granted += join_all(asked).await.into_iter().filter(|code| code == "ok").count();
+    }
+    assert_eq!(granted, 50);
+}
+
+/// What one program has reserved, another commits and releases; the user's account moves on both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_program_holds_another_resolves() {
+    let (one, other) = two().await;
+    let jobs = [&one, &other].map(|rig| Jobs::start(rig.app(), Arc::new(|_| ())));
+    let ask = |id: Option<&str>| Ask {
+        id: id.map(str::to_owned),
+        user: one.user.clone(),
+        kind: "inference".to_owned(),
+        quantity: quantity("1"),
+        ttl: Duration::from_mins(5),
+    };
+    let made = reservations::reserve(one.app(), ask(None)).await.expect("held").id;
+    reservations::reserve(one.app(), ask(Some("mine"))).await.expect("held");
+    assert!(reservations::reserve(other.app(), ask(Some("mine"))).await.expect("held").replayed);
+    assert_eq!(code(other.reserve("mine", "inference", "2").await), "usage.conflict /quantity");
+    assert_eq!(other.left().await, "3");
+
+    let committed = other.commit(&made, "0.5").await.expect("committed");
+    assert!(!committed.late);
+    let again = one.commit(&made, "0.5").await.expect("committed");
+    assert_eq!((again.position, again.replayed), (committed.position, true));
+    other.release("mine").await.expect("released");
+    assert_eq!(code(one.commit("mine", "1").await), "usage.conflict /status");
+    assert_eq!((one.left().await, other.left().await), ("4.5".to_owned(), "4.5".to_owned()));
+
+    // One publishes; when it goes, the other takes over.
+    for (number, job) in jobs.into_iter().enumerate() {
+        other.record(&format!("e{number}"), "inference", "0.5").await;
+        let mut tries = 0;
+        let account = || other.app().book.get(&other.user).expect("an account").lock().account.encode();
+        while published(&one) != account() {
+            tries += 1;
+            assert!(tries < 200, "nobody publishes");
+            // The lease runs by the programs' clocks, which stand still.
+            other.world.clock.advance(Duration::from_millis(200));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        job.stop().await;
+        one.app().db.write(|tx| leases::release(tx, "counters", "")).await.expect("a write");
+    }
+}

@@ -1,0 +1,9 @@
+//! Usage goes to Lago: everything once, whatever happens on the way.
+
+mod bench;
+mod command;
+mod crossing;
+mod gateway;
+mod reconciling;
+mod refusals;
+mod webhooks;

@@ -1,0 +1,233 @@
+//! A program and a Lago that share a clock. The program can be dropped and built again on the same database.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use billhook::app::App;
+use billhook::clock::{Chance, Clock, Manual};
+use billhook::config::Config;
+use billhook::ops::lago::setup::{self, Mode, Outcome};
+use billhook::ops::lago::ship::{self, Shipped};
+use billhook::ops::lago::status;
+use billhook::ops::usage::{self, Told, Verdict};
+use billhook::ops::users;
+use billhook::store::log::{self, Kind, Source};
+use billing::usage::Quantity;
+use jiff::Timestamp;
+use sandbox::lago::{self, Fault, FaultKind, Lago, Store};
+use serde_json::{Value, json};
+
+use crate::harness::{Database, client, send};
+
+pub const KEY: &str = "lago_canaryCANARY";
+/// Where events go.
+pub const BATCHES: &str = "/api/v1/events/batch";
+static SEEDS: AtomicU64 = AtomicU64::new(1);
+
+pub struct Bench {
+    pub lago: Lago,
+    pub clock: Arc<Manual>,
+    pub app: App,
+    config: Config,
+    #[allow(dead_code, reason = "it is thrown away with the bench")]
+    pub database: Database,
+}
+
+/// Both databases and both of Lago's stores.
+pub fn everywhere() -> [(Database, Store); 4] {
+    [
+        (Database::sqlite(), Store::Postgres),
+        (Database::sqlite(), Store::ClickHouse),
+        (Database::postgres(), Store::Postgres),
+        (Database::postgres(), Store::ClickHouse),
+    ]
+}
+
+impl Bench {
+    /// A program and a Lago in which everything is set up.
+    pub async fn new(database: Database, store: Store) -> Self {
+        let bench = Self::bare(database, store).await;
+        bench.set_up().await;
+        bench
+    }
+
+    /// The same without metrics and plans at Lago.
+    pub async fn bare(database: Database, store: Store) -> Self {
+        let clock = Arc::new(Manual::at("2026-11-20T09:00:00.456Z".parse().expect("instant")));
+        let lago = start(store, &clock).await;
+        let environment: BTreeMap<String, String> = [
+            ("DATABASE_URL", database.address()),
+            ("LAGO_API_URL", lago.base_url()),
+            ("LAGO_API_KEY", KEY.to_owned()),
+            ("BILLHOOK_LAGO_RATE", "10000".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let config = Config::read(&environment).expect("a configuration");
+        let app = build(&config, &clock).await;
+        Self { lago, clock, app, config, database }
+    }
+
+    pub async fn set_up(&self) {
+        let lines = setup::run(&self.app, Mode::Make).await.expect("a set-up");
+        assert!(lines.iter().all(|line| line.outcome == Outcome::Created), "{lines:?}");
+    }
+
+    /// The process ends without a word and starts again.
+    pub async fn crash(&mut self) {
+        self.app = build(&self.config, &self.clock).await;
+    }
+
+    /// Another process on the same database.
+    pub async fn second_process(&self) -> App {
+        build(&self.config, &self.clock).await
+    }
+
+    pub async fn user(&self, name: &str) -> String {
+        self.user_of(name, Some("professional")).await
+    }
+
+    pub async fn user_of(&self, name: &str, tier: Option<&str>) -> String {
+        let add = users::Add {
+            email: format!("{name}@example.com"),
+            name: name.to_owned(),
+            tier: tier.map(str::to_owned),
+            customer: None,
+            admin: false,
+        };
+        users::add(&self.app, add).await.expect("a user")
+    }
+
+    /// Records usage of now.
+    pub async fn use_some(&self, user: &str, kind: &str, quantities: &[&str]) {
+        let now = self.clock.now();
+        let told = quantities.iter().map(|quantity| told(user, kind, quantity, now)).collect();
+        self.record(told).await;
+    }
+
+    pub async fn record(&self, told: Vec<Told>) {
+        for verdict in usage::record(&self.app, told).await.expect("recorded") {
+            assert!(matches!(verdict, Verdict::Recorded { .. }), "{verdict:?}");
+        }
+    }
+
+    pub async fn ship(&self) -> Shipped {
+        ship::run(&self.app).await.expect("a run")
+    }
+
+    /// Ships until nothing is left, through whatever trouble there is; how many runs ended in it.
+    pub async fn ship_through(&self) -> u32 {
+        for troubles in 0..50 {
+            if self.ship().await.trouble.is_none() {
+                return troubles;
+            }
+        }
+        panic!("it never comes to an end");
+    }
+
+    pub fn later(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    pub fn trouble(&self, fault: Fault) {
+        self.lago.faults().push(fault);
+    }
+
+    /// The next requests with events go wrong.
+    pub fn trouble_with_events(&self, times: u32, kind: FaultKind) {
+        self.trouble(Fault::new(BATCHES, times, kind));
+    }
+
+    /// The bodies of all requests with events so far.
+    pub fn batches(&self) -> Vec<String> {
+        let requests = self.lago.requests();
+        requests.into_iter().filter(|request| request.path == BATCHES).map(|request| request.body).collect()
+    }
+
+    /// Units and events by user and code, as the log has them.
+    pub async fn logged(&self) -> BTreeMap<(String, String), (String, u64)> {
+        let mut sums: BTreeMap<(String, String), (i64, u64)> = BTreeMap::new();
+        for entry in self.app.db.read(|tx| log::read(tx, 0, 100_000)).await.expect("the log") {
+            let sign = match entry.kind {
+                Kind::Usage | Kind::Adjust => 1,
+                Kind::Void => -1,
+                Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => continue,
+            };
+            let sum = sums.entry((entry.user, format!("{}_call", entry.event_type))).or_default();
+            *sum = (sum.0 + sign * entry.quantity, sum.1 + 1);
+        }
+        sums.into_iter().map(|(key, (units, events))| (key, (in_lagos_words(units), events))).collect()
+    }
+
+    /// Lago has what the log has, unit for unit and event for event, and the program knows it.
+    pub async fn assert_equal(&self) {
+        let status = status(&self.app).await.expect("a status");
+        assert_eq!((status.depth, status.dead), (0, 0), "{status:?}");
+        let logged = self.logged().await;
+        assert!(!logged.is_empty(), "nothing was logged");
+        for ((user, code), ours) in logged {
+            assert_eq!(self.lago.usage(&user, &code), Some(ours), "{user} {code}");
+        }
+    }
+
+    /// Something that is asked of Lago past the program.
+    pub async fn at_lago(&self, method: &str, path: &str, body: &Value) -> Value {
+        let url = format!("{}/api/v1{path}", self.lago.base_url());
+        let bearer = format!("Bearer {KEY}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = send(&client(), method, &url, &headers, &text).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    }
+
+    /// A metric whose expression needs a property that we do not send: each event of it is refused by itself.
+    pub async fn make_refusing_metric(&self, code: &str) {
+        let metric = json!({ "billable_metric": {
+            "name": code, "code": code, "aggregation_type": "sum_agg", "field_name": "units",
+            "expression": "event.properties.seconds * 2",
+        } });
+        self.at_lago("POST", "/billable_metrics", &metric).await;
+    }
+}
+
+/// One event, under an id of its own.
+pub fn told(user: &str, kind: &str, quantity: &str, at: Timestamp) -> Told {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    Told {
+        transaction_id: format!("tx-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        user: user.to_owned(),
+        kind: kind.to_owned(),
+        quantity: Quantity::parse(quantity).expect("quantity"),
+        at: Some(at),
+        properties: None,
+        source: Source::Own,
+    }
+}
+
+/// `4.0`
+fn in_lagos_words(micro: i64) -> String {
+    let text = Quantity::from_micro(micro.max(0)).wire();
+    if text.contains('.') { text } else { format!("{text}.0") }
+}
+
+async fn build(config: &Config, clock: &Arc<Manual>) -> App {
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
+    let chance = Chance::seeded(SEEDS.fetch_add(1, Ordering::Relaxed));
+    App::build(config.clone(), clock, chance).await.expect("a program")
+}
+
+pub async fn start(store: Store, clock: &Arc<Manual>) -> Lago {
+    let clock = Arc::clone(clock);
+    let config = lago::Config {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        key: Some(KEY.to_owned()),
+        store,
+        state: None,
+        now: Arc::new(move || clock.now()),
+    };
+    lago::start(config).await.expect("a Lago")
+}

@@ -1,0 +1,60 @@
+//! `billhook lago …` with the real binary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use billhook::clock::Clock as _;
+use billhook::clock::{Manual, System};
+use sandbox::lago::{Lago, Store};
+
+use super::bench::{KEY, start};
+use crate::harness::program::{Done, Program};
+
+/// A binary whose Lago is this one.
+fn at_lago(lago: &Lago) -> Program {
+    Program::new().with("LAGO_API_URL", &lago.base_url()).with("LAGO_API_KEY", KEY)
+}
+
+async fn run(program: &Arc<Program>, args: &'static [&'static str]) -> Done {
+    let program = Arc::clone(program);
+    tokio::task::spawn_blocking(move || program.run(args)).await.expect("a run")
+}
+
+#[tokio::test]
+async fn setup_status_dead_and_reconcile_say_what_they_found() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let program = Arc::new(at_lago(&lago));
+    let made = run(&program, &["lago", "setup"]).await;
+    assert_eq!((made.code, made.stdout.matches("created").count()), (Some(0), 8), "{made:?}");
+    let found = run(&program, &["lago", "setup", "--json"]).await.objects();
+    assert!(found.len() == 8 && found.iter().all(|line| line["outcome"] == "found"), "{found:?}");
+    let status = run(&program, &["lago", "status", "--json"]).await.objects().remove(0);
+    assert_eq!((status["waiting"].as_i64(), status["dead_letters"].as_i64()), (Some(0), Some(0)), "{status}");
+    assert_eq!(run(&program, &["lago", "dead"]).await.stdout, "");
+    assert_eq!(run(&program, &["lago", "reconcile"]).await.line(), "0 subscriptions compared, 0 differ");
+    assert_eq!(run(&program, &["lago", "replay", "bh1-u-0-0"]).await.code, Some(1));
+    assert_eq!(run(&program, &["lago", "replay"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn without_lago_the_command_says_what_is_missing() {
+    let program = Arc::new(Program::new());
+    let done = run(&program, &["lago", "status"]).await;
+    assert_eq!(
+        (done.code, done.stdout.as_str(), done.stderr.contains("LAGO_API_URL")),
+        (Some(78), "", true),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lago_that_is_away_is_an_error_and_not_an_empty_list() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let program = Arc::new(at_lago(&lago));
+    lago.stop().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let done = run(&program, &["lago", "setup"]).await;
+    assert_eq!((done.code, done.stderr.contains("lago.unavailable")), (Some(1), true), "{done:?}");
+}

@@ -1,0 +1,64 @@
+//! The client by itself: what each way of failing is called, and who has to act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use billhook::clock::{Clock as _, Manual, System};
+use billhook::gateways::lago::{Lago, LagoError, Remedy, Settings};
+use sandbox::lago::{Fault, FaultKind, Store};
+use secrecy::SecretString;
+
+use super::bench::{KEY, start};
+
+fn client(base: &str, key: &str) -> Lago {
+    let settings = Settings {
+        deadline: Duration::from_millis(300),
+        rate_per_second: 1_000,
+        ..Settings::new(base, SecretString::from(key))
+    };
+    Lago::new(settings).expect("a client")
+}
+
+#[tokio::test]
+async fn f44_every_trouble_has_a_name_and_somebody_who_can_end_it() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let client = client(&lago.base_url(), KEY);
+    for (kind, code, remedy) in [
+        (FaultKind::Hang, "lago.unavailable", Remedy::Again),
+        (FaultKind::CommitThenHang, "lago.unavailable", Remedy::Again),
+        (FaultKind::Close, "lago.unavailable", Remedy::Again),
+        (FaultKind::Slow { milliseconds: 900 }, "lago.unavailable", Remedy::Again),
+        (FaultKind::status(500), "lago.unavailable", Remedy::Again),
+        (FaultKind::status(429), "lago.rate_limited", Remedy::Again),
+        (FaultKind::status(401), "lago.auth", Remedy::Operator),
+        (FaultKind::status(403), "lago.auth", Remedy::Operator),
+        (FaultKind::status(400), "lago.refused", Remedy::Content),
+    ] {
+        lago.faults().push(Fault::new("", 1, kind.clone()));
+        let error = client.get("/plans", &[]).await.expect_err("trouble");
+        assert_eq!((error.code(), error.remedy()), (code, remedy), "{kind:?}: {error}");
+    }
+    assert!(client.get("/plans", &[]).await.is_ok(), "and then it goes on");
+}
+
+#[tokio::test]
+async fn an_object_that_is_not_there_is_nothing_and_a_route_that_is_not_there_is_a_wrong_address() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    assert_eq!(client(&lago.base_url(), KEY).find("/plans/none").await.expect("an answer"), None);
+    let elsewhere = client(&format!("{}/somewhere", lago.base_url()), KEY);
+    let error = elsewhere.find("/plans/none").await.expect_err("a wrong address");
+    assert_eq!((error.code(), error.remedy()), ("lago.address", Remedy::Operator));
+    let error = client("http://127.0.0.1:1", KEY).get("/plans", &[]).await.expect_err("nobody is there");
+    assert!(matches!(error, LagoError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn s56_the_key_is_in_no_text() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let client = client(&lago.base_url(), "wrong_canaryCANARY");
+    let error = client.get("/plans", &[]).await.expect_err("refused");
+    assert!(!format!("{client:?} {error:?} {error}").to_lowercase().contains("canary"));
+}

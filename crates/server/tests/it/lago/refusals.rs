@@ -1,0 +1,107 @@
+//! What Lago does not take: single events, whole users, whole batches. Others flow, nothing is lost, and it can be sent again.
+
+use billhook::ops::lago::setup::{self, Mode};
+use billhook::ops::lago::{details, replay, status};
+use sandbox::lago::{Fault, FaultKind, Store};
+
+use super::bench::Bench;
+use crate::harness::Database;
+
+#[tokio::test]
+async fn f43_f57_a_refused_event_is_a_dead_letter_with_its_reason_and_the_others_arrive_once() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let bench = Bench::bare(database, Store::Postgres).await;
+        bench.make_refusing_metric("tts_call").await;
+        setup::run(&bench.app, Mode::Make).await.unwrap();
+        let user = bench.user("ada").await;
+        for _ in 0..40 {
+            bench.use_some(&user, "inference", &["1"]).await;
+            bench.use_some(&user, "tts", &["5"]).await;
+            bench.use_some(&user, "stt", &["0.5"]).await;
+        }
+        let shipped = bench.ship().await;
+        assert_eq!((shipped.delivered, shipped.dead, shipped.trouble), (80, 40, None));
+        assert_eq!(bench.lago.usage(&user, "inference_call"), Some(("40.0".to_owned(), 40)));
+        assert_eq!(bench.lago.usage(&user, "stt_call"), Some(("20.0".to_owned(), 40)));
+        let (reason, count) = details(&bench.app).await.unwrap().dead_reasons.remove(0);
+        assert_eq!((count, reason.contains("expression_evaluation_failed")), (40, true), "{reason}");
+        assert_eq!(status(&bench.app).await.unwrap().dead, 40);
+        let letters = replay::list(&bench.app, "", 100).await.unwrap();
+        assert!(letters.iter().all(|letter| letter.user == user && letter.event.contains("tts_call")));
+    }
+}
+
+#[tokio::test]
+async fn a_user_without_a_plan_at_lago_waits_as_dead_letters_until_somebody_sets_it_up() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let bench = Bench::bare(database, Store::Postgres).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1", "2.5"]).await;
+        let shipped = bench.ship().await;
+        assert_eq!((shipped.delivered, shipped.dead, shipped.trouble), (0, 2, None));
+        let reason = &details(&bench.app).await.unwrap().dead_reasons[0].0;
+        assert!(reason.starts_with("subscription: plan_not_found"), "{reason}");
+        bench.set_up().await;
+        assert_eq!(replay::ask(&bench.app, None).await.unwrap(), 2);
+        assert_eq!(bench.ship().await.delivered, 2);
+        assert_eq!(status(&bench.app).await.unwrap().dead, 0);
+        bench.assert_equal().await;
+        assert!(replay::ask(&bench.app, Some("bh1-u-0-0")).await.is_err(), "there is no such letter");
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_is_sent_again_too_early_is_dead_again_and_is_one_letter() {
+    let bench = Bench::bare(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.ship().await;
+    let letter = replay::list(&bench.app, "", 10).await.unwrap().remove(0);
+    assert_eq!(replay::ask(&bench.app, Some(&letter.transaction_id)).await.unwrap(), 1);
+    bench.ship().await;
+    let again = replay::list(&bench.app, "", 10).await.unwrap();
+    assert_eq!((again.len(), again[0].replay, &again[0].transaction_id), (1, false, &letter.transaction_id));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_as_a_whole_is_kept_and_said_aloud() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1", "2"]).await;
+    for code in [422, 400, 413] {
+        bench.trouble_with_events(1, FaultKind::status(code));
+        assert_eq!(bench.ship().await.trouble.expect("refused").code, "lago.batch_refused", "{code}");
+        assert_eq!(status(&bench.app).await.unwrap().depth, 2, "nothing is thrown away");
+    }
+    bench.ship_through().await;
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_everything_kills_nobodys_usage() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    for (path, code) in [("/api/v1/customers", 400), ("/api/v1/subscriptions", 405)] {
+        bench.trouble(Fault::new(path, 1, FaultKind::status(code)));
+        assert!(bench.ship().await.trouble.is_some(), "{path}");
+    }
+    bench.ship_through().await;
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn an_address_that_lago_finds_fault_with_costs_no_usage() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let add = billhook::ops::users::Add {
+        email: "ada@localhost".to_owned(),
+        name: "Ada".to_owned(),
+        tier: Some("professional".to_owned()),
+        customer: None,
+        admin: false,
+    };
+    let user = billhook::ops::users::add(&bench.app, add).await.unwrap();
+    bench.use_some(&user, "inference", &["1"]).await;
+    assert_eq!(bench.ship().await.dead, 0);
+    bench.assert_equal().await;
+}

@@ -1,0 +1,241 @@
+//! What can be wrong with a log and with what is kept of it is seen by a recount and named; what can be mended is.
+
+use billhook::app::App;
+use billhook::ops::usage::{self, Verdict};
+use billhook::store::log::Kind;
+use futures_util::future::FutureExt;
+use jiff::SignedDuration;
+
+use super::{add_users, differences, instant, now, one, program, program_with, record, settled, told, whole_log};
+use crate::harness::{Database, NOW};
+
+async fn run_sql(app: &App, sql: &'static str) {
+    assert!(app.db.write(move |tx| tx.run(sql, &[])).await.expect(sql) > 0, "{sql}");
+}
+
+/// I-01, I-04: a lost entry, a doubled one, an id that leads nowhere, an id that is gone.
+async fn the_log_itself(database: Database) {
+    let copy =
+        "INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
+         transaction_id, source) SELECT 6, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
+         transaction_id, source FROM usage_log WHERE position = 5";
+    for (sql, words) in [
+        ("DELETE FROM usage_log WHERE position = 4", ["has no entry 4", "entry 4, which is not there"]),
+        ("UPDATE usage_ids SET position = 3 WHERE position = 4", ["has the id of the entry 3"; 2]),
+        (copy, ["the entry 6 has the id of the entry 5"; 2]),
+        ("DELETE FROM usage_ids WHERE position = 4", ["the id of the entry 4 is not known"; 2]),
+        ("UPDATE usage_log SET quantity_micro = quantity_micro + 1 WHERE position = 4", ["inference"; 2]),
+        ("UPDATE usage_log SET user_id = 'u2' WHERE position = 4", ["u2"; 2]),
+    ] {
+        let app = program(&database, &now()).await;
+        if whole_log(&app).await.is_empty() {
+            let users = add_users(&app, 1).await;
+            let days = (0..4).map(|day| {
+                let at = instant(NOW) - SignedDuration::from_hours(24 * (3 - day));
+                told(&format!("e{day}"), &users[0], "inference", 1_000_000, at)
+            });
+            record(&app, days.collect()).await;
+            settled(&app).await;
+        }
+        run_sql(&app, sql).await;
+        let named = differences(&app).await;
+        for words in words {
+            assert!(named.iter().any(|line| line.contains(words)), "{sql}: {words}: {named:?}");
+        }
+        for sql in ["DELETE FROM usage_log", "DELETE FROM usage_ids", "DELETE FROM accounts", "DELETE FROM usage_days"]
+        {
+            run_sql(&app, sql).await;
+        }
+        app.db
+            .write(|tx| {
+                tx.run("UPDATE usage_head SET position = 0", &[])?;
+                tx.run("UPDATE facts SET value = '0' WHERE name = 'accounts_position'", &[])?;
+                tx.run("DELETE FROM users", &[])
+            })
+            .await
+            .expect("emptied");
+    }
+}
+
+#[tokio::test]
+async fn i01_every_wound_of_the_log_is_named_on_sqlite() {
+    the_log_itself(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i01_every_wound_of_the_log_is_named_on_postgres() {
+    the_log_itself(Database::postgres()).await;
+}
+
+/// A snapshot that cannot be read, be it damaged or of another version, costs nobody their usage and nobody else an answer.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_counted_from_the_log() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 2).await;
+    record(&app, (0..9).map(|number| one(&format!("e{number}"), &users[number % 2])).collect()).await;
+    settled(&app).await;
+    drop(app);
+    let again = program(&database, &clock).await;
+    run_sql(&again, "UPDATE accounts SET state = x'ff'").await;
+    let verdicts = record(&again, users.iter().map(|user| one(&format!("after-{user}"), user)).collect()).await;
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { .. })), "{verdicts:?}");
+    for (user, expected) in [(&users[0], 6_000_000), (&users[1], 5_000_000)] {
+        let view = again.book.get(user).expect("in memory").lock().account.at(instant(NOW).as_millisecond());
+        assert_eq!(view.used.micro(), expected);
+    }
+    usage::totals::write_down_now(&again).await.expect("written down");
+    assert_eq!(differences(&again).await, Vec::<String>::new());
+}
+
+/// Nor does one that is not there: the program starts, and the rest of the log is counted on what the log says of before.
+async fn without_accounts(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 2).await;
+    let both = |id: &str| users.iter().map(|user| one(&format!("{id}-{user}"), user)).collect::<Vec<_>>();
+    record(&app, both("a")).await;
+    settled(&app).await;
+    record(&app, both("b")).await;
+    run_sql(&app, "DELETE FROM accounts").await;
+    drop(app);
+    let again = program(&database, &clock).await;
+    for user in &users {
+        let view = again.book.get(user).expect("in memory").lock().account.at(instant(NOW).as_millisecond());
+        assert_eq!(view.used.micro(), 2_000_000);
+    }
+    usage::recount::repair(&again).await.expect("mended");
+    settled(&again).await;
+}
+
+#[tokio::test]
+async fn accounts_that_are_gone_are_counted_from_the_log_on_sqlite() {
+    without_accounts(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn accounts_that_are_gone_are_counted_from_the_log_on_postgres() {
+    without_accounts(Database::postgres()).await;
+}
+
+/// Its sender hears of the first answer, however late it is told again.
+#[tokio::test]
+async fn i04_what_came_in_time_is_a_duplicate_also_where_late_events_are_refused() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program_with(&database.address(), &clock, &[("BILLHOOK_LATE_EVENTS", "reject")]).await;
+    let users = add_users(&app, 1).await;
+    let first = record(&app, vec![one("e1", &users[0])]).await;
+    assert_eq!(first, [Verdict::Recorded { position: 2, late: false }]);
+    clock.set(instant("2026-12-01T01:00:00Z"));
+    let again = record(&app, vec![one("e1", &users[0]), one("e2", &users[0])]).await;
+    assert_eq!(again[0], Verdict::Duplicate { position: 2 });
+    assert!(matches!(again[1], Verdict::Refused { code: "too_late", .. }), "{again:?}");
+}
+
+/// History that is young enough to come live as well counts once, whichever came first, also long after its id was forgotten.
+async fn history_and_live(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    record(&app, vec![one("live-first", &users[0])]).await;
+    let run =
+        async |id: &str| usage::corrections::backfill(&app, "run", vec![one(id, &users[0])]).await.expect("a run");
+    assert_eq!(run("live-first").await, [Verdict::Duplicate { position: 2 }]);
+    assert_eq!(run("history-first").await, [Verdict::Recorded { position: 3, late: false }]);
+    assert_eq!(record(&app, vec![one("history-first", &users[0])]).await, [Verdict::Duplicate { position: 3 }]);
+    clock.set(instant("2027-02-01T00:00:00Z"));
+    usage::upkeep::once(&app).await.expect("forgotten");
+    assert_eq!(run("history-first").await, [Verdict::Duplicate { position: 3 }]);
+    settled(&app).await;
+}
+
+#[tokio::test]
+async fn i04_history_and_live_events_are_one_on_sqlite() {
+    history_and_live(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_history_and_live_events_are_one_on_postgres() {
+    history_and_live(Database::postgres()).await;
+}
+
+/// A wire without times: the day before is searched as well, also where both wait in one group over midnight.
+#[tokio::test]
+async fn i04_an_event_without_a_time_counts_once_over_midnight() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    let timeless = |id: &str| usage::Told { at: None, ..one(id, &users[0]) };
+    clock.set(instant("2026-11-22T23:59:59.999Z"));
+    record(&app, vec![timeless("e1")]).await;
+    let before = usage::record(&app, vec![timeless("e2")]);
+    let mut before = Box::pin(before);
+    // It waits in the queue behind a transaction that takes its time.
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let slow = app.db.write(move |_| Ok(held.recv().is_ok()));
+    let mut slow = Box::pin(slow);
+    assert!((&mut slow).now_or_never().is_none());
+    let first_in_line = Box::pin(usage::record(&app, vec![timeless("e3")]));
+    let mut first_in_line = first_in_line;
+    assert!((&mut first_in_line).now_or_never().is_none());
+    assert!((&mut before).now_or_never().is_none());
+    clock.set(instant("2026-11-23T00:00:00.001Z"));
+    let after = usage::record(&app, vec![timeless("e1"), timeless("e2")]);
+    let mut after = Box::pin(after);
+    assert!((&mut after).now_or_never().is_none());
+    hold.send(()).expect("it waits");
+    let (_, _, before, after) = tokio::join!(slow, first_in_line, before, after);
+    let (before, after) = (before.expect("recorded"), after.expect("recorded"));
+    let Verdict::Recorded { position, .. } = before[0] else { panic!("{before:?}") };
+    assert_eq!(after, [Verdict::Duplicate { position: 2 }, Verdict::Duplicate { position }]);
+    settled(&app).await;
+}
+
+/// Terms that change back and forth while the clock stands still: each change is an entry, and the last one holds.
+#[tokio::test]
+async fn plans_that_change_back_and_forth_within_a_millisecond_all_count() {
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 1).await;
+    record(&app, vec![one("e1", &users[0])]).await;
+    for (number, tier) in ["starter", "professional", "starter", "professional", "starter"].into_iter().enumerate() {
+        let user = users[0].clone();
+        app.db
+            .write(move |tx| {
+                tx.run("UPDATE users SET subscription_tier = ?1 WHERE id = ?2", &[tier.into(), user.as_str().into()])?;
+                billhook::store::plans::mark_user(tx, &user)
+            })
+            .await
+            .expect("changed");
+        usage::plans::follow(&app).await.expect("followed");
+        let slot = app.book.get(&users[0]).expect("in memory");
+        assert_eq!(slot.lock().account.terms().tier, tier);
+        let plans = whole_log(&app).await.iter().filter(|entry| entry.kind == Kind::Plan).count();
+        assert_eq!(plans, number + 2);
+    }
+    settled(&app).await;
+}
+
+/// An event that no account could hold is refused by name: what is accepted counts.
+#[tokio::test]
+async fn i02_what_would_be_too_much_to_count_is_refused_and_not_lost() {
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 1).await;
+    let most = 1_000_000_000 * 1_000_000;
+    let mut accepted = 0_i64;
+    for batch in 0..4 {
+        let events = (0..1_000).map(|number| told(&format!("e{batch}-{number}"), &users[0], "tts", most, instant(NOW)));
+        for verdict in record(&app, events.collect()).await {
+            match verdict {
+                Verdict::Recorded { .. } => accepted += 1,
+                Verdict::Refused { code: "invalid", pointer: "/quantity", .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!((1_000..4_000).contains(&accepted), "{accepted}");
+    let view = app.book.get(&users[0]).expect("in memory").lock().account.at(instant(NOW).as_millisecond());
+    assert_eq!(view.used.micro(), accepted * most);
+    settled(&app).await;
+}

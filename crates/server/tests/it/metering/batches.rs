@@ -1,0 +1,114 @@
+//! Many events at once: each gets its verdict, in order, and a bad item never takes a good one with it.
+
+use serde_json::{Value, json};
+
+use super::{EVENTS, Meter, fault};
+
+fn words(results: &Value) -> Vec<String> {
+    let word = |result: &Value| match result["code"].as_str() {
+        Some(code) => format!("{} {code} {}", result["status"].as_str().unwrap(), result["pointer"].as_str().unwrap()),
+        None => result["status"].as_str().unwrap().to_owned(),
+    };
+    results["results"].as_array().expect("results").iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn a_mixed_batch_to_the_byte() {
+    let meter = Meter::new().await;
+    let batch = json!([meter.event("a"), meter.changed("b", "type", json!("telepathy")), meter.event("a"), {"transaction_id": "c\"\n"}]);
+    let answer = meter.post(EVENTS, &batch.to_string()).await;
+    let expected = concat!(
+        "200\n",
+        r#"{"recorded":1,"duplicates":1,"rejected":2,"ignored":0,"position":2,"results":["#,
+        r#"{"transaction_id":"a","status":"recorded","position":2},"#,
+        "\n",
+        r#"{"transaction_id":"b","status":"rejected","code":"type.unknown","pointer":"/1/type","detail":"expected an event type of the catalogue"},"#,
+        "\n",
+        r#"{"transaction_id":"a","status":"duplicate","position":2},"#,
+        "\n",
+        r#"{"transaction_id":"c\"\n","status":"rejected","code":"invalid","pointer":"/3/user_id","detail":"is required"}]}"#,
+    );
+    assert_eq!(answer.shown(), expected);
+    assert_eq!(meter.used("inference").await, 3);
+}
+
+#[tokio::test]
+async fn every_item_is_judged_for_itself_whatever_is_beside_it() {
+    let meter = Meter::new().await;
+    let text = |value: Value| value.to_string();
+    let twice = text(meter.event("d")).replace("\"quantity\":3", "\"quantity\":3,\"quantity\":3");
+    let inside = text(meter.changed("i", "properties", json!({}))).replace("{}", "{\"a\":1,\"a\":2}");
+    let levels = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
+    let deep = text(meter.changed("p", "properties", json!("LEVELS"))).replace("\"LEVELS\"", &levels);
+    let bad = [
+        (twice, "rejected invalid /1/quantity"),
+        (inside, "rejected invalid /1/properties"),
+        (deep, "rejected invalid /1/properties"),
+        (text(meter.changed("m", "more", json!(1))), "rejected invalid /1/more"),
+        (text(meter.changed("q", "quantity", json!("1e3"))), "rejected invalid /1/quantity"),
+        (text(meter.changed("t", "timestamp", json!("2026-10-01T00:00:00Z"))), "rejected too_old /1/timestamp"),
+        (text(meter.changed("u", "user_id", json!("usr_nobody"))), "rejected user.unknown /1/user_id"),
+        ("null".to_owned(), "rejected invalid /1"),
+        ("7".to_owned(), "rejected invalid /1"),
+        ("[[]]".to_owned(), "rejected invalid /1"),
+        ("{}".to_owned(), "rejected invalid /1/transaction_id"),
+        ("[".repeat(5000) + &"]".repeat(5000), "rejected invalid /1"),
+    ];
+    for (number, (item, expected)) in bad.into_iter().enumerate() {
+        let (before, after) = (meter.event(&format!("before-{number}")), meter.event(&format!("after-{number}")));
+        let answer = meter.post(EVENTS, &format!("[{before},{item},{after}]")).await;
+        assert_eq!(answer.status, 200, "{item}: {}", answer.body);
+        let found = answer.json();
+        assert_eq!(words(&found), ["recorded", expected, "recorded"], "{item}");
+        assert_eq!((&found["recorded"], &found["rejected"]), (&json!(2), &json!(1)));
+    }
+    assert_eq!(meter.used("inference").await, 12 * 2 * 3, "what was refused counts nowhere");
+}
+
+#[tokio::test]
+async fn a_batch_sent_again_is_all_duplicates_and_a_changed_item_is_a_conflict() {
+    let meter = Meter::new().await;
+    let mut items: Vec<Value> = (0..5).map(|number| meter.event(&format!("e{number}"))).collect();
+    let first = meter.post(EVENTS, &Value::from(items.clone()).to_string()).await.json();
+    items[3]["quantity"] = json!(4);
+    let again = meter.post(EVENTS, &Value::from(items).to_string()).await.json();
+    assert_eq!(
+        words(&again),
+        ["duplicate", "duplicate", "duplicate", "conflict usage.conflict /3/quantity", "duplicate"]
+    );
+    assert_eq!((&again["duplicates"], &again["rejected"]), (&json!(4), &json!(1)));
+    assert_eq!(again["results"][0]["position"], first["results"][0]["position"], "with the first answer");
+    assert_eq!(meter.used("inference").await, 15);
+}
+
+#[tokio::test]
+async fn a_thousand_items_are_taken_and_one_more_is_not() {
+    let meter = Meter::new().await;
+    let batch =
+        |items: usize| Value::from((0..items).map(|n| meter.event(&format!("e{n}"))).collect::<Vec<_>>()).to_string();
+    let answer = meter.post(EVENTS, &batch(1_001)).await;
+    assert_eq!((answer.status, fault(&answer).1), (413, "batch.too_large".into()));
+    assert_eq!(meter.used("inference").await, 0);
+    let full = meter.post(EVENTS, &batch(1_000)).await.json();
+    assert_eq!((&full["recorded"], &full["position"]), (&json!(1000), &json!(1001)));
+    assert_eq!(
+        meter.post(EVENTS, "[]").await.body,
+        r#"{"recorded":0,"duplicates":0,"rejected":0,"ignored":0,"position":null,"results":[]}"#
+    );
+    assert_eq!(meter.used("inference").await, 3000);
+}
+
+#[tokio::test]
+async fn four_mebibytes_are_taken_here_and_one_byte_more_is_not() {
+    let meter = Meter::new().await;
+    let most = 4 * 1024 * 1024;
+    let padded = |length: usize| {
+        let event = format!("[{}]", meter.event("e1"));
+        event.clone() + &" ".repeat(length - event.len())
+    };
+    let over = meter.post(EVENTS, &padded(most + 1)).await;
+    assert_eq!((over.status, fault(&over).1), (413, "body.too_large".into()));
+    assert_eq!(meter.post(EVENTS, &padded(most)).await.status, 200);
+    let elsewhere = meter.post("/api/v1/usage/check", &padded(1024 * 1024 + 1)).await;
+    assert_eq!(elsewhere.status, 413, "only where events come in batches");
+}

@@ -1,0 +1,76 @@
+//! CloudEvents, one and many.
+
+use serde_json::{Value, json};
+
+use super::{EVENTS, Meter, fault};
+
+const ONE: &str = "application/cloudevents+json";
+const MANY: &str = "application/cloudevents-batch+json; charset=utf-8";
+
+fn event(meter: &Meter, id: &str) -> Value {
+    json!({
+        "specversion": "1.0", "id": id, "source": "/gateway", "type": "tts", "subject": meter.user, "time": "2026-11-22T09:59:50Z",
+        "datacontenttype": "application/json", "traceparent": "00-1", "data": { "quantity": "2.5", "model": "m" },
+    })
+}
+
+#[tokio::test]
+async fn one_is_recorded_like_our_own() {
+    let meter = Meter::new().await;
+    let body = event(&meter, "c1").to_string();
+    assert_eq!(
+        meter.post_as(EVENTS, ONE, &body).await.shown(),
+        "201\n{\"transaction_id\":\"c1\",\"status\":\"recorded\",\"position\":2}"
+    );
+    assert_eq!(meter.post_as(EVENTS, ONE, &body).await.status, 200);
+    assert_eq!(meter.used("tts").await.to_string(), "2.5");
+    let mut other = event(&meter, "c1");
+    other["data"]["quantity"] = json!(3);
+    assert_eq!(fault(&meter.post_as(EVENTS, ONE, &other.to_string()).await).0, 409);
+}
+
+#[tokio::test]
+async fn each_attribute_that_is_wrong_is_named() {
+    let meter = Meter::new().await;
+    for (attribute, value, pointer) in [
+        ("specversion", json!("0.3"), "/specversion"),
+        ("specversion", Value::Null, "/specversion"),
+        ("id", json!(""), "/id"),
+        ("source", Value::Null, "/source"),
+        ("type", json!(7), "/type"),
+        ("subject", Value::Null, "/subject"),
+        ("time", json!("yesterday"), "/time"),
+        ("data", Value::Null, "/data"),
+        ("data", json!("text"), "/data"),
+        ("data", json!({}), "/data/quantity"),
+        ("data", json!({ "quantity": -1 }), "/data/quantity"),
+        ("data", json!({ "quantity": "x" }), "/data/quantity"),
+        ("data", json!({ "quantity": 1, "a": "x".repeat(1100) }), "/data"),
+    ] {
+        let mut event = event(&meter, "c1");
+        match value {
+            Value::Null => drop(event.as_object_mut().unwrap().remove(attribute)),
+            value => event[attribute] = value,
+        }
+        let answer = meter.post_as(EVENTS, ONE, &event.to_string()).await;
+        assert_eq!(fault(&answer), (422, "invalid".into(), vec![pointer.into()]), "{event}");
+    }
+    assert_eq!(meter.used("tts").await, 0);
+}
+
+#[tokio::test]
+async fn many_are_judged_one_by_one_and_without_a_time_it_is_now() {
+    let meter = Meter::new().await;
+    let mut timeless = event(&meter, "c2");
+    timeless.as_object_mut().unwrap().remove("time");
+    let batch = json!([event(&meter, "c1"), timeless, { "id": "c3" }, event(&meter, "c1")]);
+    let answer = meter.post_as(EVENTS, MANY, &batch.to_string()).await.json();
+    let words: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|result| result["status"].as_str().unwrap()).collect();
+    assert_eq!(words, ["recorded", "recorded", "rejected", "duplicate"]);
+    assert_eq!(answer["results"][2]["transaction_id"], "c3");
+    let again = meter.post_as(EVENTS, MANY, &json!([timeless]).to_string()).await.json();
+    assert_eq!(again["duplicates"], 1, "the nearest days are searched for the id");
+    assert_eq!(fault(&meter.post_as(EVENTS, MANY, &event(&meter, "c4").to_string()).await).0, 422);
+    assert_eq!(fault(&meter.post_as(EVENTS, ONE, &batch.to_string()).await).0, 422);
+}

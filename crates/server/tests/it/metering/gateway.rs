@@ -1,0 +1,75 @@
+//! `/authorize`: a gateway asks before it lets a request through.
+
+use serde_json::json;
+
+use super::{EVENTS, Meter, fault};
+use crate::harness::Answer;
+
+const PATH: &str = "/api/v1/usage/authorize";
+
+async fn asked(meter: &Meter, query: &str, headers: &[(&str, &str)]) -> Answer {
+    meter.world.request("GET", &format!("{PATH}{query}"), headers).await
+}
+
+#[tokio::test]
+async fn the_signed_in_user_or_the_one_that_the_gateway_names_is_let_through() {
+    let meter = Meter::new().await;
+    let (other, _) = meter.world.user("other@example.com", None, false).await;
+    let cookie = format!("session_token={}", meter.session);
+    let key = ("authorization", meter.key.as_str());
+    for (name, headers, user) in [
+        ("a session", vec![("cookie", cookie.as_str())], &meter.user),
+        ("a header that anybody can send", vec![("cookie", &cookie), ("x-billhook-user", &other)], &meter.user),
+        ("a provider's key beside it", vec![("cookie", &cookie), ("authorization", "Bearer sk-provider")], &meter.user),
+        ("a gateway", vec![key, ("x-billhook-user", &other)], &other),
+        ("a gateway, with a session", vec![key, ("cookie", &cookie), ("x-billhook-user", &other)], &other),
+    ] {
+        let answer = asked(&meter, "?type=inference", &headers).await;
+        assert_eq!((answer.status, answer.header("x-billhook-user")), (200, Some(user.as_str())), "{name}");
+        assert_eq!(
+            (answer.header("billing-remaining"), &answer.json()["allowed"]),
+            (Some("100"), &json!(true)),
+            "{name}"
+        );
+        assert!(answer.header("ratelimit").is_some(), "{name}");
+    }
+    let by_header = [("cookie", cookie.as_str()), ("x-billhook-type", "tts"), ("x-billhook-quantity", "100.5")];
+    assert_eq!(asked(&meter, "", &by_header).await.status, 402);
+    assert_eq!(asked(&meter, "?quantity=1", &by_header).await.status, 200, "the query is the operator's");
+    assert_eq!(meter.used("inference").await, 0);
+}
+
+#[tokio::test]
+async fn who_has_nothing_left_is_refused_and_hears_why() {
+    let meter = Meter::new().await;
+    meter.post(EVENTS, &meter.changed("e1", "quantity", json!(100)).to_string()).await;
+    let cookie = format!("session_token={}", meter.session);
+    let answer = asked(&meter, "?type=inference", &[("cookie", &cookie)]).await;
+    assert_eq!(fault(&answer), (402, "credits.exhausted".into(), vec![]));
+    assert!(answer.json()["upgrade_url"].is_string() && answer.header("ratelimit").is_some());
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused() {
+    let meter = Meter::new().await;
+    let key = ("authorization", meter.key.as_str());
+    let user = ("x-billhook-user", meter.user.as_str());
+    for (query, headers, expected) in [
+        ("?type=inference", vec![], (401, "auth.required", "")),
+        ("?type=inference", vec![user], (401, "auth.required", "")),
+        ("?type=inference", vec![("authorization", "Bearer x"), user], (401, "auth.required", "")),
+        ("?type=inference", vec![key], (422, "invalid", "X-Billhook-User")),
+        ("?type=inference", vec![key, user, user], (422, "invalid", "x-billhook-user")),
+        ("?type=inference", vec![key, ("x-billhook-user", "usr_nobody")], (422, "user.unknown", "/user_id")),
+        ("", vec![key, user], (422, "invalid", "?type")),
+        ("?type=telepathy", vec![key, user], (422, "type.unknown", "/type")),
+        ("?type=inference&type=tts", vec![key, user], (422, "invalid", "?type")),
+        ("?type=inference&quantity=-1", vec![key, user], (422, "invalid", "?quantity")),
+        ("?type=inference&quantity=%221%22", vec![key, user], (422, "invalid", "?quantity")),
+        ("?type=inference", vec![key, user, ("x-billhook-quantity", "1e3")], (422, "invalid", "X-Billhook-Quantity")),
+    ] {
+        let answer = asked(&meter, query, &headers).await;
+        let (status, code, pointers) = fault(&answer);
+        assert_eq!((status, code.as_str(), pointers.join(" ").as_str()), expected, "{query} {headers:?}");
+    }
+}

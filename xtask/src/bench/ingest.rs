@@ -1,0 +1,126 @@
+//! Recording events over HTTP, durable and counted once, for each second of the server's processor time, beside what its parts
+//! cost at the least: reading the JSON, and writing the same rows with nothing around it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Bench, median};
+use crate::running::{Running, pinned};
+use crate::services::free_port;
+use crate::shell::{Fault, Outcome, emptied, output, root, unconfigured};
+
+const USERS: &str = "1000";
+const PATIENCE: Duration = Duration::from_secs(20);
+const CLIENT_CORE: usize = 1;
+/// Events of a request, connections that send them, and the share of the composed limit that is aimed at.
+const SHAPES: &[(u32, &str, f64)] = &[(1, "64", 0.60), (100, "16", 0.89), (1_000, "8", 0.89)];
+
+pub fn run(bench: &Bench) -> Outcome {
+    let place = emptied(bench.place.join("ingest"))?;
+    let billhook = || {
+        let mut command = unconfigured(Command::new(&bench.program));
+        command.env("DATABASE_URL", "sqlite://ingest.db").current_dir(&place);
+        command
+    };
+    output(billhook().args(["bench-seed", "--subscriptions", "1", "--users", USERS]))?;
+    let key = output(billhook().args(["key", "issue", "--name", "bench", "--scope", "usage:write"]))?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut serve = billhook();
+    serve.args(["serve", "--listen", &address]).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = Running::start(&mut serve, "TERM")?;
+    super::start::wait_until_ready(&address, PATIENCE)?;
+    let header = format!("Authorization: Bearer {}", key.trim());
+    println!(
+        "{:<24} {:>14} {:>14} {:>14} {:>7} {:>6}",
+        "events a request", "events/CPU-s", "parts, at best", "wall/s", "ratio", "aim"
+    );
+    for (number, (batch, connections, aim)) in SHAPES.iter().enumerate() {
+        let load =
+            Load { url: &format!("http://{address}/api/v1/usage/events"), header: &header, batch: *batch, connections };
+        let mut rounds = Vec::new();
+        for round in 0..bench.rounds {
+            let parts = parts(bench, *batch, &place.join(format!("raw-{number}-{round}.db")))?;
+            let ours = load.shoot(bench, server.pid(), number * 100 + round)?;
+            rounds.push((ours, parts));
+        }
+        let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
+        println!(
+            "{batch:<24} {:>14.0} {:>14.0} {:>14.0} {:>7.2} {aim:>6.2}",
+            over(|r| r.0.per_processor_second),
+            over(|r| r.1),
+            over(|r| r.0.per_second),
+            over(|r| r.0.per_processor_second / r.1),
+        );
+    }
+    Ok(())
+}
+
+/// What the parts can do together: the harmonic sum of them. A single event costs a request instead of a share of one, and
+/// shares its commit with those that wait beside it.
+fn parts(bench: &Bench, batch: u32, file: &Path) -> Outcome<f64> {
+    let program = bench.program.with_file_name("examples").join("bare_log");
+    let seconds = bench.seconds.to_string();
+    let number = |words: &[&str]| -> Outcome<f64> {
+        let text = output(pinned(CLIENT_CORE, Command::new(&program).args(words)).stderr(Stdio::null()))?;
+        text.trim().parse().map_err(|_| Fault::Wrong(format!("bare_log said {text}")))
+    };
+    let first =
+        if batch == 1 { bare_post(bench, &program)? } else { number(&["parse", &batch.to_string(), &seconds])? };
+    let rows = batch.max(64).to_string();
+    let append = number(&["append", &rows, &seconds, &file.display().to_string()])?;
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+    Ok(1.0 / (1.0 / first + 1.0 / append))
+}
+
+/// Requests for each processor second of a route that reads a body and answers a few bytes.
+fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
+    let mut command = Command::new(program);
+    let mut server = Running::start(command.args(["post", "127.0.0.1:0"]).stdout(Stdio::piped()), "TERM")?;
+    let url = server.lines().next_within(Duration::from_secs(10));
+    let url = url.ok_or_else(|| Fault::Wrong("the bare route did not start".into()))?;
+    let load = Load { url: &format!("{url}/"), header: "Accept: */*", batch: 1, connections: "64" };
+    Ok(load.shoot(bench, server.pid(), 1)?.per_processor_second)
+}
+
+struct Load<'a> {
+    url: &'a str,
+    header: &'a str,
+    batch: u32,
+    connections: &'a str,
+}
+
+struct Shot {
+    per_second: f64,
+    per_processor_second: f64,
+}
+
+impl Load<'_> {
+    fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
+        let before = processor_seconds(pid)?;
+        let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
+        wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string());
+        wrk.args(["-t1", "-c", self.connections, "-d", &format!("{}s", bench.seconds), "-H", self.header, "-s"]);
+        let text = output(wrk.arg(root().join("xtask/src/bench/ingest.lua")).arg(self.url))?;
+        if text.contains("Non-2xx") || text.contains("Socket errors") {
+            return Err(Fault::Wrong(format!("wrk met trouble at {}:\n{text}", self.url)));
+        }
+        let line = text.lines().map(str::trim).find(|line| line.contains(" requests in "));
+        let requests = line.and_then(|line| line.split(' ').next()).and_then(|word| word.parse::<f64>().ok());
+        let events = requests.ok_or_else(|| Fault::Wrong(format!("wrk said\n{text}")))? * f64::from(self.batch);
+        let seconds = f64::from(u32::try_from(bench.seconds).unwrap_or(1));
+        let used = processor_seconds(pid)? - before;
+        Ok(Shot { per_second: events / seconds, per_processor_second: events / used })
+    }
+}
+
+/// Processor time of a process so far, all threads, user and system.
+fn processor_seconds(pid: u32) -> Outcome<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).map_err(Fault::system(path))?;
+    let ticks: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let of = |at: usize| ticks.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((of(11) + of(12)) / 100.0)
+}
