@@ -104,6 +104,6 @@ pub async fn customer(app: &App, user: &User) -> Result<Option<String>> {
 }
 
 /// An instant as the users table holds it: `YYYY-MM-DD HH:MM:SS`, UTC.
-fn database_time(at: Timestamp) -> String {
+pub(super) fn database_time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -10,6 +10,7 @@ pub struct User {
     pub id: String,
     pub email: String,
     pub name: Option<String>,
+    /// The tier without a subscription.
     pub tier: String,
     /// A `cus_…` id. Whatever else an old row holds in that column is not an identity and is left out.
     pub customer: Option<String>,
@@ -39,7 +40,7 @@ pub fn is_customer_id(text: &str) -> bool {
 
 pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
     tx.row(
-        "SELECT id, email, name, subscription_tier, stripe_customer_id, is_admin, disabled_at FROM users WHERE id = ?1",
+        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at FROM users WHERE id = ?1",
         args![id],
     )?
     .as_ref()
@@ -50,7 +51,7 @@ pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
 /// Every user, oldest id first, for listings of the command line.
 pub fn page(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<User>> {
     tx.rows(
-        "SELECT id, email, name, subscription_tier, stripe_customer_id, is_admin, disabled_at FROM users
+        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at FROM users
          WHERE id > ?1 ORDER BY id LIMIT ?2",
         args![after, limit],
     )?
@@ -120,6 +121,25 @@ fn update(tx: &mut Tx<'_>, sql: &'static str, args: &[super::db::Value], id: &st
         return Err(Error::NotFound);
     }
     tx.changed(Change::User(id.to_owned()));
+    Ok(())
+}
+
+/// What others read of a user's tier: that of the running subscription, or the user's own without one. Nothing is written where
+/// it says so already.
+pub fn show_tier(tx: &mut Tx<'_>, id: &str, subscribed: Option<&str>, now: &str) -> Result<()> {
+    let sql = match subscribed {
+        Some(_) => {
+            "UPDATE users SET own_tier = COALESCE(own_tier, subscription_tier, 'trial'), subscription_tier = ?2, updated_at = ?3
+             WHERE id = ?1 AND (own_tier IS NULL OR subscription_tier <> ?2)"
+        }
+        None => {
+            "UPDATE users SET subscription_tier = COALESCE(own_tier, ?2), own_tier = NULL, updated_at = ?3
+             WHERE id = ?1 AND own_tier IS NOT NULL"
+        }
+    };
+    if tx.run(sql, args![id, subscribed.unwrap_or("trial"), now])? > 0 {
+        tx.changed(Change::User(id.to_owned()));
+    }
     Ok(())
 }
 

@@ -193,6 +193,36 @@ async fn an_ended_or_unpaid_subscription_gives_neither_period_nor_tier() {
     assert_eq!((&after["tier"], &after["period_start"]), (&json!("trial"), &json!("2026-11-01T00:00:00Z")));
 }
 
+/// What another program reads of a user's tier.
+async fn tier_in_the_row(world: &World, user: &str) -> String {
+    let id = user.to_owned();
+    let sql = "SELECT subscription_tier FROM users WHERE id = ?1";
+    let row = world.app.db.read(move |tx| tx.row(sql, &[id.as_str().into()])).await.expect("a row");
+    row.expect("a user").text(0).expect("a tier")
+}
+
+#[tokio::test]
+async fn s46_the_users_row_has_the_tier_of_the_running_subscription_and_their_own_without_one() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let world = World::planned(Plan { database, ..Plan::default() }).await;
+        let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "trial", "nothing is known yet");
+        world.sync().await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "professional");
+        let change = "items[0][id]=si_sandbox_user&items[0][price]=price_enterprise_monthly&proration_behavior=none";
+        let found = world.at_stripe("GET", "/v1/subscriptions/sub_sandbox_user", "").await;
+        let item = found["items"]["data"][0]["id"].as_str().expect("an item");
+        let form = change.replace("si_sandbox_user", item);
+        world.at_stripe("POST", "/v1/subscriptions/sub_sandbox_user", &form).await;
+        world.sync().await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "enterprise");
+        assert_eq!(shown(&world, &token).await["tier"], "enterprise");
+        world.at_stripe("DELETE", "/v1/subscriptions/sub_sandbox_user", "").await;
+        world.sync().await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "trial");
+    }
+}
+
 /// Without a subscription: the calendar of the operator's zone, also on the days on which clocks are moved (F-47).
 #[tokio::test]
 async fn f47_without_a_subscription_it_is_the_calendar_of_the_operators_zone() {

@@ -11,8 +11,9 @@ use crate::app::App;
 use crate::counters::book::State;
 use crate::error::{Error, Result};
 use crate::ops::subscriptions;
+use crate::ops::users::database_time;
 use crate::store::subscriptions::Subscription;
-use crate::store::users::User;
+use crate::store::users::{self, User};
 use crate::store::{Tx, plans};
 
 /// How many users are looked at in one transaction.
@@ -20,8 +21,7 @@ const BATCH: i64 = 200;
 
 /// What holds for a user now: the tier and the period of the running subscription, else the user's own tier by the calendar.
 pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp) -> Result<Terms> {
-    let current = user.customer.as_deref().map(|id| subscriptions::current_of(tx, id)).transpose()?.flatten();
-    let paying = current.filter(|current| current.status.is_active());
+    let paying = paying(tx, user)?;
     let rule = paying.as_ref().map_or(Ok(PeriodRule::Calendar), |current| period_rule(current, now))?;
     let sold = paying.as_ref().map(|current| &current.tier).filter(|tier| catalogue.tier(tier).is_some());
     let tier = sold.unwrap_or(&user.tier);
@@ -40,6 +40,18 @@ pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp
             ends_ms: None,
         },
     })
+}
+
+/// The subscription that entitles a user to something now: an unpaid or unfinished one does not (S-46).
+fn paying(tx: &mut Tx<'_>, user: &User) -> Result<Option<Subscription>> {
+    let current = user.customer.as_deref().map(|id| subscriptions::current_of(tx, id)).transpose()?.flatten();
+    Ok(current.filter(|current| current.status.is_active()))
+}
+
+/// Writes the tier into the user's row, where the platform reads it. An unknown tier is nobody's.
+pub fn show_tier(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp) -> Result<()> {
+    let paying = paying(tx, user)?.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some());
+    users::show_tier(tx, &user.id, paying.as_deref(), &database_time(now))
 }
 
 /// Where the credit periods of a subscription begin: at its anchor, and where Stripe's own month is another, at that.

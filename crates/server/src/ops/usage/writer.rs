@@ -423,12 +423,14 @@ impl<'g> Draft<'g> {
     /// An entry of new terms, where there is an account whose terms are others.
     fn add_plan(&mut self, tx: &mut Tx<'_>, id: &'g str) -> Result<()> {
         store::plans::unmark(tx, id)?;
+        let Some(user) = users::get(tx, id)? else { return Ok(()) };
+        plans::show_tier(tx, &self.app.catalogue, &user, self.now)?;
         let in_hand = self.known.get(id).copied().flatten().map(|at| Arc::clone(&self.users[at]));
         let known = match in_hand.or_else(|| self.app.book.get(id)) {
             Some(slot) => Some(slot),
             None => written(tx, id)?,
         };
-        let (Some(slot), Some(user)) = (known, users::get(tx, id)?) else { return Ok(()) };
+        let Some(slot) = known else { return Ok(()) };
         let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
         if !slot.is_open() {
             // Nothing of it is in the log: it has these terms from its beginning.
