@@ -27,7 +27,18 @@ end
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 
+-- ASK=check or ASK=reserve: a question instead of an event.
+local ask = os.getenv("ASK")
+local function question()
+  counter = counter + 1
+  return '{"user_id":"usr_bench_' .. counter % 1000 .. '","type":"inference","quantity":1'
+    .. (ask == "reserve" and ',"ttl_seconds":1}' or "}")
+end
+
 request = function()
+  if ask then
+    return wrk.format(nil, nil, nil, question())
+  end
   if batch == 1 then
     return wrk.format(nil, nil, nil, event())
   end

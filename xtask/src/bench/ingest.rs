@@ -36,8 +36,13 @@ pub fn run(bench: &Bench) -> Outcome {
         "events a request", "events/CPU-s", "parts, at best", "wall/s", "ratio", "aim"
     );
     for (number, (batch, connections, aim)) in SHAPES.iter().enumerate() {
-        let load =
-            Load { url: &format!("http://{address}/api/v1/usage/events"), header: &header, batch: *batch, connections };
+        let load = Load {
+            url: &format!("http://{address}/api/v1/usage/events"),
+            header: &header,
+            batch: *batch,
+            connections,
+            ask: None,
+        };
         let mut rounds = Vec::new();
         for round in 0..bench.rounds {
             let parts = parts(bench, *batch, &place.join(format!("raw-{number}-{round}.db")))?;
@@ -51,6 +56,25 @@ pub fn run(bench: &Bench) -> Outcome {
             over(|r| r.1),
             over(|r| r.0.per_second),
             over(|r| r.0.per_processor_second / r.1),
+        );
+    }
+    println!("\n{:<24} {:>14} {:>14} {:>14} {:>7} {:>6}", "", "requests/CPU-s", "bare route", "wall/s", "ratio", "aim");
+    for (number, (name, path)) in [("check", "check"), ("reserve", "reservations")].into_iter().enumerate() {
+        let url = format!("http://{address}/api/v1/usage/{path}");
+        let load = Load { url: &url, header: &header, batch: 1, connections: "64", ask: Some(name) };
+        let mut rounds = Vec::new();
+        for round in 0..bench.rounds {
+            let bare = bare_post(bench, &bench.program.with_file_name("examples").join("bare_log"))?;
+            rounds.push((load.shoot(bench, server.pid(), 1_000 + number * 100 + round)?, bare));
+        }
+        let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
+        println!(
+            "{name:<24} {:>14.0} {:>14.0} {:>14.0} {:>7.2} {:>6.2}",
+            over(|r| r.0.per_processor_second),
+            over(|r| r.1),
+            over(|r| r.0.per_second),
+            over(|r| r.0.per_processor_second / r.1),
+            0.88
         );
     }
     Ok(())
@@ -81,7 +105,7 @@ fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
     let mut server = Running::start(command.args(["post", "127.0.0.1:0"]).stdout(Stdio::piped()), "TERM")?;
     let url = server.lines().next_within(Duration::from_secs(10));
     let url = url.ok_or_else(|| Fault::Wrong("the bare route did not start".into()))?;
-    let load = Load { url: &format!("{url}/"), header: "Accept: */*", batch: 1, connections: "64" };
+    let load = Load { url: &format!("{url}/"), header: "Accept: */*", batch: 1, connections: "64", ask: None };
     Ok(load.shoot(bench, server.pid(), 1)?.per_processor_second)
 }
 
@@ -90,6 +114,8 @@ struct Load<'a> {
     header: &'a str,
     batch: u32,
     connections: &'a str,
+    /// `check` or `reserve`: a question instead of events.
+    ask: Option<&'a str>,
 }
 
 struct Shot {
@@ -102,6 +128,7 @@ impl Load<'_> {
         let before = processor_seconds(pid)?;
         let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
         wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string());
+        wrk.envs(self.ask.map(|ask| ("ASK", ask)));
         wrk.args(["-t1", "-c", self.connections, "-d", &format!("{}s", bench.seconds), "-H", self.header, "-s"]);
         let text = output(wrk.arg(root().join("xtask/src/bench/ingest.lua")).arg(self.url))?;
         if text.contains("Non-2xx") || text.contains("Socket errors") {
