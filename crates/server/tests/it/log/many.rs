@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::store::accounts::{self, DaysAsked};
+use billhook::store::users;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -85,9 +86,12 @@ async fn run(database: Database, count: usize, users: usize) {
     assert_eq!(kept, naive(&events));
     for user in &users {
         let used: i64 = events.iter().filter(|event| event.user == *user).map(|event| event.quantity.micro()).sum();
-        let slot = app.book.get(user).map(|slot| slot.lock().account.at(instant(NOW).as_millisecond()));
+        let id = user.clone();
+        let row = app.db.read(move |tx| users::get(tx, &id)).await.expect("read").expect("a user");
+        let slot = usage::account(&app, &row).await.expect("an account");
+        let view = slot.lock().account.at(instant(NOW).as_millisecond());
         // Late ones count in the running period, so it holds them all.
-        assert_eq!(slot.map_or(0, |view| view.used.micro()), used, "{user}");
+        assert_eq!(view.used.micro(), used, "{user}");
     }
 }
 
@@ -103,8 +107,13 @@ async fn i02_thirty_thousand_events_through_restarts_are_the_naive_sums_on_postg
 
 #[tokio::test]
 #[ignore = "a million events take minutes: the nightly run"]
-async fn i02_a_million_events_through_restarts_are_the_naive_sums() {
+async fn i02_a_million_events_through_restarts_are_the_naive_sums_on_sqlite() {
     run(Database::sqlite(), 1_000_000, 1_000).await;
+}
+
+#[tokio::test]
+#[ignore = "a million events take minutes: the nightly run"]
+async fn i02_a_million_events_through_restarts_are_the_naive_sums_on_postgres() {
     run(Database::postgres(), 1_000_000, 1_000).await;
 }
 
