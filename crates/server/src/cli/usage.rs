@@ -36,7 +36,7 @@ pub(super) enum UsageRole {
         /// A name for this import, for the log
         #[arg(long)]
         run: String,
-        /// Only read and judge the lines
+        /// Only say what would be refused, and nothing of what is there already
         #[arg(long)]
         dry_run: bool,
     },
@@ -142,9 +142,6 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
                 expires_ms: expires.map(Timestamp::as_millisecond),
                 granted_ms: app.clock.now().as_millisecond(),
             };
-            if pack.amount < Credits::ZERO {
-                return Err(Ending::Refused("--credits: expected a positive number".to_owned()));
-            }
             ended(corrections::grant(&app, &user, &pack).await?)
         }
         UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await?),
@@ -203,7 +200,7 @@ async fn backfill(app: &App, file: &std::path::Path, run: &str, dry_run: bool) -
     }
     record(app, run, batch, dry_run, &mut counts).await?;
     let Counts { recorded, duplicates, refused } = counts;
-    let what = if dry_run { "readable" } else { "recorded" };
+    let what = if dry_run { "good" } else { "recorded" };
     out::say(&format!("{recorded} {what}, {duplicates} there already, {refused} refused"));
     if refused == 0 { Ok(()) } else { Err(Ending::Said) }
 }
@@ -230,8 +227,13 @@ async fn record(
     counts: &mut Counts,
 ) -> Result<(), Ending> {
     let (lines, events): (Vec<usize>, Vec<Told>) = batch.into_iter().unzip();
-    if dry_run || events.is_empty() {
-        counts.recorded += u64::try_from(events.len()).unwrap_or(u64::MAX);
+    if dry_run {
+        for (line, looked) in lines.into_iter().zip(corrections::look_at(app, events).await?) {
+            match looked {
+                Err(Verdict::Refused { pointer, detail, .. }) => counts.refuse(line, &format!("{pointer}: {detail}")),
+                _ => counts.recorded += 1,
+            }
+        }
         return Ok(());
     }
     for (line, verdict) in lines.into_iter().zip(corrections::backfill(app, run, events).await?) {

@@ -17,8 +17,6 @@ use crate::counters::{Demand, Numbers};
 use crate::error::{Error, Fault, LimitState, Refused, Result};
 use crate::store::users;
 
-/// The greatest quantity of one demand: that of one event.
-pub(super) const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
 const MINUTE_SECONDS: u64 = 60;
 /// A refusal that nobody can decide is worth asking again soon.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
@@ -58,7 +56,7 @@ fn tier_of<'a>(app: &'a App, slot: &Slot) -> Option<&'a Tier> {
 pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &'a str, quantity: Quantity) -> Result<Demand<'a>> {
     let weight = usage::weight(app, kind)
         .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
-    if quantity > QUANTITY_MAX || quantity < Quantity::ZERO {
+    if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
     let limit = tier_of(app, slot).and_then(|tier| tier.limits.get(kind));

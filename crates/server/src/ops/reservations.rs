@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::limits::{self, rule};
 use super::usage::{self, Candidate, Verdict, ids};
@@ -19,8 +19,6 @@ use crate::store::log::{self, Entry, Kind, Source};
 use crate::store::reservations::Reservation as Row;
 use crate::store::{Tx, reservations as rows};
 
-/// How far ahead of our clock an event may be.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// How long a commit waits to be counted where another process has written to the log meanwhile.
 const COUNTED_WITHIN: Duration = Duration::from_millis(250);
 /// The longest that something is held.
@@ -391,14 +389,14 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
     let weight = usage::weight(app, kind)
         .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
     let cost = billing::limit::credits_for(*quantity, weight);
-    if *quantity > limits::QUANTITY_MAX || cost.is_err() {
+    if *quantity > usage::QUANTITY_MAX || cost.is_err() {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
     let event = at.unwrap_or(*now);
     if event < now.checked_sub(app.config.usage_window).map_err(Error::internal)? {
         return Err(rule("too_old", "/timestamp", "this is older than events may be"));
     }
-    if event > now.checked_add(AHEAD).map_err(Error::internal)? {
+    if event > now.checked_add(usage::AHEAD).map_err(Error::internal)? {
         return Err(rule("too_early", "/timestamp", "expected at most 5 minutes ahead"));
     }
     let mut entry = Entry {

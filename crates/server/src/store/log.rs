@@ -11,6 +11,8 @@ pub const DAY_MS: i64 = 86_400_000;
 const LIVE_DAYS_MAX: i64 = 400;
 /// Where the days of history begin among the ids.
 const HISTORY: i64 = 1_000_000_000;
+/// The day of ids that name something for ever: a correction, a pack.
+pub const NAMED: i64 = 2_000_000_000;
 
 /// What an entry does to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,10 +114,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The day that the id belongs to: the UTC day of the event. Ids of history lie beyond all days and are never forgotten.
+    /// The day that the id belongs to: the UTC day of the event. Ids of history, and of what was given a name, lie beyond all
+    /// days and are never forgotten.
     pub fn day(&self) -> i64 {
         let day = self.event_ms.div_euclid(DAY_MS);
-        if self.source == Source::Backfill { day + HISTORY } else { day }
+        match self.kind {
+            Kind::Adjust | Kind::Void | Kind::Grant | Kind::Revoke | Kind::Expire => NAMED,
+            Kind::Usage | Kind::Plan | Kind::Roll if self.source == Source::Backfill => day + HISTORY,
+            Kind::Usage | Kind::Plan | Kind::Roll => day,
+        }
     }
 
     /// The day under which history is known beside its own, as long as the same event may still come live.
@@ -210,8 +217,8 @@ pub fn check(tx: &mut Tx<'_>, most: i64) -> Result<Vec<String>> {
     // The day of an entry as `Entry::day` says it, rounded down; ids are forgotten from the oldest day on.
     let unknown = tx.rows(
         "SELECT l.position, COALESCE(k.position, 0) FROM (
-             SELECT position, id, CASE WHEN source = 4 THEN 1000000000 ELSE 0 END
-                 + (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 AS day FROM usage_log) l
+             SELECT position, id, CASE WHEN kind IN (1, 2, 3, 4, 5) THEN 2000000000 ELSE CASE WHEN source = 4 THEN 1000000000 ELSE 0 END
+                 + (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 END AS day FROM usage_log) l
          LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id
          WHERE k.position <> l.position OR (k.position IS NULL AND l.day > (SELECT MIN(day) FROM usage_ids))
          ORDER BY l.position LIMIT ?1",

@@ -10,6 +10,7 @@ mod harness;
 
 mod access;
 mod cli;
+mod corrections;
 mod counters;
 mod door;
 mod endpoints;

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use billing::usage::Quantity;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -29,8 +29,6 @@ use crate::store::log::{self, Logged, Source};
 
 /// Events of one batch, as Lago has it by default.
 const EVENTS_MAX: usize = 100;
-/// How far ahead of our clock an event may be, on every wire.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// Which property says how many units an event is of, first found first.
 const UNITS: [&str; 3] = ["units", "quantity", "value"];
 const NOT_WRITABLE: &str = "write_action_not_allowed_for_event";
@@ -210,7 +208,7 @@ fn out_of_window(app: &App, at: Option<Timestamp>) -> Option<&'static str> {
     if now.checked_sub(app.config.usage_window).is_ok_and(|earliest| at < earliest) {
         return Some("too_old");
     }
-    now.checked_add(AHEAD).is_ok_and(|latest| at > latest).then_some("too_early")
+    now.checked_add(usage::AHEAD).is_ok_and(|latest| at > latest).then_some("too_early")
 }
 
 /// The events that can be told, or what is wrong with the others.

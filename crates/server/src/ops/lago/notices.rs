@@ -180,7 +180,10 @@ fn rebuilt(
     now_ms: i64,
 ) -> Result<Option<(String, i64, Event)>> {
     let Some((day, id)) = event::entry_of(transaction_id) else { return Ok(None) };
-    let Some(known) = log::known(tx, day, &id)? else { return Ok(None) };
+    let of_its_day = log::known(tx, day, &id)?;
+    // Corrections are known by their name and not by a day.
+    let known = if of_its_day.is_some() { of_its_day } else { log::known(tx, log::NAMED, &id)? };
+    let Some(known) = known else { return Ok(None) };
     let Some(entry) = log::at(tx, known.position)? else { return Ok(None) };
     let Some(subscription) = lago::subscription(tx, &entry.user)? else { return Ok(None) };
     let Some(kind) = catalogue.events.get(&entry.event_type) else { return Ok(None) };

@@ -1,6 +1,8 @@
 //! Corrections: what was recorded is never changed, another entry says what is to be said about it. And history from
 //! elsewhere.
 
+use std::collections::BTreeSet;
+
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
@@ -10,6 +12,9 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
 use crate::store::users;
+
+/// The most credits of a pack: sums of many can still be counted.
+const PACK_MAX: Credits = Credits::from_micro(1_000_000_000_000 * 1_000_000);
 
 /// The entry that a transaction id names; `day` where the same id was used on several.
 pub async fn find(app: &App, transaction_id: &str, near: Option<Timestamp>) -> Result<Option<Logged>> {
@@ -115,46 +120,47 @@ async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> 
         return Err(Error::invalid("/user_id", "expected the id of a user"));
     }
     if !preview {
-        correction.verdict = append_one(app, entry, true).await?;
+        correction.verdict = append_one(app, entry).await?;
     }
     Ok(correction)
 }
 
-async fn append_one(app: &App, entry: Entry, timed: bool) -> Result<Option<Verdict>> {
-    Ok(app.usage.append(app, vec![Candidate { entry, timed }]).await?.pop())
+async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
+    // Its id is known by its name and not by a day, so no other day is searched for it.
+    Ok(app.usage.append(app, vec![Candidate { entry, timed: true }]).await?.pop())
 }
 
-/// Gives a user a pack of credits.
+/// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
 pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
-    pack_entry(app, Kind::Grant, user, &pack.id, pack.encode(), pack.granted_ms).await
+    if !(Credits::ZERO..=PACK_MAX).contains(&pack.amount) {
+        return Err(Error::invalid("/credits", "expected 0 to 1000000000000"));
+    }
+    let mut entry = pack_entry(app, Kind::Grant, user, &pack.id, pack.encode());
+    let content = Entry { body: Some(Pack { granted_ms: 0, ..pack.clone() }.encode()), ..entry.clone() };
+    entry.fingerprint = ids::fingerprint(&content, false);
+    append_one(app, entry).await
 }
 
 /// Takes a pack away, with what is left of it.
 pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
-    pack_entry(app, Kind::Revoke, user, pack, pack.to_owned(), app.clock.now().as_millisecond()).await
+    append_one(app, pack_entry(app, Kind::Revoke, user, pack, pack.to_owned())).await
 }
 
 /// A pack's time is over.
 pub async fn expire(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
-    pack_entry(app, Kind::Expire, user, pack, pack.to_owned(), app.clock.now().as_millisecond()).await
+    append_one(app, pack_entry(app, Kind::Expire, user, pack, pack.to_owned())).await
 }
 
-async fn pack_entry(
-    app: &App,
-    kind: Kind,
-    user: &str,
-    pack: &str,
-    body: String,
-    at_ms: i64,
-) -> Result<Option<Verdict>> {
+fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> Entry {
+    let now_ms = app.clock.now().as_millisecond();
     let mut entry = Entry {
         kind,
         user: user.to_owned(),
         event_type: String::new(),
         quantity: 0,
         weight: Credits::ZERO.micro(),
-        event_ms: at_ms,
-        received_ms: app.clock.now().as_millisecond(),
+        event_ms: now_ms,
+        received_ms: now_ms,
         id: ids::entry_id(kind.as_str(), &format!("{user} {pack}")),
         fingerprint: 0,
         transaction_id: pack.to_owned(),
@@ -162,7 +168,31 @@ async fn pack_entry(
         body: Some(body),
     };
     entry.fingerprint = ids::fingerprint(&entry, false);
-    append_one(app, entry, true).await
+    entry
+}
+
+/// What would be refused of history, without a look into the log for what is there already.
+pub async fn look_at(app: &App, told: Vec<Told>) -> Result<Vec<Result<(), Verdict>>> {
+    let now = app.clock.now();
+    let users: BTreeSet<String> = told.iter().map(|event| event.user.clone()).collect();
+    let known = app
+        .db
+        .read(move |tx| {
+            let mut known = BTreeSet::new();
+            for user in &users {
+                if users::get(tx, user)?.is_some() {
+                    known.insert(user.clone());
+                }
+            }
+            Ok(known)
+        })
+        .await?;
+    let look = |event: Told| {
+        let is_known = known.contains(&event.user);
+        super::judged(app, event, now, Timestamp::MIN..=now)?;
+        if is_known { Ok(()) } else { Err(super::writer::UNKNOWN_USER) }
+    };
+    Ok(told.into_iter().map(look).collect())
 }
 
 /// Brings in history of any age under the name of a run. The same run again adds nothing. Where an event's period is over it is

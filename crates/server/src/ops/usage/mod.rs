@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use billing::account::Sums;
-use billing::limit::credits_for;
 use billing::time::Window;
 use billing::usage::{Account, Credits, Quantity};
 use jiff::{SignedDuration, Timestamp};
@@ -33,11 +32,9 @@ use crate::store::users::User;
 pub use writer::{Candidate, Verdict};
 
 /// How far ahead of our clock an event may be.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+pub const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The greatest quantity of one event, in units.
-const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
-/// The most credits that one event may cost: sums of hundreds of them can still be counted.
-const COST_MAX: Credits = Credits::from_micro(10_000_000_000 * 1_000_000);
+pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
 /// Bytes of an event's properties.
 const PROPERTIES_MAX: usize = 1_024;
 
@@ -94,9 +91,6 @@ fn judged(
     };
     if told.quantity > QUANTITY_MAX || told.quantity < Quantity::ZERO {
         return refused("invalid", "/quantity", "expected 0 to 1000000000");
-    }
-    if credits_for(told.quantity, kind.credits).map_or(true, |cost| cost > COST_MAX) {
-        return refused("invalid", "/quantity", "this costs more credits than can be counted");
     }
     if told.properties.as_ref().is_some_and(|text| text.len() > PROPERTIES_MAX) {
         return refused("invalid", "/properties", "expected at most 1024 bytes of JSON");

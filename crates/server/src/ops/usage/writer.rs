@@ -51,7 +51,7 @@ pub enum Verdict {
 
 /// Stands until the log has been asked.
 const NOT_YET: Verdict = Verdict::Recorded { position: 0, late: false };
-const UNKNOWN_USER: Verdict =
+pub(super) const UNKNOWN_USER: Verdict =
     Verdict::Refused { code: "user.unknown", pointer: "/user_id", detail: "expected the id of a user" };
 const TOO_MUCH: Verdict =
     Verdict::Refused { code: "invalid", pointer: "/quantity", detail: "this is more than an account can count" };
@@ -177,12 +177,8 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     let verdicts = match outcome {
         Ok(group) => group.count(app, &batches),
         Err(error) => {
-            let text = error.to_string();
-            let mut first = Some(error);
             for batch in batches {
-                // The error itself goes to one caller; the others get one of the same kind with its text.
-                let error = first.take().unwrap_or_else(|| again(&text));
-                let _ = batch.done.send(Err(error));
+                let _ = batch.done.send(Err(alike(&error)));
             }
             return;
         }
@@ -197,12 +193,14 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     }
 }
 
-fn again(text: &str) -> Error {
-    Error::Upstream {
-        who: crate::error::Upstream::Database,
-        code: "storage.unavailable",
-        retry_after: Duration::from_secs(1),
-        cause: Some(text.into()),
+/// The error of a group for each of its callers: of the same kind, with its text as the cause.
+fn alike(error: &Error) -> Error {
+    let cause = error.to_string().into();
+    match error {
+        Error::Upstream { who, code, retry_after, .. } => {
+            Error::Upstream { who: *who, code, retry_after: *retry_after, cause: Some(cause) }
+        }
+        _ => Error::Internal(cause),
     }
 }
 
@@ -368,7 +366,7 @@ impl<'g> Draft<'g> {
     /// Whether an account could not hold it: what is in the log must count. Only very large entries are looked at; of others it
     /// takes more than a period has milliseconds.
     fn is_too_much(&mut self, user: usize, entry: &Entry) -> bool {
-        let quantity = i128::from(entry.quantity);
+        let quantity = i128::from(entry.quantity).abs();
         let size = quantity.max(quantity * i128::from(entry.weight) / MICRO);
         if size < LARGE || entry.kind == Kind::Void {
             return false;
