@@ -1,7 +1,7 @@
 //! Scripted trouble: the next requests that match are answered the way a bad day would.
 
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +55,19 @@ pub enum FaultKind {
     DuplicateRows,
 }
 
+/// A way in which a server can go wrong; each sandbox has its own.
+pub trait Trouble: Clone + PartialEq {
+    /// Whether this is a way to be, as long as its line stands in the script, and not a mishap of single requests.
+    fn is_mode(&self) -> bool {
+        false
+    }
+}
+
+impl Trouble for FaultKind {}
+
 /// One line of the script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
+pub struct Fault<K = FaultKind> {
     /// Only this method; any where not given.
     #[serde(default)]
     pub method: Option<String>,
@@ -72,25 +82,30 @@ pub struct Fault {
     pub times: Option<u32>,
     /// What happens to them.
     #[serde(flatten)]
-    pub kind: FaultKind,
+    pub kind: K,
 }
 
-impl Fault {
+impl<K> Fault<K> {
     /// A fault for the next `times` requests below a path, of any method.
-    pub fn new(path_prefix: impl Into<String>, times: u32, kind: FaultKind) -> Fault {
+    pub fn new(path_prefix: impl Into<String>, times: u32, kind: K) -> Self {
         Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: Some(times), kind }
+    }
+
+    /// A fault for all requests below a path until the script is cleared.
+    pub fn always(path_prefix: impl Into<String>, kind: K) -> Self {
+        Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: None, kind }
     }
 
     /// The same, for one method only.
     #[must_use]
-    pub fn method(mut self, method: impl Into<String>) -> Fault {
+    pub fn method(mut self, method: impl Into<String>) -> Self {
         self.method = Some(method.into());
         self
     }
 
     /// The same, after so many matching requests have passed.
     #[must_use]
-    pub fn after(mut self, requests: u32) -> Fault {
+    pub fn after(mut self, requests: u32) -> Self {
         self.after = requests;
         self
     }
@@ -100,33 +115,48 @@ impl Fault {
     }
 }
 
-/// The script, shared with the running sandbox.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    script: Arc<Mutex<Vec<Fault>>>,
+/// The script, shared with the running sandbox. The handle can be kept and cloned.
+#[derive(Debug, Clone)]
+pub struct Faults<K = FaultKind> {
+    script: Arc<Mutex<Vec<Fault<K>>>>,
 }
 
-impl Faults {
+impl<K> Default for Faults<K> {
+    fn default() -> Self {
+        Self { script: Arc::default() }
+    }
+}
+
+impl<K: Trouble> Faults<K> {
+    fn script(&self) -> MutexGuard<'_, Vec<Fault<K>>> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a line at the end of the script.
-    pub fn push(&self, fault: Fault) {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+    pub fn push(&self, fault: Fault<K>) {
+        self.script().push(fault);
     }
 
     /// Ends all trouble.
     pub fn clear(&self) {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.script().clear();
     }
 
     /// What is still to come.
-    pub fn pending(&self) -> Vec<Fault> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn pending(&self) -> Vec<Fault<K>> {
+        self.script().clone()
+    }
+
+    /// Whether a way to be is on.
+    pub(crate) fn is_on(&self, mode: &K) -> bool {
+        self.script().iter().any(|fault| fault.kind == *mode)
     }
 
     /// The first line that hits this request, which is then used up by one.
-    pub(crate) fn take(&self, method: &str, path: &str) -> Option<FaultKind> {
-        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn take(&self, method: &str, path: &str) -> Option<K> {
+        let mut script = self.script();
         let place = script.iter_mut().position(|fault| {
-            let hit = fault.matches(method, path) && fault.times != Some(0);
+            let hit = !fault.kind.is_mode() && fault.times != Some(0) && fault.matches(method, path);
             if hit && fault.after > 0 {
                 fault.after -= 1;
                 return false;

@@ -41,7 +41,7 @@ mod version;
 mod webhooks;
 mod world;
 
-pub use faults::{Fault, FaultKind, Faults};
+pub use faults::{Fault, FaultKind, Faults, Trouble};
 pub use lifecycle::Dunning;
 pub use log::Request;
 pub use seed::{Seed, USER_CUSTOMER};

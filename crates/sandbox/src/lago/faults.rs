@@ -1,8 +1,8 @@
 //! Scripted trouble: the next requests that match are answered the way Lago answers on a bad day.
 
+use crate::faults::Trouble;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,115 +57,18 @@ impl FaultKind {
         let headers = headers.map(|(name, value)| (format!("x-ratelimit-{name}"), value.to_string())).into();
         FaultKind::Status { status: 429, code: None, headers }
     }
+}
 
-    /// Whether this is a way to be and not a mishap of single requests.
+impl Trouble for FaultKind {
     fn is_mode(&self) -> bool {
         matches!(self, FaultKind::LegacyPartialStore | FaultKind::StaleUsage)
     }
 }
 
 /// One line of the script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// Only this method; any where not given.
-    #[serde(default)]
-    pub method: Option<String>,
-    /// Only paths that begin like this, `/api/v1/events`; empty matches all.
-    #[serde(default)]
-    pub path_prefix: String,
-    /// This many matching requests pass first.
-    #[serde(default)]
-    pub after: u32,
-    /// How many requests are hit; all that follow where not given.
-    #[serde(default)]
-    pub times: Option<u32>,
-    /// What happens to them.
-    #[serde(flatten)]
-    pub kind: FaultKind,
-}
-
-impl Fault {
-    /// A fault for the next `times` requests below a path, of any method.
-    pub fn new(path_prefix: impl Into<String>, times: u32, kind: FaultKind) -> Fault {
-        Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: Some(times), kind }
-    }
-
-    /// A fault for all requests below a path until the script is cleared.
-    pub fn always(path_prefix: impl Into<String>, kind: FaultKind) -> Fault {
-        Fault { method: None, path_prefix: path_prefix.into(), after: 0, times: None, kind }
-    }
-
-    /// The same, for one method only.
-    #[must_use]
-    pub fn method(mut self, method: impl Into<String>) -> Fault {
-        self.method = Some(method.into());
-        self
-    }
-
-    /// The same, after so many matching requests have passed.
-    #[must_use]
-    pub fn after(mut self, requests: u32) -> Fault {
-        self.after = requests;
-        self
-    }
-
-    fn matches(&self, method: &str, path: &str) -> bool {
-        self.method.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(method)) && path.starts_with(&self.path_prefix)
-    }
-}
-
-/// The script, shared with the running sandbox. The handle can be kept and cloned.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    script: Arc<Mutex<Vec<Fault>>>,
-}
-
-impl Faults {
-    fn script(&self) -> MutexGuard<'_, Vec<Fault>> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a line at the end of the script.
-    pub fn push(&self, fault: Fault) {
-        self.script().push(fault);
-    }
-
-    /// Ends all trouble.
-    pub fn clear(&self) {
-        self.script().clear();
-    }
-
-    /// What is still to come.
-    pub fn pending(&self) -> Vec<Fault> {
-        self.script().clone()
-    }
-
-    /// Whether a way to be is on.
-    pub(super) fn is_on(&self, mode: &FaultKind) -> bool {
-        self.script().iter().any(|fault| fault.kind == *mode)
-    }
-
-    /// The first line that hits this request, which is then used up by one.
-    pub(super) fn take(&self, method: &str, path: &str) -> Option<FaultKind> {
-        let mut script = self.script();
-        let place = script.iter_mut().position(|fault| {
-            let hit = !fault.kind.is_mode() && fault.times != Some(0) && fault.matches(method, path);
-            if hit && fault.after > 0 {
-                fault.after -= 1;
-                return false;
-            }
-            hit
-        })?;
-        let kind = script[place].kind.clone();
-        if let Some(times) = &mut script[place].times {
-            *times = times.saturating_sub(1);
-            if *times == 0 {
-                script.remove(place);
-            }
-        }
-        Some(kind)
-    }
-}
+pub type Fault = crate::faults::Fault<FaultKind>;
+/// The script, shared with the running sandbox.
+pub type Faults = crate::faults::Faults<FaultKind>;
 
 #[cfg(test)]
 mod tests {
