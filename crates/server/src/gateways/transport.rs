@@ -1,7 +1,9 @@
 //! What every client meets on the wire, whoever is at the other end: broken connections, endless bodies, and texts that
 //! must not get into a log as they are.
 
-use reqwest::Response;
+use reqwest::header::HeaderValue;
+use reqwest::{Response, Url};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Longest part of a server's own message that is kept, in characters.
 const MESSAGE_MAX: usize = 300;
@@ -27,6 +29,32 @@ pub(super) enum Broken {
 pub(super) enum BodyEnd {
     TooLarge,
     Broken(reqwest::Error),
+}
+
+/// A base URL, or what is wrong with it. It may carry a path prefix.
+pub(super) fn base_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "is not a URL")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user or a password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not carry a query or a fragment");
+    }
+    Ok(url)
+}
+
+/// `Authorization`, marked sensitive so that no layer below prints it; nothing for a key that no header may hold.
+pub(super) fn authorization(key: &SecretString) -> Option<HeaderValue> {
+    let key = key.expose_secret();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Which end of the way is to blame. The URL is taken out: its query may hold an e-mail address.

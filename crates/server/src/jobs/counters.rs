@@ -39,7 +39,12 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             _ = verify.tick(), if is_shared => ("the counters were not published", look(&app, &mut ours).await),
             _ = sweep.tick() => ("expired reservations were not freed", swept(&app).await),
-            _ = write_down.tick() => ("open reservations were not written down", reservations::write_down(&app).await),
+            _ = write_down.tick() => {
+                if let Err(error) = reservations::write_down(&app).await {
+                    tracing::warn!(%error, "open reservations were not written down; it will be tried again");
+                }
+                continue;
+            }
             _ = tidy.tick() => {
                 app.book.tidy(i64::try_from(app.clock.now().as_nanosecond()).unwrap_or(i64::MAX));
                 continue;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+
+use super::super::transport;
 
 /// Everything the client needs. `Debug` never shows the key.
 #[derive(Clone, Debug)]
@@ -55,28 +57,12 @@ impl Settings {
 
     /// The base URL, or why it cannot be one.
     pub(super) fn base_url(&self) -> Result<Url, SettingsError> {
-        let url = Url::parse(&self.base).map_err(|_| SettingsError::Base("is not a URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(SettingsError::Base("must begin with http:// or https://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(SettingsError::Base("must not carry a user or a password"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(SettingsError::Base("must not carry a query or a fragment"));
-        }
-        Ok(url)
+        transport::base_url(&self.base).map_err(SettingsError::Base)
     }
 
     /// `Authorization`, marked sensitive so that no layer below prints it.
     pub(super) fn authorization(&self) -> Result<HeaderValue, SettingsError> {
-        let key = self.key.expose_secret();
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(SettingsError::Key);
-        }
-        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| SettingsError::Key)?;
-        value.set_sensitive(true);
-        Ok(value)
+        transport::authorization(&self.key).ok_or(SettingsError::Key)
     }
 
     pub(super) fn version_header(&self) -> Result<HeaderValue, SettingsError> {
