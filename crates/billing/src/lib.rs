@@ -21,6 +21,7 @@ pub mod hold;
 pub mod id;
 pub mod limit;
 pub mod money;
+pub mod movement;
 pub mod pricing;
 mod ratio;
 pub mod revenue;

@@ -12,6 +12,7 @@ mod ledger;
 mod limit;
 mod model;
 mod money;
+mod movement;
 mod notation;
 mod plan;
 mod revenue;
