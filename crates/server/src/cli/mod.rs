@@ -6,6 +6,7 @@ mod lago;
 mod out;
 mod people;
 mod progress;
+mod revenue;
 mod sandbox;
 mod seed;
 mod serve;
@@ -67,6 +68,9 @@ enum Role {
     /// See Stripe's events, and have dead ones applied once more
     #[command(subcommand)]
     Webhooks(webhooks::WebhooksRole),
+    /// See how a customer's revenue came about
+    #[command(subcommand)]
+    Revenue(revenue::RevenueRole),
     /// Bring the database up to date; adopts an Ops Center SQLite file as it is
     #[command(after_help = "Example: DATABASE_URL=sqlite://ops_center.db billhook migrate")]
     Migrate,
@@ -176,6 +180,7 @@ fn work(role: Role) -> Result<(), Ending> {
         Role::Verify(args) => block_on(verify::run(args)),
         Role::Stripe(role) => block_on(stripe::stripe(role)),
         Role::Webhooks(role) => block_on(webhooks::webhooks(role)),
+        Role::Revenue(role) => block_on(revenue::revenue(role)),
         Role::Migrate => block_on(tools::migrate()),
         Role::Doctor(args) => block_on(doctor::run(args)),
         Role::User(role) => block_on(people::user(role)),

@@ -8,31 +8,55 @@ use billing::money::Currency;
 use billing::subscription as core;
 use jiff::Timestamp;
 
+use super::revenue::points;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::read::{self, Resolve};
 use crate::store::mirror::{self, Resource, Seen};
-use crate::store::{Tx, facts, parts, plans, subscriptions};
+use crate::store::revenue::Since;
+use crate::store::{Tx, facts, parts, plans, readings, subscriptions};
 
 /// How many subscriptions are derived anew in one transaction.
 const BATCH: i64 = 200;
 
-/// Derives and writes a subscription.
-pub fn save_subscription(tx: &mut Tx<'_>, seen: Seen<'_>, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+/// A subscription read with what the mirror knows of its parts.
+#[derive(Debug)]
+pub struct Derived {
+    pub wire: read::Subscription,
+    pub row: subscriptions::Subscription,
+    /// Ids of the objects that it is made of.
+    parts: Vec<String>,
+}
+
+/// Derives and writes a subscription, which brings what it brings `since` then.
+pub fn save_subscription(
+    tx: &mut Tx<'_>,
+    seen: Seen<'_>,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    since: &Since,
+) -> Result<()> {
+    let derived = derived(tx, seen.raw, catalogue, now)?;
+    points::conclude(tx, &derived, catalogue)?;
+    subscriptions::save(tx, seen, &derived.row, &derived.parts, since)
+}
+
+/// Derives a subscription from its text, as it is worth at `at`.
+pub fn derived(tx: &mut Tx<'_>, raw: &str, catalogue: &Catalogue, at: Timestamp) -> Result<Derived> {
     let mirror = Mirror { tx: RefCell::new(tx), failure: RefCell::default(), asked: RefCell::default() };
-    let mut wire = read::subscription(seen.raw, &mirror).map_err(Error::internal)?;
+    let mut wire = read::subscription(raw, &mirror).map_err(Error::internal)?;
     take_customers_discount(&mut wire, &mirror);
     let Mirror { failure, asked, .. } = mirror;
     if let Some(error) = failure.into_inner() {
         return Err(error);
     }
-    let row = derive(&wire, catalogue, now);
-    let mut made_of = asked.into_inner();
+    let row = derive(&wire, catalogue, at);
+    let mut parts = asked.into_inner();
     for item in &wire.core.items {
-        made_of.push(item.price.clone());
-        made_of.extend(item.product.clone());
+        parts.push(item.price.clone());
+        parts.extend(item.product.clone());
     }
-    subscriptions::save(tx, seen, &row, &made_of)
+    Ok(Derived { wire, row, parts })
 }
 
 /// What the mirror knows of objects that a subscription only names.
@@ -80,7 +104,8 @@ fn take_customers_discount(wire: &mut read::Subscription, mirror: &Mirror<'_, '_
     }
 }
 
-fn derive(wire: &read::Subscription, catalogue: &Catalogue, now: Timestamp) -> subscriptions::Subscription {
+/// The row of a subscription that was read.
+pub fn derive(wire: &read::Subscription, catalogue: &Catalogue, now: Timestamp) -> subscriptions::Subscription {
     let prices: Vec<&str> = wire.core.items.iter().map(|item| item.price.as_str()).collect();
     let evidence = TierEvidence { prices: &prices, subscription: &wire.metadata, products: &wire.product_metadata };
     let price = core::price(&wire.core);
@@ -125,10 +150,21 @@ fn currency_of(wire: &read::Subscription, price: Option<&core::Price>, catalogue
         .unwrap_or(catalogue.currency)
 }
 
+/// Why subscriptions are derived anew, though Stripe said nothing of them.
+#[derive(Debug, Clone)]
+enum Why {
+    /// Another catalogue.
+    Catalogue,
+    /// A price, product, coupon or customer that has changed.
+    Part(String),
+    /// Their value changes by itself: a coupon has run out.
+    Time,
+}
+
 /// Derives a mirrored subscription anew from its kept text.
-fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
     let (Some(raw), Some(run)) = (mirror::raw(tx, id)?, subscriptions::run_of(tx, id)?) else { return Ok(()) };
-    save_subscription(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now)
+    save_subscription(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now, since)
 }
 
 /// Derives every subscription anew when the catalogue is another than the one the rows were derived with.
@@ -142,7 +178,9 @@ pub async fn follow_catalogue(app: &App) -> Result<()> {
         tracing::info!("the catalogue has changed: deriving the mirrored subscriptions anew");
         app.db.write(plans::mark_all).await?;
         let mut after = String::new();
-        while let Some(last) = derive_batch(app, move |tx| subscriptions::ids(tx, &after, BATCH)).await? {
+        while let Some(last) =
+            derive_batch(app, Why::Catalogue, move |tx| subscriptions::ids(tx, &after, BATCH)).await?
+        {
             after = last;
         }
     }
@@ -154,8 +192,8 @@ pub async fn follow_parts(app: &App) -> Result<()> {
     while let Some(part) = app.db.read(parts::next_stale).await? {
         let mut after = String::new();
         loop {
-            let of = part.clone();
-            match derive_batch(app, move |tx| parts::subscriptions_with(tx, &of, &after, BATCH)).await? {
+            let (of, why) = (part.clone(), Why::Part(part.clone()));
+            match derive_batch(app, why, move |tx| parts::subscriptions_with(tx, &of, &after, BATCH)).await? {
                 Some(last) => after = last,
                 None => break,
             }
@@ -168,12 +206,12 @@ pub async fn follow_parts(app: &App) -> Result<()> {
 /// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
 pub async fn follow_time(app: &App) -> Result<()> {
     let now = app.clock.now();
-    while derive_batch(app, move |tx| subscriptions::due(tx, now, BATCH)).await?.is_some() {}
+    while derive_batch(app, Why::Time, move |tx| subscriptions::due(tx, now, BATCH)).await?.is_some() {}
     Ok(())
 }
 
 /// One batch in one transaction; the last id of it, or nothing when the batch was empty.
-async fn derive_batch<F>(app: &App, mut batch: F) -> Result<Option<String>>
+async fn derive_batch<F>(app: &App, why: Why, mut batch: F) -> Result<Option<String>>
 where
     F: FnMut(&mut Tx<'_>) -> Result<Vec<String>> + Send + 'static,
 {
@@ -181,10 +219,23 @@ where
     app.db
         .write(move |tx| {
             let ids = batch(tx)?;
+            let Some(last) = ids.last().cloned() else { return Ok(None) };
+            let ticket = readings::take_ticket(tx)?;
             for id in &ids {
-                again(tx, id, &catalogue, now)?;
+                let since = since(tx, id, &why, ticket, now)?;
+                again(tx, id, &catalogue, now, &since)?;
             }
-            Ok(ids.last().cloned())
+            Ok(Some(last))
         })
         .await
+}
+
+/// Since when what is derived now holds.
+fn since(tx: &mut Tx<'_>, id: &str, why: &Why, ticket: i64, now: Timestamp) -> Result<Since> {
+    let (at, cause, exact) = match why {
+        Why::Catalogue => (now, format!("catalogue {ticket}"), true),
+        Why::Part(part) => (now, format!("{part} {ticket}"), false),
+        Why::Time => (subscriptions::value_until(tx, id)?.unwrap_or(now), format!("time {ticket}"), true),
+    };
+    Ok(Since { at, cause, exact })
 }

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 
+use billing::revenue::Total;
 use serde::Serialize;
 
+use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
@@ -11,7 +13,7 @@ use super::{lago, publishing, usage};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
-use crate::store::{Change, Tx, subscriptions, syncs, totals, users};
+use crate::store::{Change, Tx, revenue, subscriptions, syncs, totals, users};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -155,7 +157,7 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
 
 /// Every count and total, against a recount of the rows in the same snapshot.
 async fn counts(app: &App, report: &mut Report) -> Result<()> {
-    let (kept, counted, objects) = app
+    let (kept, counted, revenue, objects) = app
         .db
         .read(|tx| {
             let known = totals::objects(tx)?;
@@ -164,7 +166,7 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
                 let kept = known.get(resource.name()).copied().unwrap_or(0);
                 objects.push((resource.name(), kept, mirror::recount(tx, resource)?));
             }
-            Ok((totals::all(tx)?, totals::recount(tx)?, objects))
+            Ok((totals::all(tx)?, totals::recount(tx)?, revenue::sum(tx)?, objects))
         })
         .await?;
     for (name, kept, counted) in objects {
@@ -178,7 +180,14 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
             );
         }
     }
-    let describe = |total: &billing::revenue::Total| {
+    compare(report, "totals", "their subscriptions", &kept, &counted);
+    compare(report, "revenue", "the points of revenue", &counted, &revenue);
+    Ok(())
+}
+
+/// Totals against what they have to be.
+fn compare(report: &mut Report, check: &'static str, with: &str, kept: &[Total], counted: &[Total]) {
+    let describe = |total: &Total| {
         format!(
             "{} {} {}: {} subscriptions, {} a month in minor units",
             total.currency.code(),
@@ -195,12 +204,11 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
         .chain(counted.iter().filter(|total| !kept.contains(total)).map(|total| format!("counted {}", describe(total))))
         .collect();
     if wrong.is_empty() {
-        report.ok("totals", format!("{} rows agree with their subscriptions", kept.len()));
+        report.ok(check, format!("{} rows agree with {with}", kept.len()));
     }
     for difference in wrong {
-        report.fault("totals", difference, "run billhook doctor --repair");
+        report.fault(check, difference, "run billhook doctor --repair");
     }
-    Ok(())
 }
 
 async fn people(app: &App, report: &mut Report) -> Result<()> {
@@ -278,5 +286,6 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 /// Counts everything anew and writes it down.
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
+    points::repair(app).await?;
     usage::recount::repair(app).await
 }

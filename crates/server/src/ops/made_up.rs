@@ -13,6 +13,7 @@ use crate::store::invoices::{self, Invoice};
 use crate::store::log::Source;
 use crate::store::mirror::{Resource, Seen};
 use crate::store::payment_methods::{self, Card, PaymentMethod};
+use crate::store::revenue::Since;
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::syncs::{self, ListState};
 use crate::store::users::{self, NewUser};
@@ -119,8 +120,12 @@ fn one(tx: &mut Tx<'_>, number: u64, now: Timestamp) -> Result<()> {
         _ => Status::Active,
     };
     let subscription = subscription(id.clone(), customer, tier, status, minor, created);
-    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[])?;
+    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[], &made_up(created))?;
     charge(tx, number, minor, created)
+}
+
+fn made_up(at: Timestamp) -> Since {
+    Since { at, cause: "made up".to_owned(), exact: true }
 }
 
 fn charge(tx: &mut Tx<'_>, number: u64, minor: i64, created: Timestamp) -> Result<()> {
@@ -188,7 +193,7 @@ fn people(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     }
     let id = "sub_bench_user".to_owned();
     let row = subscription(id.clone(), customer.to_owned(), "professional", Status::Active, 4_900, now);
-    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &row, &[])?;
+    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &row, &[], &made_up(now))?;
     for number in 0..10 {
         invoice(tx, number, customer, now)?;
     }

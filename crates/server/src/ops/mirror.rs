@@ -9,6 +9,7 @@ use crate::error::{Error, Result, Upstream};
 use crate::gateways::stripe::StripeError;
 use crate::gateways::stripe::read;
 use crate::store::mirror::{Resource, Seen};
+use crate::store::revenue::Since;
 use crate::store::{self, Tx, charges, customers, invoices, parts, payment_methods, refunds, syncs};
 
 /// Something from the mirror, and since when it can be out of date.
@@ -19,7 +20,8 @@ pub struct Mirrored<T> {
     pub as_of: Option<Timestamp>,
 }
 
-/// Writes one object as Stripe sent it. What is mirrored with the same text is only marked as seen.
+/// Writes one object as Stripe sent it; a subscription brings what it brings `since` then. What is mirrored with the same
+/// text is only marked as seen.
 pub fn apply(
     tx: &mut Tx<'_>,
     resource: Resource,
@@ -27,6 +29,7 @@ pub fn apply(
     run: i64,
     catalogue: &Catalogue,
     now: Timestamp,
+    since: &Since,
 ) -> Result<()> {
     let id = read::id(raw).map_err(Error::internal)?;
     let seen = Seen { resource, id: &id, raw, run };
@@ -37,7 +40,7 @@ pub fn apply(
         Resource::Coupons => {
             let coupon = read::coupon(raw).map_err(Error::internal)?;
             if coupon.deleted {
-                return delete(tx, resource, &id);
+                return take_out(tx, resource, &id);
             }
             parts::save_coupon(tx, seen)?;
             parts::mark_stale(tx, &id)
@@ -45,7 +48,7 @@ pub fn apply(
         Resource::Products => save_product(tx, seen),
         Resource::Prices => save_price(tx, seen),
         Resource::Customers => save_customer(tx, seen),
-        Resource::Subscriptions => derivation::save_subscription(tx, seen, catalogue, now),
+        Resource::Subscriptions => derivation::save_subscription(tx, seen, catalogue, now, since),
         Resource::Invoices => save_invoice(tx, seen),
         Resource::Charges => save_charge(tx, seen),
         Resource::Refunds => save_refund(tx, seen),
@@ -53,19 +56,16 @@ pub fn apply(
     }
 }
 
-/// Takes an object out of the mirror that Stripe no longer has.
-pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
-    match resource {
-        Resource::Subscriptions => store::subscriptions::delete(tx, id)?,
-        Resource::Coupons
-        | Resource::Products
-        | Resource::Prices
-        | Resource::Customers
-        | Resource::Invoices
-        | Resource::Charges
-        | Resource::Refunds
-        | Resource::PaymentMethods => store::mirror::delete(tx, resource, id)?,
-    };
+/// Takes an object out of the mirror that Stripe no longer has, and a subscription out of the revenue `since` then.
+pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str, since: &Since) -> Result<()> {
+    if resource == Resource::Subscriptions {
+        return store::subscriptions::delete(tx, id, since).map(drop);
+    }
+    take_out(tx, resource, id)
+}
+
+fn take_out(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
+    store::mirror::delete(tx, resource, id)?;
     // A deleted coupon still counts where it is applied, a deleted price where it is sold: their texts stay.
     tx.changed(store::Change::Totals);
     if resource == Resource::Customers {
@@ -78,7 +78,7 @@ pub fn delete(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
 fn save_product(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
     let product = read::product(seen.raw).map_err(Error::internal)?;
     if product.deleted {
-        return delete(tx, seen.resource, seen.id);
+        return take_out(tx, seen.resource, seen.id);
     }
     let row = parts::Product { id: product.id, name: product.name, metadata: product.metadata };
     parts::save_product(tx, seen, &row)?;
@@ -88,7 +88,7 @@ fn save_product(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
 fn save_price(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
     let price = read::price(seen.raw).map_err(Error::internal)?;
     if price.deleted {
-        return delete(tx, seen.resource, seen.id);
+        return take_out(tx, seen.resource, seen.id);
     }
     parts::save_price(tx, seen, price.product.as_deref())?;
     parts::mark_stale(tx, seen.id)
@@ -97,7 +97,7 @@ fn save_price(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
 fn save_customer(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
     let customer = read::customer(seen.raw, &()).map_err(Error::internal)?;
     if customer.deleted {
-        return delete(tx, seen.resource, seen.id);
+        return take_out(tx, seen.resource, seen.id);
     }
     let row = customers::Customer {
         id: customer.id,
@@ -113,7 +113,7 @@ fn save_customer(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
 fn save_invoice(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
     let invoice = read::invoice(seen.raw).map_err(Error::internal)?;
     if invoice.deleted {
-        return delete(tx, seen.resource, seen.id);
+        return take_out(tx, seen.resource, seen.id);
     }
     let row = invoices::Invoice {
         id: invoice.id,
@@ -166,7 +166,7 @@ fn save_refund(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
 fn save_payment_method(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
     let method = read::payment_method(seen.raw).map_err(Error::internal)?;
     if method.deleted {
-        return delete(tx, seen.resource, seen.id);
+        return take_out(tx, seen.resource, seen.id);
     }
     let card = method.card.map(|card| payment_methods::Card {
         brand: card.brand,

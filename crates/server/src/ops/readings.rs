@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::gateways::stripe::read;
 use crate::store::mirror::{Resource, Seen};
 use crate::store::readings::{self, Previous, Reading};
+use crate::store::revenue::Since;
 use crate::store::{self, Tx};
 
 /// A look at Stripe.
@@ -50,6 +51,16 @@ impl Look {
     pub fn ended(mut self, app: &App) -> Self {
         self.until_s = stripe_second(app);
         self
+    }
+
+    /// Since when what it found holds, as far as the look itself can tell: it was so when it was looked at. Events of before
+    /// say since when.
+    pub fn since(&self) -> Since {
+        Since {
+            at: Timestamp::from_second(self.until_s).unwrap_or(Timestamp::MAX),
+            cause: format!("look {} of {}", self.ticket, self.cause),
+            exact: false,
+        }
     }
 
     /// What is written down of it, beside what was known before.
@@ -92,7 +103,7 @@ pub fn apply(
     }
     if !unchanged {
         remember(tx, look, resource, &id, raw, now)?;
-        mirror::apply(tx, resource, raw, run, catalogue, now)?;
+        mirror::apply(tx, resource, raw, run, catalogue, now, &look.since())?;
     }
     readings::save(tx, &id, &look.reading(known))?;
     Ok(if unchanged { Written::Unchanged } else { Written::Changed })
@@ -105,7 +116,7 @@ pub fn delete(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str) -> Res
         return Ok(Written::Superseded);
     }
     let there = store::mirror::is_there(tx, resource, id)?;
-    mirror::delete(tx, resource, id)?;
+    mirror::delete(tx, resource, id, &look.since())?;
     readings::save(tx, id, &look.reading(known))?;
     Ok(if there { Written::Changed } else { Written::Unchanged })
 }

@@ -20,6 +20,7 @@ pub mod plans;
 pub mod readings;
 pub mod refunds;
 pub mod reservations;
+pub mod revenue;
 pub mod sessions;
 pub mod subscriptions;
 pub mod syncs;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::db::{Row, args};
 use super::mirror::{self, Resource, Seen};
+use super::revenue::{self, Since};
 use super::totals::{self, Counted};
 use super::{After, Change, Tx, plans};
 use crate::error::{Error, Result};
@@ -37,7 +38,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    fn counted(&self) -> Counted {
+    /// What the totals count of it.
+    pub fn counted(&self) -> Counted {
         Counted {
             currency: self.currency.clone(),
             tier: self.tier.clone(),
@@ -48,12 +50,13 @@ impl Subscription {
     }
 }
 
-/// Writes a subscription, moves the totals, and remembers what it is made of.
-pub fn save(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription, parts: &[String]) -> Result<()> {
+/// Writes a subscription, moves the totals and the revenue with them, and remembers what it is made of.
+pub fn save(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription, parts: &[String], since: &Since) -> Result<()> {
     let old = counted_before(tx, &new.id)?;
     seen.keep(tx)?;
     write(tx, seen, new)?;
     totals::shift(tx, old.as_ref(), Some(&new.counted()))?;
+    revenue::settle(tx, &new.id, new.customer.as_deref(), Some(&new.counted()), since)?;
     tx.run("DELETE FROM subscription_parts WHERE subscription = ?1", args![&new.id])?;
     for part in parts {
         tx.run(
@@ -118,15 +121,24 @@ fn counted_before(tx: &mut Tx<'_>, id: &str) -> Result<Option<Counted>> {
     .transpose()
 }
 
-/// Marks a subscription as deleted at Stripe and takes it out of the totals.
-pub fn delete(tx: &mut Tx<'_>, id: &str) -> Result<bool> {
+/// Marks a subscription as deleted at Stripe and takes it out of the totals and the revenue.
+pub fn delete(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<bool> {
     let old = counted_before(tx, id)?;
     let deleted = mirror::delete(tx, Resource::Subscriptions, id)?;
     if deleted {
         totals::shift(tx, old.as_ref(), None)?;
+        revenue::settle(tx, id, None, None, since)?;
         tx.changed(Change::Totals);
     }
     Ok(deleted)
+}
+
+/// Makes the revenue say what the row says, where points were added and the row did not change.
+pub fn settle(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<()> {
+    let worth = counted_before(tx, id)?;
+    let customer = tx.row("SELECT customer FROM subscriptions WHERE id = ?1", args![id])?;
+    let customer = customer.map(|row| row.text_or_null(0)).transpose()?.flatten();
+    revenue::settle(tx, id, customer.as_deref(), worth.as_ref(), since)
 }
 
 fn tell(tx: &mut Tx<'_>, customer: Option<&str>) -> Result<()> {
@@ -201,6 +213,12 @@ pub fn due(tx: &mut Tx<'_>, now: Timestamp, limit: i64) -> Result<Vec<String>> {
     .iter()
     .map(|row| row.text(0))
     .collect()
+}
+
+/// When the value of a subscription changes by itself.
+pub fn value_until(tx: &mut Tx<'_>, id: &str) -> Result<Option<Timestamp>> {
+    let row = tx.row("SELECT value_until FROM subscriptions WHERE id = ?1", args![id])?;
+    Ok(row.map(|row| row.instant_or_null(0)).transpose()?.flatten())
 }
 
 /// All ids, page by page: for a derivation with a new catalogue.

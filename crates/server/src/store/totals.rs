@@ -92,7 +92,8 @@ pub fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
+/// Rows of currency, tier, status, number and monthly value.
+pub(super) fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
     tx.rows(sql, args![])?
         .iter()
         .map(|row| {

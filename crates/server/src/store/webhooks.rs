@@ -1,8 +1,8 @@
 //! Events of Stripe's, kept until they have been applied and for a while after; and how far the list of them was read.
 
-use super::Tx;
 use super::db::{Row, args};
 use super::mirror::Resource;
+use super::{Tx, revenue};
 use crate::error::{Error, Result};
 
 const WAITING: i64 = 0;
@@ -254,11 +254,20 @@ pub fn counts(tx: &mut Tx<'_>) -> Result<Counts> {
 
 /// Forgets events that were applied or quarantined before `before_ms`; how many.
 pub fn forget(tx: &mut Tx<'_>, before_ms: i64, most: i64) -> Result<u64> {
-    tx.run(
+    let rows = tx.rows(
         "DELETE FROM webhook_events WHERE id IN
-             (SELECT id FROM webhook_events WHERE received_ms < ?1 AND state IN (1, 2) ORDER BY received_ms, id LIMIT ?2)",
+             (SELECT id FROM webhook_events WHERE received_ms < ?1 AND state IN (1, 2) ORDER BY received_ms, id LIMIT ?2)
+         RETURNING id, resource, object_id",
         args![before_ms, most],
-    )
+    )?;
+    for row in &rows {
+        if let Some(Target { resource: Resource::Subscriptions, id }) =
+            target(row.text_or_null(1)?, row.text_or_null(2)?)?
+        {
+            revenue::forget(tx, &id, &row.text(0)?)?;
+        }
+    }
+    Ok(rows.len() as u64)
 }
 
 fn target(resource: Option<String>, id: Option<String>) -> Result<Option<Target>> {

@@ -110,7 +110,9 @@ async fn a_payment_method_that_leaves_a_customer_leaves_their_kept_answer() {
     let (catalogue, now) = (world.app.catalogue.clone(), world.now());
     let detached = r#"{"id":"pm_sandbox_user","object":"payment_method","type":"card","customer":null,"created":1}"#;
     let resource = billhook::store::mirror::Resource::PaymentMethods;
-    let write = world.app.db.write(move |tx| billhook::ops::mirror::apply(tx, resource, detached, 1, &catalogue, now));
+    let since = billhook::store::revenue::Since { at: now, cause: "test".to_owned(), exact: false };
+    let write =
+        world.app.db.write(move |tx| billhook::ops::mirror::apply(tx, resource, detached, 1, &catalogue, now, &since));
     write.await.expect("written");
     assert_eq!(world.get(page, &token).await.body, "[]");
 }

@@ -11,8 +11,9 @@ mod transactions;
 use billhook::error::{Error, Result};
 use billhook::store::db::Value;
 use billhook::store::mirror::{Resource, Seen};
+use billhook::store::revenue::Since;
 use billhook::store::subscriptions::Subscription;
-use billhook::store::{Db, Tx, migrations, subscriptions};
+use billhook::store::{Db, Tx, migrations, readings, subscriptions};
 use billing::subscription::Status;
 use jiff::Timestamp;
 
@@ -129,7 +130,20 @@ fn professional(id: &str, created: i64) -> Subscription {
     }
 }
 
+/// A cause of its own, with a date that may lie before the last.
+fn since(tx: &mut Tx<'_>) -> Result<Since> {
+    let ticket = readings::take_ticket(tx)?;
+    Ok(Since { at: at(ticket % 7), cause: format!("look {ticket}"), exact: false })
+}
+
 fn save(tx: &mut Tx<'_>, row: &Subscription, parts: &[String]) -> Result<()> {
     let raw = format!("{row:?}");
-    subscriptions::save(tx, Seen { resource: Resource::Subscriptions, id: &row.id, raw: &raw, run: 1 }, row, parts)
+    let since = since(tx)?;
+    subscriptions::save(
+        tx,
+        Seen { resource: Resource::Subscriptions, id: &row.id, raw: &raw, run: 1 },
+        row,
+        parts,
+        &since,
+    )
 }

@@ -5,6 +5,7 @@ mod apply;
 mod crash;
 mod intake;
 mod interleavings;
+mod revenue;
 mod sandbox;
 mod schedules;
 mod setup;

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::{Pages, Stripe, StripeError, read};
 use crate::store::mirror::Resource;
+use crate::store::revenue::Since;
 use crate::store::webhooks::Target;
 use crate::store::{self, Tx, customers, syncs, verification, webhooks};
 
@@ -222,7 +223,8 @@ fn differences(
     let before = verification::row(tx, resource, id)?.unwrap_or_default();
     let run = syncs::get(tx, resource.name())?.map_or(0, |state| state.run);
     verification::loosen(tx, resource, id)?;
-    mirror::apply(tx, resource, theirs, run, catalogue, now)?;
+    let since = Since { at: now, cause: "verify".to_owned(), exact: false };
+    mirror::apply(tx, resource, theirs, run, catalogue, now, &since)?;
     let after = verification::row(tx, resource, id)?.unwrap_or_default();
     Ok(difference::of_rows(resource, id, &before, &after))
 }

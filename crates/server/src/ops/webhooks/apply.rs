@@ -15,10 +15,12 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::{Stripe, StripeError};
 use crate::ops::readings::{self, Look, Written};
+use crate::ops::revenue::points;
 use crate::ops::usage::plans;
 use crate::ops::{derivation, places};
+use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Event, State, Target};
-use crate::store::{Tx, mirror, readings as looks, syncs};
+use crate::store::{Tx, mirror, readings as looks, subscriptions, syncs};
 
 /// How many objects are looked at at once.
 const ABREAST: usize = 16;
@@ -178,15 +180,25 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
     }
 }
 
-/// The object and the events that told of it, in one transaction.
+/// The object, the events that told of it and what they tell of revenue, in one transaction.
 fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &billing::catalogue::Catalogue, now: Timestamp) -> Result<Written> {
     let Target { resource, id } = &claim.target;
     let run = syncs::get(tx, resource.name())?.map_or(0, |state| state.run);
+    let is_revenue = *resource == Resource::Subscriptions;
+    if is_revenue {
+        for event in &claim.events {
+            let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
+            points::hear(tx, event, &body, catalogue)?;
+        }
+    }
     let written = match &claim.found {
         Some(Found::There(raw)) => readings::apply(tx, &claim.look, *resource, raw, run, catalogue, now)?,
         Some(Found::Gone) => readings::delete(tx, &claim.look, *resource, id)?,
         None => return Err(Error::internal("an object was written before it was found")),
     };
+    if is_revenue && written != Written::Changed {
+        subscriptions::settle(tx, id, &claim.look.since())?;
+    }
     let applied = State::Applied { at_ms: now.as_millisecond(), note: note(claim, written) };
     for event in &claim.events {
         webhooks::set_state(tx, &event.id, &applied)?;

@@ -93,6 +93,12 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
             "totals",
             "starter active",
         ),
+        (
+            "UPDATE revenue_points SET monthly_minor = 1 WHERE tier = 'starter' AND status = 'active'",
+            "revenue",
+            "starter active",
+        ),
+        ("DELETE FROM revenue_points WHERE tier = 'enterprise' AND status = 'active'", "revenue", "enterprise active"),
         ("UPDATE object_counts SET count = count + 1 WHERE resource = 'customers'", "counts", "customers"),
         ("DELETE FROM object_counts WHERE resource = 'invoices'", "counts", "invoices"),
         ("UPDATE usage_days SET quantity_micro = quantity_micro + 1 WHERE type = 'inference'", "usage", &user),
@@ -106,7 +112,10 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
         let found = faults(&program);
         assert!(!found.is_empty(), "{sql}: not found");
-        assert!(found.iter().all(|(name, detail)| name == check && detail.contains(words)), "{sql}: {found:?}");
+        // A row that is wrong agrees neither with the totals nor with the revenue.
+        let both = sql.starts_with("UPDATE subscriptions ");
+        let named = |name: &str| name == check || both && name == "revenue";
+        assert!(found.iter().all(|(name, detail)| named(name) && detail.contains(words)), "{sql}: {found:?}");
         let repaired = program.run(&["doctor", "--repair"]);
         assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
         assert_eq!(faults(&program), [], "{sql}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use billhook::store::charges::{self, Charge};
 use billhook::store::customers::{self, Customer};
 use billhook::store::mirror::{Resource, Seen};
+use billhook::store::revenue::Since;
 use billhook::store::subscriptions::{self, Subscription};
 use billing::subscription::Status;
 use jiff::Timestamp;
@@ -97,7 +98,9 @@ async fn write(world: &World, rows: &[Made]) {
             let seen = |resource, id| Seen { resource, id, raw: "{}", run: 1 };
             customers::save(tx, seen(Resource::Customers, &c), &customer(&c, created))?;
             charges::save(tx, seen(Resource::Charges, &h), &charge(&h, created))?;
-            subscriptions::save(tx, seen(Resource::Subscriptions, &s), &subscription(&s, row.status, created), &[])?;
+            let since = Since { at: created, cause: "made".to_owned(), exact: true };
+            let made = subscription(&s, row.status, created);
+            subscriptions::save(tx, seen(Resource::Subscriptions, &s), &made, &[], &since)?;
         }
         Ok(())
     };

@@ -13,7 +13,7 @@ use billhook::store::subscriptions::{self, Filter, Subscription};
 use billhook::store::{After, Tx};
 use billing::subscription::Status;
 
-use super::{at, open, professional, save};
+use super::{at, open, professional, save, since};
 use crate::harness::Database;
 
 /// Thirty rows over four instants: most of them share theirs.
@@ -106,7 +106,11 @@ fn subscription(number: i64) -> Subscription {
 pub async fn i16_a_filter_shows_what_a_naive_filter_shows(database: Database) {
     let db = open(&database).await;
     db.write(|tx| PLACES.map(subscription).try_for_each(|row| save(tx, &row, &[]))).await.expect("saved");
-    db.write(|tx| subscriptions::delete(tx, "sub_00")).await.expect("deleted");
+    let delete = |tx: &mut Tx<'_>| {
+        let since = since(tx)?;
+        subscriptions::delete(tx, "sub_00", &since)
+    };
+    db.write(delete).await.expect("deleted");
     let place = |row: &Subscription| (row.created.as_second(), row.id.clone());
     let statuses = ["active", "trialing", "past_due", "canceled", "incomplete_expired", "dunning", "paused"];
     let mut filters = vec![Filter::All, Filter::Running];

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::{open, professional, save};
+use super::{open, professional, save, since};
 use crate::harness::Database;
 
 /// One thing that happens to one of a few subscriptions.
@@ -61,7 +61,10 @@ fn row(step: &Step) -> Option<Subscription> {
 fn apply(tx: &mut Tx<'_>, step: &Step) -> Result<()> {
     match step {
         Step::Save { .. } => save(tx, &row(step).expect("a save"), &[]),
-        Step::Delete { number } => subscriptions::delete(tx, &format!("sub_{number}")).map(drop),
+        Step::Delete { number } => {
+            let since = since(tx)?;
+            subscriptions::delete(tx, &format!("sub_{number}"), &since).map(drop)
+        }
     }
 }
 
@@ -96,7 +99,12 @@ fn naive_totals(there: &BTreeMap<String, Subscription>) -> Vec<Total> {
 
 async fn forget(db: &Db) {
     db.write(|tx| {
-        for sql in ["DELETE FROM subscriptions", "DELETE FROM subscription_totals", "DELETE FROM object_counts"] {
+        for sql in [
+            "DELETE FROM subscriptions",
+            "DELETE FROM subscription_totals",
+            "DELETE FROM object_counts",
+            "DELETE FROM revenue_points",
+        ] {
             tx.run(sql, &[])?;
         }
         Ok(())
@@ -116,16 +124,18 @@ pub async fn i07_totals_are_the_sums_of_their_rows_after_any_history(database: D
             db.write(move |tx| steps.iter().try_for_each(|step| apply(tx, step))).await.expect("written");
         }
         let there = naive(&history);
-        let (kept, recounted, objects, counted, unpriced) = db
+        let (kept, recounted, points, objects, counted, unpriced) = db
             .read(|tx| {
                 let objects = totals::objects(tx)?.get("subscriptions").copied().unwrap_or(0);
                 let counted = mirror::recount(tx, Resource::Subscriptions)?;
-                Ok((totals::all(tx)?, totals::recount(tx)?, objects, counted, totals::unpriced(tx)?))
+                let points = billhook::store::revenue::sum(tx)?;
+                Ok((totals::all(tx)?, totals::recount(tx)?, points, objects, counted, totals::unpriced(tx)?))
             })
             .await
             .expect("a read");
         assert_eq!(kept, naive_totals(&there), "{history:?}");
         assert_eq!(kept, recounted, "{history:?}");
+        assert_eq!(kept, points, "the last points sum to the totals: {history:?}");
         let faults = there.values().filter(|one| one.fault.is_some()).count();
         assert_eq!(
             (objects, counted, unpriced),
@@ -168,7 +178,8 @@ pub async fn a_subscription_that_is_seen_again_unchanged_moves_nothing(database:
     let (known, touched, unseen) = db
         .write(move |tx| {
             let before = seen(1).unchanged(tx)?;
-            subscriptions::save(tx, seen(1), &professional("sub_1", 1), &[])?;
+            let since = since(tx)?;
+            subscriptions::save(tx, seen(1), &professional("sub_1", 1), &[], &since)?;
             let after = seen(2).unchanged(tx)?;
             let other = Seen { raw: "another text", ..seen(3) }.unchanged(tx)?;
             Ok((
@@ -183,9 +194,10 @@ pub async fn a_subscription_that_is_seen_again_unchanged_moves_nothing(database:
     // Deleted, it is no longer known by its text: seen again, it comes back and counts.
     let (known, total) = db
         .write(move |tx| {
-            subscriptions::delete(tx, "sub_1")?;
+            let since = since(tx)?;
+            subscriptions::delete(tx, "sub_1", &since)?;
             let known = seen(4).unchanged(tx)?;
-            subscriptions::save(tx, seen(4), &professional("sub_1", 1), &[])?;
+            subscriptions::save(tx, seen(4), &professional("sub_1", 1), &[], &since)?;
             Ok((known, totals::all(tx)?[0].count))
         })
         .await

@@ -6,6 +6,7 @@ use std::time::Duration;
 use billhook::ops::mirror;
 use billhook::ops::webhooks::sweep::{self, Swept};
 use billhook::store::mirror::Resource;
+use billhook::store::revenue::Since;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -243,6 +244,7 @@ async fn naive(seed: u64, by_time: bool) -> usize {
     }
     let catalogue = world.app.catalogue.clone();
     let at = world.now();
+    let since = Since { at, cause: "told".to_owned(), exact: false };
     world
         .app
         .db
@@ -255,9 +257,9 @@ async fn naive(seed: u64, by_time: bool) -> usize {
                     Resource::ALL.into_iter().find(|resource| resource.name() == format!("{noun}s")).expect("a list");
                 let id = object["id"].as_str().expect("an id");
                 if event["type"].as_str().is_some_and(|kind| kind.ends_with(".deleted")) {
-                    mirror::delete(tx, resource, id)?;
+                    mirror::delete(tx, resource, id, &since)?;
                 } else {
-                    mirror::apply(tx, resource, &object.to_string(), 1, &catalogue, at)?;
+                    mirror::apply(tx, resource, &object.to_string(), 1, &catalogue, at, &since)?;
                 }
             }
             Ok(())

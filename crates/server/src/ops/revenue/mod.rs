@@ -1,5 +1,8 @@
 //! Revenue and subscription statistics, from totals that move with the rows they count.
 
+pub mod history;
+pub mod points;
+
 use billing::revenue::{self, Stats};
 
 use super::mirror::{self, Mirrored};

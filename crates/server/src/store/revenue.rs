@@ -1,0 +1,206 @@
+//! Points of revenue: what each subscription is worth since when, and why. From them every movement can be derived.
+//!
+//! Events add points at their own instants, in whatever order they arrive. After them the series is settled: where its
+//! last point is not what the subscription's row says, one more point says so. Thus the last points always sum to the
+//! totals.
+
+use billing::revenue::Total;
+use billing::subscription::Status;
+use jiff::Timestamp;
+
+use super::Tx;
+use super::db::{Row, args};
+use super::totals::{self, Counted};
+use crate::error::Result;
+
+/// At one instant: what was concluded when the subscription was first seen, then what events tell, then what settles it.
+const CONCLUDED: i64 = 0;
+const TOLD: i64 = 1;
+
+/// Since when, and why. A subscription has one point of each cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    pub at: Timestamp,
+    pub cause: String,
+    /// Told, not concluded.
+    pub exact: bool,
+}
+
+/// What a subscription is worth since then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    pub subscription: String,
+    pub customer: Option<String>,
+    pub since: Since,
+    /// Nothing where Stripe no longer has the subscription: `tier` and `currency` are those that it had.
+    pub status: Option<Status>,
+    pub tier: String,
+    pub currency: String,
+    pub monthly_minor: i64,
+    pub unpriced: bool,
+}
+
+impl Point {
+    fn counted(&self) -> Option<Counted> {
+        Some(Counted {
+            currency: self.currency.clone(),
+            tier: self.tier.clone(),
+            status: self.status.as_ref()?.as_str().to_owned(),
+            monthly_minor: self.monthly_minor,
+            unpriced: self.unpriced,
+        })
+    }
+}
+
+/// Whether nothing was ever said of a subscription.
+pub fn is_unknown(tx: &mut Tx<'_>, subscription: &str) -> Result<bool> {
+    Ok(tx.row("SELECT 1 FROM revenue_points WHERE subscription = ?1 LIMIT 1", args![subscription])?.is_none())
+}
+
+/// Adds a point that was concluded from the dates of a subscription which was never seen before.
+pub fn conclude(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
+    add(tx, point, CONCLUDED)
+}
+
+/// Adds the point that an event tells of, once.
+pub fn tell(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
+    add(tx, point, TOLD)
+}
+
+fn add(tx: &mut Tx<'_>, point: &Point, place: i64) -> Result<()> {
+    tx.run(
+        "INSERT INTO revenue_points (subscription, since, place, cause, customer, status, tier, currency, monthly_minor,
+             unpriced, exact) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT (subscription, cause) DO NOTHING",
+        args![
+            &point.subscription,
+            point.since.at,
+            place,
+            &point.since.cause,
+            &point.customer,
+            point.status.as_ref().map(|status| status.as_str().to_owned()),
+            &point.tier,
+            &point.currency,
+            point.monthly_minor,
+            point.unpriced,
+            point.since.exact
+        ],
+    )?;
+    Ok(())
+}
+
+/// Makes the last point say what the subscription's row says; nothing for one that is gone.
+pub fn settle(
+    tx: &mut Tx<'_>,
+    subscription: &str,
+    customer: Option<&str>,
+    worth: Option<&Counted>,
+    since: &Since,
+) -> Result<()> {
+    let last = last(tx, subscription)?;
+    if last.as_ref().and_then(|(point, _)| point.counted()).as_ref() == worth {
+        return Ok(());
+    }
+    // One look may see the same object twice, and differently: what it saw last holds.
+    tx.run("DELETE FROM revenue_points WHERE subscription = ?1 AND cause = ?2", args![subscription, &since.cause])?;
+    let (at, place) = match &last {
+        Some((point, place)) if point.since.at >= since.at => (point.since.at, place.saturating_add(1)),
+        _ => (since.at, TOLD + 1),
+    };
+    let since = Since { at, exact: since.exact && at == since.at, cause: since.cause.clone() };
+    let known = last.map(|(point, _)| point);
+    let point = match worth {
+        Some(worth) => Point {
+            subscription: subscription.to_owned(),
+            customer: customer.map(str::to_owned),
+            since,
+            status: Some(Status::parse(&worth.status)),
+            tier: worth.tier.clone(),
+            currency: worth.currency.clone(),
+            monthly_minor: worth.monthly_minor,
+            unpriced: worth.unpriced,
+        },
+        None => match known {
+            Some(known) => Point { since, status: None, monthly_minor: 0, unpriced: false, ..known },
+            None => return Ok(()),
+        },
+    };
+    add(tx, &point, place)
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT subscription, customer, since, cause, exact, status, tier, currency, monthly_minor, unpriced, place \
+             FROM revenue_points ",
+            $rest
+        )
+    };
+}
+
+fn last(tx: &mut Tx<'_>, subscription: &str) -> Result<Option<(Point, i64)>> {
+    let sql = select!("WHERE subscription = ?1 ORDER BY since DESC, place DESC, cause DESC LIMIT 1");
+    tx.row(sql, args![subscription])?.map(|row| Ok((point(&row)?, row.int(10)?))).transpose()
+}
+
+/// Everything that was said of a customer's subscriptions, in the order in which it took effect.
+pub fn of_customer(tx: &mut Tx<'_>, customer: &str) -> Result<Vec<Point>> {
+    let sql = select!("WHERE customer = ?1 ORDER BY since, subscription, place, cause");
+    tx.rows(sql, args![customer])?.iter().map(point).collect()
+}
+
+/// Forgets what an event told, unless that moved anything. While the event can come again or come late, its point is needed
+/// for those that come between.
+pub fn forget(tx: &mut Tx<'_>, subscription: &str, event: &str) -> Result<()> {
+    let told = tx.row(select!("WHERE subscription = ?1 AND cause = ?2"), args![subscription, event])?;
+    let Some(told) = told.as_ref().map(point).transpose()? else { return Ok(()) };
+    let before = tx.row(
+        select!(
+            "WHERE subscription = ?1 AND (since, place, cause) < (?2, ?3, ?4)
+             ORDER BY since DESC, place DESC, cause DESC LIMIT 1"
+        ),
+        args![subscription, told.since.at, TOLD, event],
+    )?;
+    let before = before.as_ref().map(point).transpose()?;
+    let says_no_more = |before: &Point| before.since.exact || before.since.at < told.since.at;
+    if before.is_some_and(|before| before.counted() == told.counted() && says_no_more(&before)) {
+        tx.run("DELETE FROM revenue_points WHERE subscription = ?1 AND cause = ?2", args![subscription, event])?;
+    }
+    Ok(())
+}
+
+/// All subscriptions that there are or were, page by page.
+pub fn subscriptions(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<String>> {
+    tx.rows(
+        "SELECT id FROM subscriptions WHERE id > ?1 UNION SELECT subscription FROM revenue_points WHERE subscription > ?1
+         ORDER BY id LIMIT ?2",
+        args![after, limit],
+    )?
+    .iter()
+    .map(|row| row.text(0))
+    .collect()
+}
+
+/// The sum of the last points, for `doctor`: what the totals have to be.
+pub fn sum(tx: &mut Tx<'_>) -> Result<Vec<Total>> {
+    totals::read(
+        tx,
+        "SELECT currency, tier, status, COUNT(*), CAST(SUM(monthly_minor) AS BIGINT) FROM
+             (SELECT currency, tier, status, monthly_minor, ROW_NUMBER() OVER
+                  (PARTITION BY subscription ORDER BY since DESC, place DESC, cause DESC) AS age FROM revenue_points) AS points
+         WHERE age = 1 AND status IS NOT NULL GROUP BY currency, tier, status ORDER BY currency, tier, status",
+    )
+}
+
+fn point(row: &Row) -> Result<Point> {
+    Ok(Point {
+        subscription: row.text(0)?,
+        customer: row.text_or_null(1)?,
+        since: Since { at: row.instant(2)?, cause: row.text(3)?, exact: row.flag(4)? },
+        status: row.text_or_null(5)?.map(|status| Status::parse(&status)),
+        tier: row.text(6)?,
+        currency: row.text(7)?,
+        monthly_minor: row.int(8)?,
+        unpriced: row.flag(9)?,
+    })
+}
