@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,13 @@ use billing::usage::{Credits, Quantity};
 
 /// Parts of the map, so that two requests rarely meet.
 const PARTS: usize = 64;
-/// How long a reservation is remembered here that nobody resolved; after it the database knows.
+/// How long a reservation is remembered here that nobody resolved, so that a late commit need not say whose it is. The database
+/// knows of those that were open when it was written to.
 const REMEMBERED_MS: i64 = 3_600_000;
+/// How many of those each part remembers: whoever reserves and never resolves must not fill the memory. The oldest go first.
+const OVER_MAX: usize = 2_048;
+/// After this time it is looked again whether a commit that was under way has arrived.
+const UNDER_WAY_MS: i64 = 1_000;
 
 /// A reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +84,14 @@ pub struct Reservations {
 #[derive(Debug, Default)]
 pub struct Part {
     known: HashMap<Arc<str>, Known>,
-    /// When each is to be looked at again.
+    /// When the time of each is over.
     due: BinaryHeap<Reverse<(i64, Arc<str>)>>,
+    /// Those whose time was over before anybody resolved them, and when that was; the oldest first.
+    over: VecDeque<(i64, Arc<str>)>,
     /// Opened or resolved since they were last written down.
     moved: Vec<Arc<str>>,
+    /// Not remembered any more since then. What the database has of them stays there for its time.
+    forgotten: Vec<Arc<str>>,
 }
 
 /// What has to be written down, and what is to be removed.
@@ -145,8 +154,9 @@ impl Reservations {
         self.parts.iter().map(open).sum()
     }
 
-    /// What has changed since the last call, against what the database has.
-    pub fn changes(&self) -> Changes {
+    /// What has changed since the last call, against what the database has. What was over before it could be written down is
+    /// not written any more.
+    pub fn changes(&self, now_ms: i64) -> Changes {
         let mut changes = Changes::default();
         let mut written = lock(&self.written);
         for part in &self.parts {
@@ -156,12 +166,18 @@ impl Reservations {
                 let open = known.filter(|known| matches!(known.fate, Fate::Held | Fate::Committing { .. }));
                 match open {
                     Some(_) if written.contains(&id) => {}
+                    Some(known) if known.is_over(now_ms) => {}
                     Some(known) => {
                         written.insert(Arc::clone(&id));
                         changes.opened.push((id, known.clone()));
                     }
                     None if written.remove(&id) => changes.closed.push(id),
                     None => {}
+                }
+            }
+            for id in std::mem::take(&mut part.forgotten) {
+                if !part.known.contains_key(&id) {
+                    written.remove(&id);
                 }
             }
         }
@@ -223,14 +239,32 @@ impl Part {
             }
             match known.get().fate {
                 Fate::Committed { .. } | Fate::Released => drop(known.remove()),
-                Fate::Held | Fate::Undecided | Fate::Committing { .. } if expires_ms + REMEMBERED_MS <= now_ms => {
-                    known.remove();
-                }
-                Fate::Held | Fate::Undecided | Fate::Committing { .. } => {
+                Fate::Held | Fate::Undecided => {
                     over.push((Arc::clone(&id), Arc::clone(&known.get().user)));
-                    self.due.push(Reverse((expires_ms + REMEMBERED_MS, id)));
+                    self.over.push_back((expires_ms, id));
                 }
+                Fate::Committing { .. } => self.due.push(Reverse((now_ms + UNDER_WAY_MS, id))),
             }
+        }
+        self.forget(now_ms);
+    }
+
+    /// Forgets those that have been over for long, and the oldest where there are too many.
+    fn forget(&mut self, now_ms: i64) {
+        while let Some((over_ms, _)) = self.over.front()
+            && (over_ms + REMEMBERED_MS <= now_ms || self.over.len() > OVER_MAX)
+            && let Some((over_ms, id)) = self.over.pop_front()
+        {
+            let Entry::Occupied(known) = self.known.entry(Arc::clone(&id)) else { continue };
+            if known.get().expires_ms != over_ms {
+                continue; // a new life
+            }
+            if matches!(known.get().fate, Fate::Committing { .. }) {
+                self.due.push(Reverse((now_ms + UNDER_WAY_MS, id)));
+                continue;
+            }
+            known.remove();
+            self.forgotten.push(id);
         }
     }
 }

@@ -516,10 +516,10 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
 
 /// Writes down which reservations are open, so that a restart finds them.
 pub async fn write_down(app: &App) -> Result<()> {
-    let changes = app.book.reservations.changes();
+    let now_ms = app.clock.now().as_millisecond();
+    let changes = app.book.reservations.changes(now_ms);
     let opened: Vec<Row> = changes.opened.iter().map(|(id, known)| row(id, known)).collect();
     let closed: Vec<String> = changes.closed.iter().map(ToString::to_string).collect();
-    let now_ms = app.clock.now().as_millisecond();
     let written = app.db.write(move |tx| rows::save(tx, &opened, &closed, now_ms)).await;
     if written.is_err() {
         app.book.reservations.put_back(changes);

@@ -3,6 +3,7 @@
 mod broken;
 mod lines;
 mod lost;
+mod remembered;
 mod server;
 mod several;
 mod storms;
