@@ -54,8 +54,7 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::Invoice => vec!["invoice.created"],
         Kind::InvoiceItem => vec!["invoiceitem.created"],
         Kind::InvoicePayment if object["status"] == "paid" => vec!["invoice_payment.paid"],
-        Kind::Charge if object["status"] == "failed" => vec!["charge.failed"],
-        Kind::Charge => vec!["charge.succeeded"],
+        Kind::Charge => charge_now(object),
         Kind::Refund => vec!["refund.created"],
         Kind::CreditNote => vec!["credit_note.created"],
         Kind::PaymentMethod if object["customer"].is_string() => vec!["payment_method.attached"],
@@ -152,7 +151,19 @@ fn invoice(before: &Value, after: &Value) -> Vec<&'static str> {
     names
 }
 
+/// What the status of a charge is called.
+fn charge_now(charge: &Value) -> Vec<&'static str> {
+    match charge["status"].as_str() {
+        Some("failed") => vec!["charge.failed"],
+        Some("pending") => vec!["charge.pending"],
+        _ => vec!["charge.succeeded"],
+    }
+}
+
 fn charge(before: &Value, after: &Value) -> Vec<&'static str> {
+    if before["status"] != after["status"] {
+        return charge_now(after);
+    }
     if before["amount_refunded"] != after["amount_refunded"] {
         return vec!["charge.refunded"];
     }

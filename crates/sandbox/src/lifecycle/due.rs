@@ -13,7 +13,8 @@ pub(crate) const TRIAL_NOTICE: i64 = 3 * DAY;
 
 /// Whether objects of this kind change by themselves.
 pub(crate) fn may_be(kind: Kind) -> bool {
-    matches!(kind, Kind::Subscription | Kind::Invoice | Kind::Coupon | Kind::PromotionCode | Kind::CheckoutSession)
+    use Kind::{CheckoutSession, Coupon, Invoice, PaymentIntent, PromotionCode, Subscription};
+    matches!(kind, Subscription | Invoice | Coupon | PromotionCode | CheckoutSession | PaymentIntent)
 }
 
 /// The next instant; `since` is the last one that is over, so that an announcement is not made twice.
@@ -25,6 +26,8 @@ pub(crate) fn of(kind: Kind, object: &Value, since: i64) -> Option<i64> {
         Kind::Coupon if object["valid"] == true => time("redeem_by"),
         Kind::PromotionCode if object["active"] == true => time("expires_at"),
         Kind::CheckoutSession if object["status"] == "open" => time("expires_at"),
+        // A bank takes a debit up as soon as time goes on.
+        Kind::PaymentIntent if object["status"] == "processing" => time("created"),
         _ => None,
     }
 }

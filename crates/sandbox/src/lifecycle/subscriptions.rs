@@ -42,17 +42,13 @@ fn expire(world: &mut World, subscription: &Value) {
 
 /// The trial is over: the first period that costs something begins, unless nobody can pay for it.
 fn end_trial(world: &mut World, subscription: &Value) {
-    let customer = billing::of_customer(&world.store, subscription);
-    let method = collection::method_of(&world.store, subscription, &customer);
-    if method.is_none() && subscription["collection_method"] == "charge_automatically" {
-        match subscription["trial_settings"]["end_behavior"]["missing_payment_method"].as_str() {
-            Some("cancel") => {
-                subscriptions::end(world, subscription, None, "");
-                return;
-            }
-            Some("pause") => return subscriptions::set_status(world, subscription, "paused"),
-            _ => {}
+    match collection::end_of_trial(world, subscription) {
+        "cancel" => {
+            subscriptions::end(world, subscription, None, "");
+            return;
         }
+        "pause" => return subscriptions::set_status(world, subscription, "paused"),
+        _ => {}
     }
     let mut subscription = subscription.clone();
     subscription["status"] = json!("active");
