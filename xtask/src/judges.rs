@@ -40,6 +40,7 @@ const LAGO: Judged = Judged::Sandbox(&["--lago"]);
 const JUDGES: &[Judge] = &[
     judge("stripe-python", "crates/sandbox/judges/stripe_judge.py", Runtime::Python, STRIPE),
     judge("stripe-python-types", "crates/sandbox/judges/stripe_objects.py", Runtime::Python, STRIPE),
+    judge("stripe-triggers", "crates/sandbox/judges/stripe_triggers.py", Runtime::Python, STRIPE),
     judge("stripe-node", "crates/sandbox/judges/stripe_judge.mjs", Runtime::Node, STRIPE),
     judge("lago-python", "crates/sandbox/judges/lago_judge.py", Runtime::Python, LAGO),
     judge("lago-node", "crates/sandbox/judges/lago_judge.mjs", Runtime::Node, LAGO),
