@@ -63,6 +63,8 @@ portal
     portal = billing_portal/configurations business_profile[headline]=Hello business_profile[privacy_policy_url]=https://www.example.com business_profile[terms_of_service_url]=https://www.example.com features[subscription_cancel][enabled]=true
 plan
     plan = plans amount=2000 product[name]=Wig currency=usd interval=month
+inquired
+    intent = payment_intents amount=100 currency=usd payment_method_types[]=card payment_method=pm_card_createDisputeInquiry confirm=true
 clock
     clock = test_helpers/test_clocks frozen_time=1577836800 name=Judge
 intended
@@ -87,6 +89,13 @@ billing_portal.session.created: customer
 charge.captured
     intent = payment_intents payment_method=pm_card_visa payment_method_types[]=card amount=2000 capture_method=manual confirm=true currency=usd
     payment_intents/{{intent}}/capture
+charge.dispute.closed: inquired
+    disputes = GET disputes payment_intent={{intent}}
+    disputes/{{disputes.data.0.id}}/close
+charge.dispute.created: inquired
+charge.dispute.updated: inquired
+    disputes = GET disputes payment_intent={{intent}}
+    disputes/{{disputes.data.0.id}} metadata[foo]=bar
 charge.failed
     payment_intents payment_method=pm_card_visa_chargeDeclined confirm=true amount=100 currency=usd payment_method_types[]=card -> 402
 charge.refund.updated: refunded
@@ -247,7 +256,7 @@ test_helpers.test_clock.ready: clock
 """
 
 # `object` of what an event tells of: the name before its last word, but for these.
-KINDS = {"charge.refund.updated": "refund", "customer.discount": "discount", "customer.subscription": "subscription"}
+KINDS = {"charge.dispute": "dispute", "charge.refund.updated": "refund", "customer.discount": "discount", "customer.subscription": "subscription"}
 
 # How long an event may take that comes after the answer.
 PATIENCE = 10

@@ -57,6 +57,7 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::Charge => charge_now(object),
         Kind::Refund => vec!["refund.created"],
         Kind::CreditNote => vec!["credit_note.created"],
+        Kind::Dispute => vec!["charge.dispute.created"],
         Kind::PaymentMethod if object["customer"].is_string() => vec!["payment_method.attached"],
         Kind::PaymentIntent => {
             let mut names = vec!["payment_intent.created"];
@@ -115,6 +116,10 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::Refund => vec!["refund.updated", "charge.refund.updated"],
         Kind::CreditNote if became("status", "void") => vec!["credit_note.voided"],
         Kind::CreditNote => vec!["credit_note.updated"],
+        Kind::Dispute if ["won", "lost", "warning_closed"].iter().any(|end| became("status", end)) => {
+            vec!["charge.dispute.closed"]
+        }
+        Kind::Dispute => vec!["charge.dispute.updated"],
         Kind::PaymentMethod => payment_method(before, after),
         Kind::PaymentIntent => payment_intent(before, after),
         Kind::SetupIntent if before["status"] != after["status"] => setup_now(after).into_iter().collect(),

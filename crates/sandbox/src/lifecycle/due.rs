@@ -2,6 +2,7 @@
 
 use crate::calendar::DAY;
 use crate::kind::Kind;
+use crate::resources::disputes;
 use crate::resources::subscription_items::current_period;
 use serde_json::Value;
 
@@ -13,8 +14,9 @@ pub(crate) const TRIAL_NOTICE: i64 = 3 * DAY;
 
 /// Whether objects of this kind change by themselves.
 pub(crate) fn may_be(kind: Kind) -> bool {
-    use Kind::{CheckoutSession, Coupon, Invoice, PaymentIntent, PromotionCode, Subscription};
-    matches!(kind, Subscription | Invoice | Coupon | PromotionCode | CheckoutSession | PaymentIntent)
+    use Kind::{Charge, CheckoutSession, Coupon, Dispute, Invoice, PaymentIntent, PromotionCode, Subscription};
+    let of_money = matches!(kind, Invoice | PaymentIntent | Charge | Dispute);
+    of_money || matches!(kind, Subscription | Coupon | PromotionCode | CheckoutSession)
 }
 
 /// The next instant; `since` is the last one that is over, so that an announcement is not made twice.
@@ -26,8 +28,10 @@ pub(crate) fn of(kind: Kind, object: &Value, since: i64) -> Option<i64> {
         Kind::Coupon if object["valid"] == true => time("redeem_by"),
         Kind::PromotionCode if object["active"] == true => time("expires_at"),
         Kind::CheckoutSession if object["status"] == "open" => time("expires_at"),
-        // A bank takes a debit up as soon as time goes on.
-        Kind::PaymentIntent if object["status"] == "processing" => time("created"),
+        // What banks do they do as soon as time goes on, wherever a test clock stands.
+        Kind::PaymentIntent if object["status"] == "processing" => Some(0),
+        Kind::Charge if disputes::awaits(object) => Some(0),
+        Kind::Dispute => disputes::due(object),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ mod subscriptions;
 use crate::agenda::Due;
 use crate::events::Cause;
 use crate::kind::Kind;
-use crate::resources::{checkout_sessions, debits};
+use crate::resources::{checkout_sessions, debits, disputes};
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -75,6 +75,8 @@ fn happen(world: &mut World, due: Due) {
         Kind::Coupon => set(world, due.kind, &object, "valid", json!(false)),
         Kind::PromotionCode => set(world, due.kind, &object, "active", json!(false)),
         Kind::PaymentIntent => debits::settle(world, &object),
+        Kind::Charge => disputes::open(world, &object),
+        Kind::Dispute => disputes::happen(world, &object),
         Kind::CheckoutSession => drop(checkout_sessions::expire(world, &object)),
         _ => {}
     }

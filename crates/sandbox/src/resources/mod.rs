@@ -9,6 +9,7 @@ pub(crate) mod coupons;
 pub(crate) mod credit_notes;
 pub(crate) mod customers;
 pub(crate) mod debits;
+pub(crate) mod disputes;
 pub(crate) mod events;
 pub(crate) mod invoice_payments;
 pub(crate) mod invoice_writes;
