@@ -312,7 +312,7 @@ if sys.argv[1:] != ["--self-test"]:
     for path, cls in WRITTEN.items():
         judge.list(cls, path)
     missing = {"invoice.paid", "customer.subscription.updated", "customer.subscription.deleted", "invoice.payment_failed",
-               "checkout.session.completed", "charge.dispute.created", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
+               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
     if missing:
         print(f"NOBODY TOLD of {', '.join(sorted(missing))}")
         judge.bad += 1

@@ -4,8 +4,8 @@ use crate::params::{Field, PAGE};
 use crate::resources::{
     Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
     invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
-    plans, portal, prices, products, promotion_codes, refunds, setup_intents, subscription_changes, subscription_items,
-    subscriptions, test_clocks, webhook_endpoints,
+    plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
+    subscription_items, subscriptions, test_clocks, webhook_endpoints,
 };
 use crate::world::World;
 
@@ -127,7 +127,7 @@ const ROUTES: &[Route] = &[
     delete("/v1/invoiceitems/{id}", "invoiceitem", &[], invoiceitems::delete),
     list("/v1/invoices", "invoice", &[PAGE, invoices::LIST], invoices::page),
     post("/v1/invoices", "invoice", invoice_writes::CREATE, invoice_writes::create),
-    post("/v1/invoices/create_preview", "invoice", &[invoice_writes::PREVIEW], invoice_writes::preview),
+    post("/v1/invoices/create_preview", "invoice", &[previews::CREATE], previews::create),
     get("/v1/invoices/{id}", "invoice", invoices::one),
     post("/v1/invoices/{id}", "invoice", invoice_writes::UPDATE, invoice_writes::update),
     delete("/v1/invoices/{id}", "invoice", &[], invoice_writes::delete),

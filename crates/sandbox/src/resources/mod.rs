@@ -22,6 +22,7 @@ pub(crate) mod payment_methods;
 pub(crate) mod payments;
 pub(crate) mod plans;
 pub(crate) mod portal;
+pub(crate) mod previews;
 pub(crate) mod prices;
 pub(crate) mod products;
 pub(crate) mod promotion_codes;

@@ -159,7 +159,8 @@ fn the_last_event_of_an_object_is_the_object() {
         let noun = told["object"].as_str().unwrap().to_owned();
         let told_of =
             ["subscription", "invoice", "customer", "charge", "payment_intent", "payment_method", "price", "refund"];
-        if told_of.contains(&noun.as_str()) && !name.as_str().unwrap().ends_with("deleted") {
+        let name = name.as_str().unwrap();
+        if told_of.contains(&noun.as_str()) && !name.ends_with("deleted") && name != "invoice.upcoming" {
             assert_eq!(lab.get(&format!("/v1/{noun}s/{id}")).body, told, "{id} after {name}");
         }
     }
