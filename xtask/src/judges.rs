@@ -7,16 +7,24 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::running::{Running, tied};
-use crate::shell::{Fault, Outcome, made, root, unconfigured};
+use crate::shell::{Fault, Outcome, emptied, made, output, root, unconfigured};
 use crate::tools;
 
-/// A script and what runs it. It is called with the base URL of a fresh sandbox and says no by its exit status.
+/// A script and what runs it. It is called with what it needs to speak to a fresh program of ours, whose base URL comes
+/// first, and says no by its exit status.
 struct Judge {
     name: &'static str,
     script: &'static str,
     runs_on: Runtime,
-    /// What the sandbox is started with.
-    sandbox: &'static [&'static str],
+    judges: Judged,
+}
+
+/// What stands before a judge.
+enum Judged {
+    /// `billhook sandbox`, and what it is started with.
+    Sandbox(&'static [&'static str]),
+    /// `billhook serve`: what it takes in from clients of Lago.
+    LagoWire,
 }
 
 enum Runtime {
@@ -26,25 +34,28 @@ enum Runtime {
     Node,
 }
 
-const STRIPE: &[&str] = &[];
-const LAGO: &[&str] = &["--lago"];
+const STRIPE: Judged = Judged::Sandbox(&[]);
+const LAGO: Judged = Judged::Sandbox(&["--lago"]);
 
 const JUDGES: &[Judge] = &[
     judge("stripe-python", "crates/sandbox/judges/stripe_judge.py", Runtime::Python, STRIPE),
     judge("stripe-python-types", "crates/sandbox/judges/stripe_objects.py", Runtime::Python, STRIPE),
+    judge("stripe-triggers", "crates/sandbox/judges/stripe_triggers.py", Runtime::Python, STRIPE),
     judge("stripe-node", "crates/sandbox/judges/stripe_judge.mjs", Runtime::Node, STRIPE),
     judge("lago-python", "crates/sandbox/judges/lago_judge.py", Runtime::Python, LAGO),
     judge("lago-node", "crates/sandbox/judges/lago_judge.mjs", Runtime::Node, LAGO),
+    judge("lago-python-events", "crates/sandbox/judges/lago_judge.py", Runtime::Python, Judged::LagoWire),
+    judge("lago-node-events", "crates/sandbox/judges/lago_judge.mjs", Runtime::Node, Judged::LagoWire),
 ];
 
-const fn judge(name: &'static str, script: &'static str, runs_on: Runtime, sandbox: &'static [&'static str]) -> Judge {
-    Judge { name, script, runs_on, sandbox }
+const fn judge(name: &'static str, script: &'static str, runs_on: Runtime, judges: Judged) -> Judge {
+    Judge { name, script, runs_on, judges }
 }
 
 /// A judge that says nothing for so long says no.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// A sandbox listens at once.
-const SANDBOX_PATIENCE: Duration = Duration::from_secs(30);
+/// What is judged listens at once.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the judges run on, made sure of.
 #[derive(Debug)]
@@ -60,18 +71,29 @@ pub fn seated(target: &Path) -> Outcome<Bench> {
 }
 
 impl Bench {
-    /// Lets every judge judge, each against a sandbox of its own. Returns how many there were; the first no is a fault.
+    /// Lets every judge judge, each a program of its own. Returns how many there were; the first no is a fault.
     pub fn judge(&self, program: &Path) -> Outcome<usize> {
         for judge in JUDGES {
             let script = root().join(judge.script);
             if !script.is_file() {
                 return Err(Fault::Wrong(format!("the judge {} does not exist: {}", judge.name, judge.script)));
             }
-            let (_sandbox, base_url) = sandbox(program, judge.sandbox, &self.logs.join(format!("{}.log", judge.name)))?;
+            let (_judged, words) = self.judged(judge, program)?;
             let mut command = self.command(judge, &script);
-            heard(judge.name, Running::start(command.arg(base_url), "TERM")?)?;
+            heard(judge.name, Running::start(command.args(words), "TERM")?)?;
         }
         Ok(JUDGES.len())
+    }
+
+    /// Starts what is judged, and says how the judge is told of it.
+    fn judged(&self, judge: &Judge, program: &Path) -> Outcome<(Running, Vec<String>)> {
+        match judge.judges {
+            Judged::Sandbox(more) => {
+                let log = self.logs.join(format!("{}.log", judge.name));
+                sandbox(program, more, &log).map(|(running, base_url)| (running, vec![base_url]))
+            }
+            Judged::LagoWire => lago_wire(program, &emptied(self.logs.join(judge.name))?),
+        }
     }
 
     fn command(&self, judge: &Judge, script: &Path) -> Command {
@@ -92,7 +114,7 @@ pub fn sandbox(program: &Path, more: &[&str], log: &Path) -> Outcome<(Running, S
     command.args(["sandbox", "--listen", "127.0.0.1:0"]).args(more).stdout(Stdio::piped());
     command.stderr(Stdio::from(File::create(log).map_err(Fault::system(what))?));
     let mut running = Running::start(&mut command, "TERM")?;
-    match running.lines().next_within(SANDBOX_PATIENCE) {
+    match running.lines().next_within(START_PATIENCE) {
         Some(line) if line.starts_with("http://") => Ok((running, line.trim().to_owned())),
         other => {
             let text = std::fs::read_to_string(log).unwrap_or_default();
@@ -100,6 +122,34 @@ pub fn sandbox(program: &Path, more: &[&str], log: &Path) -> Outcome<(Running, S
             Err(Fault::Wrong(format!("`billhook sandbox` should print its base URL first, and said: {said}")))
         }
     }
+}
+
+/// Starts `billhook serve` on a new SQLite file in `place`, with one user and one key, for the part of a Lago judge that sends
+/// events: to whom the user's id is a subscription, and an event type of the built-in catalogue a billable metric.
+fn lago_wire(program: &Path, place: &Path) -> Outcome<(Running, Vec<String>)> {
+    let database = format!("sqlite://{}", place.join("billhook.db").display());
+    let billhook = |words: &[&str]| {
+        let mut command = unconfigured(Command::new(program));
+        command.args(words).env("DATABASE_URL", &database).current_dir(place);
+        command
+    };
+    let printed = |words: &[&str]| output(&mut billhook(words)).map(|text| text.trim().to_owned());
+    output(&mut billhook(&["migrate"]))?;
+    let user = printed(&["user", "add", "--email", "judge@example.com", "--name", "Judge"])?;
+    let key = printed(&["key", "issue", "--name", "judge", "--scope", "usage:write"])?;
+    let mut command = unconfigured(tied(program, None)?);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("DATABASE_URL", &database).current_dir(place);
+    let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "TERM")?;
+    let lines = running.lines();
+    let mut last = String::from("nothing");
+    while let Some(line) = lines.next_within(START_PATIENCE) {
+        if let Some(base_url) = line.strip_prefix("billhook: listening on ") {
+            let words = ["--events-only", base_url, &key, &user, "inference_call"];
+            return Ok((running, words.map(str::to_owned).to_vec()));
+        }
+        last = line;
+    }
+    Err(Fault::Wrong(format!("`billhook serve` should say where it listens, and said: {last}")))
 }
 
 fn heard(name: &str, mut judge: Running) -> Outcome {

@@ -213,6 +213,7 @@ class Judge:
         held = create(stripe.PaymentIntent, "payment_intents", amount=500, currency="usd", capture_method="manual",
                       payment_method="pm_card_visa", confirm=True)
         self.call(stripe.PaymentIntent, "post", f"payment_intents/{held}/capture", amount_to_capture=300)
+        self.disputed()
         coupon = create(stripe.Coupon, "coupons", percent_off=50, duration="once")
         create(stripe.PromotionCode, "promotion_codes", promotion={"type": "coupon", "coupon": coupon}, code="JUDGE")
         lines = [{"price": "price_starter_monthly", "quantity": 2}]
@@ -238,6 +239,20 @@ class Judge:
         self.call(stripe.test_helpers.TestClock, "post", f"test_helpers/test_clocks/{clock}/advance", frozen_time=now + 900_000)
         self.list(stripe.billing.MeterEventSummary, f"billing/meters/{meter}/event_summaries", customer=customer,
                   start_time=now - 100, end_time=now + 100)
+
+    def disputed(self):
+        """Payments that their owners take back, and how that ends."""
+        for token, ends in [("createDispute", ["winning_evidence", "losing_evidence", None]), ("createDisputeInquiry", [None])]:
+            for end in ends:
+                paid = self.call(stripe.PaymentIntent, "post", "payment_intents", amount=900, currency="usd", confirm=True,
+                                 payment_method=f"pm_card_{token}")
+                found = self.list(stripe.Dispute, "disputes", payment_intent=paid["id"], expand=["data.charge", "data.payment_intent"])
+                place = f"disputes/{found[0]['id']}"
+                if end:
+                    self.call(stripe.Dispute, "post", place, evidence={"uncategorized_text": end, "customer_name": "Ada"})
+                else:
+                    self.call(stripe.Dispute, "post", f"{place}/close")
+                self.call(stripe.Dispute, "get", place)
 
     def time(self):
         """Half a year goes by; then every event and everything that it tells of is judged."""
@@ -280,7 +295,7 @@ LISTS = {
 }
 
 WRITTEN = {
-    "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
+    "disputes": stripe.Dispute, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
     "checkout/sessions": stripe.checkout.Session, "billing/meters": stripe.billing.Meter, "setup_intents": stripe.SetupIntent,
     "billing_portal/configurations": stripe.billing_portal.Configuration, "webhook_endpoints": stripe.WebhookEndpoint,
     "test_helpers/test_clocks": stripe.test_helpers.TestClock, "subscriptions": stripe.Subscription, "invoices": stripe.Invoice,
@@ -297,7 +312,7 @@ if sys.argv[1:] != ["--self-test"]:
     for path, cls in WRITTEN.items():
         judge.list(cls, path)
     missing = {"invoice.paid", "customer.subscription.updated", "customer.subscription.deleted", "invoice.payment_failed",
-               "checkout.session.completed", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
+               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
     if missing:
         print(f"NOBODY TOLD of {', '.join(sorted(missing))}")
         judge.bad += 1

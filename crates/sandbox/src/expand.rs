@@ -127,6 +127,7 @@ const REFUND: &[Edge] = &[
     ("source_transfer_reversal", To::Null),
     ("transfer_reversal", To::Null),
 ];
+const DISPUTE: &[Edge] = &[("charge", To::Id(Kind::Charge)), ("payment_intent", To::Id(Kind::PaymentIntent))];
 const PAYMENT_METHOD: &[Edge] = &[("customer", To::Id(Kind::Customer))];
 const PAYMENT_INTENT: &[Edge] = &[
     ("application", To::Null),
@@ -182,6 +183,7 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "invoice_payment" => (INVOICE_PAYMENT, &[]),
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
+        "dispute" => (DISPUTE, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
         "promotion_code" => (PROMOTION_CODE, &[]),
         "credit_note" => (CREDIT_NOTE, &[]),

@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     PaymentIntent,
     Event,
     CreditNote,
+    Dispute,
     InvoiceItem,
     PromotionCode,
     CheckoutSession,
@@ -37,7 +38,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 26] = [
+    pub(crate) const ALL: [Kind; 27] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
@@ -52,6 +53,7 @@ impl Kind {
         Kind::PaymentIntent,
         Kind::Event,
         Kind::CreditNote,
+        Kind::Dispute,
         Kind::InvoiceItem,
         Kind::PromotionCode,
         Kind::CheckoutSession,
@@ -83,6 +85,7 @@ impl Kind {
             Kind::PaymentIntent => "payment_intent",
             Kind::Event => "event",
             Kind::CreditNote => "credit_note",
+            Kind::Dispute => "dispute",
             Kind::InvoiceItem => "invoiceitem",
             Kind::PromotionCode => "promotion_code",
             Kind::CheckoutSession => "checkout.session",
@@ -129,6 +132,7 @@ impl Kind {
             Kind::CheckoutSession => "session",
             Kind::PromotionCode => "promotion_code",
             Kind::WebhookEndpoint => "webhook_endpoint",
+            Kind::Dispute => "dispute",
             _ => "id",
         }
     }
@@ -209,7 +213,7 @@ pub(crate) fn entries(kind: Kind, object: &Value) -> Vec<Entry> {
             add(Index::Customer, &object["customer"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }
-        Kind::Refund => {
+        Kind::Refund | Kind::Dispute => {
             add(Index::Charge, &object["charge"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }

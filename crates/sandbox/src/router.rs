@@ -2,10 +2,10 @@
 
 use crate::params::{Field, PAGE};
 use crate::resources::{
-    Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, events, invoice_payments,
-    invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments, plans, portal, prices,
-    products, promotion_codes, refunds, setup_intents, subscription_changes, subscription_items, subscriptions,
-    test_clocks, webhook_endpoints,
+    Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
+    invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
+    plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
+    subscription_items, subscriptions, test_clocks, webhook_endpoints,
 };
 use crate::world::World;
 
@@ -111,6 +111,10 @@ const ROUTES: &[Route] = &[
         customers::payment_method_page,
     ),
     get("/v1/customers/{id}/payment_methods/{method}", "payment_method", customers::payment_method_one),
+    list("/v1/disputes", "dispute", &[PAGE, disputes::LIST], disputes::page),
+    get("/v1/disputes/{id}", "dispute", disputes::one),
+    post("/v1/disputes/{id}", "dispute", &[disputes::UPDATE], disputes::update),
+    post("/v1/disputes/{id}/close", "dispute", &[], disputes::close),
     list("/v1/events", "event", &[PAGE, events::LIST], events::page),
     get("/v1/events/{id}", "event", events::one),
     post("/v1/events/{id}/retry", "event", &[events::RETRY], events::retry),
@@ -123,7 +127,7 @@ const ROUTES: &[Route] = &[
     delete("/v1/invoiceitems/{id}", "invoiceitem", &[], invoiceitems::delete),
     list("/v1/invoices", "invoice", &[PAGE, invoices::LIST], invoices::page),
     post("/v1/invoices", "invoice", invoice_writes::CREATE, invoice_writes::create),
-    post("/v1/invoices/create_preview", "invoice", &[invoice_writes::PREVIEW], invoice_writes::preview),
+    post("/v1/invoices/create_preview", "invoice", &[previews::CREATE], previews::create),
     get("/v1/invoices/{id}", "invoice", invoices::one),
     post("/v1/invoices/{id}", "invoice", invoice_writes::UPDATE, invoice_writes::update),
     delete("/v1/invoices/{id}", "invoice", &[], invoice_writes::delete),

@@ -166,6 +166,9 @@ fn subscription(store: &Store, object: &mut Map<String, Value>) {
 }
 
 fn invoice(store: &Store, object: &mut Map<String, Value>) {
+    if text(object, "id").starts_with("upcoming_") {
+        object.remove("id");
+    }
     let parent = object.remove("parent").unwrap_or_default();
     let details = &parent["subscription_details"];
     let payment = store.newest(Kind::InvoicePayment, Index::Invoice, text(object, "id"));

@@ -54,10 +54,10 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::Invoice => vec!["invoice.created"],
         Kind::InvoiceItem => vec!["invoiceitem.created"],
         Kind::InvoicePayment if object["status"] == "paid" => vec!["invoice_payment.paid"],
-        Kind::Charge if object["status"] == "failed" => vec!["charge.failed"],
-        Kind::Charge => vec!["charge.succeeded"],
+        Kind::Charge => charge_now(object),
         Kind::Refund => vec!["refund.created"],
         Kind::CreditNote => vec!["credit_note.created"],
+        Kind::Dispute => vec!["charge.dispute.created"],
         Kind::PaymentMethod if object["customer"].is_string() => vec!["payment_method.attached"],
         Kind::PaymentIntent => {
             let mut names = vec!["payment_intent.created"];
@@ -116,6 +116,10 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::Refund => vec!["refund.updated", "charge.refund.updated"],
         Kind::CreditNote if became("status", "void") => vec!["credit_note.voided"],
         Kind::CreditNote => vec!["credit_note.updated"],
+        Kind::Dispute if ["won", "lost", "warning_closed"].iter().any(|end| became("status", end)) => {
+            vec!["charge.dispute.closed"]
+        }
+        Kind::Dispute => vec!["charge.dispute.updated"],
         Kind::PaymentMethod => payment_method(before, after),
         Kind::PaymentIntent => payment_intent(before, after),
         Kind::SetupIntent if before["status"] != after["status"] => setup_now(after).into_iter().collect(),
@@ -152,7 +156,19 @@ fn invoice(before: &Value, after: &Value) -> Vec<&'static str> {
     names
 }
 
+/// What the status of a charge is called.
+fn charge_now(charge: &Value) -> Vec<&'static str> {
+    match charge["status"].as_str() {
+        Some("failed") => vec!["charge.failed"],
+        Some("pending") => vec!["charge.pending"],
+        _ => vec!["charge.succeeded"],
+    }
+}
+
 fn charge(before: &Value, after: &Value) -> Vec<&'static str> {
+    if before["status"] != after["status"] {
+        return charge_now(after);
+    }
     if before["amount_refunded"] != after["amount_refunded"] {
         return vec!["charge.refunded"];
     }

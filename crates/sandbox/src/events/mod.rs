@@ -6,6 +6,7 @@
 pub(crate) mod changes;
 
 use crate::calendar::DAY;
+use crate::resources::plans;
 use crate::shape::reshape;
 use crate::store::{Key, Store};
 use crate::version::Version;
@@ -61,7 +62,7 @@ impl Event {
     /// The event as an API of this version says it; `label` is how that version is written.
     pub(crate) fn written(&self, store: &Store, version: &Version, label: &str) -> Value {
         let shaped = |object: &Arc<Value>| {
-            let mut object = (**object).clone();
+            let mut object = if self.name.starts_with("plan.") { plans::object(object) } else { (**object).clone() };
             reshape(store, &mut object, version);
             object
         };

@@ -2,6 +2,7 @@
 
 use crate::calendar::DAY;
 use crate::kind::Kind;
+use crate::resources::disputes;
 use crate::resources::subscription_items::current_period;
 use serde_json::Value;
 
@@ -11,9 +12,14 @@ pub(crate) const INCOMPLETE_SECONDS: i64 = 23 * 3600;
 /// How long before its end a trial is announced to end.
 pub(crate) const TRIAL_NOTICE: i64 = 3 * DAY;
 
+/// How long before it is made an invoice is announced: what an account at Stripe is set to unless it asks for something else.
+pub(crate) const INVOICE_NOTICE: i64 = 7 * DAY;
+
 /// Whether objects of this kind change by themselves.
 pub(crate) fn may_be(kind: Kind) -> bool {
-    matches!(kind, Kind::Subscription | Kind::Invoice | Kind::Coupon | Kind::PromotionCode | Kind::CheckoutSession)
+    use Kind::{Charge, CheckoutSession, Coupon, Dispute, Invoice, PaymentIntent, PromotionCode, Subscription};
+    let of_money = matches!(kind, Invoice | PaymentIntent | Charge | Dispute);
+    of_money || matches!(kind, Subscription | Coupon | PromotionCode | CheckoutSession)
 }
 
 /// The next instant; `since` is the last one that is over, so that an announcement is not made twice.
@@ -25,6 +31,10 @@ pub(crate) fn of(kind: Kind, object: &Value, since: i64) -> Option<i64> {
         Kind::Coupon if object["valid"] == true => time("redeem_by"),
         Kind::PromotionCode if object["active"] == true => time("expires_at"),
         Kind::CheckoutSession if object["status"] == "open" => time("expires_at"),
+        // What banks do they do as soon as time goes on, wherever a test clock stands.
+        Kind::PaymentIntent if object["status"] == "processing" => Some(0),
+        Kind::Charge if disputes::awaits(object) => Some(0),
+        Kind::Dispute => disputes::due(object),
         _ => None,
     }
 }
@@ -36,15 +46,27 @@ fn subscription(object: &Value, since: i64) -> Option<i64> {
         "trialing" => {
             let end = time("trial_end")?;
             let notice = Some(end - TRIAL_NOTICE).filter(|notice| *notice > since);
-            [Some(end), time("cancel_at"), notice].into_iter().flatten().min()
+            [Some(renewal(object, end, since)), time("cancel_at"), notice].into_iter().flatten().min()
         }
         "active" | "past_due" | "unpaid" => {
             let resumes = object["pause_collection"]["resumes_at"].as_i64();
-            [current_period(&object["items"]).1, time("cancel_at"), resumes].into_iter().flatten().min()
+            let next = current_period(&object["items"]).1.map(|end| renewal(object, end, since));
+            [next, time("cancel_at"), resumes].into_iter().flatten().min()
         }
         "paused" => time("cancel_at"),
         _ => None,
     }
+}
+
+/// The end of a period, or before it the announcement of what follows.
+fn renewal(subscription: &Value, end: i64, since: i64) -> i64 {
+    let goes_on = subscription["cancel_at"].as_i64().is_none_or(|at| at > end) && subscription["status"] != "unpaid";
+    if goes_on { announced(end, since) } else { end }
+}
+
+/// When something is to be said of an invoice of this instant: first that it will come.
+pub(crate) fn announced(end: i64, since: i64) -> i64 {
+    Some(end - INVOICE_NOTICE).filter(|notice| *notice > since).unwrap_or(end)
 }
 
 fn invoice(object: &Value, since: i64) -> Option<i64> {
@@ -75,9 +97,13 @@ mod tests {
         };
         for (kind, object, since, expected) in [
             (Kind::Subscription, json!({"status": "incomplete", "created": 5}), 5, Some(5 + 23 * 3600)),
-            (Kind::Subscription, trial.clone(), 0, Some(11 * DAY)),
+            (Kind::Subscription, trial.clone(), 0, Some(7 * DAY)),
+            (Kind::Subscription, trial.clone(), 7 * DAY, Some(11 * DAY)),
             (Kind::Subscription, trial, 11 * DAY, Some(14 * DAY)),
-            (Kind::Subscription, active(json!({})), 0, Some(90 * DAY)),
+            (Kind::Subscription, active(json!({})), 0, Some(83 * DAY)),
+            (Kind::Subscription, active(json!({})), 83 * DAY, Some(90 * DAY)),
+            (Kind::Subscription, active(json!({"cancel_at": 90 * DAY})), 0, Some(90 * DAY)),
+            (Kind::Subscription, active(json!({"status": "unpaid"})), 0, Some(90 * DAY)),
             (Kind::Subscription, active(json!({"cancel_at": DAY})), 0, Some(DAY)),
             (Kind::Subscription, active(json!({"pause_collection": {"resumes_at": 2}})), 0, Some(2)),
             (Kind::Subscription, json!({"status": "canceled", "items": items}), 0, None),

@@ -7,7 +7,7 @@ mod subscriptions;
 use crate::agenda::Due;
 use crate::events::Cause;
 use crate::kind::Kind;
-use crate::resources::checkout_sessions;
+use crate::resources::{checkout_sessions, debits, disputes};
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -74,6 +74,9 @@ fn happen(world: &mut World, due: Due) {
         Kind::Invoice => invoices::happen(world, &object),
         Kind::Coupon => set(world, due.kind, &object, "valid", json!(false)),
         Kind::PromotionCode => set(world, due.kind, &object, "active", json!(false)),
+        Kind::PaymentIntent => debits::settle(world, &object),
+        Kind::Charge => disputes::open(world, &object),
+        Kind::Dispute => disputes::happen(world, &object),
         Kind::CheckoutSession => drop(checkout_sessions::expire(world, &object)),
         _ => {}
     }

@@ -1,9 +1,10 @@
 //! What happens to a subscription by itself: its trial ends, its period renews, it is canceled as it was asked to be, or its
 //! first payment was waited for too long.
 
+use super::due;
 use crate::kind::Kind;
 use crate::resources::billing::{self, Bill};
-use crate::resources::{collection, coupons, subscription_items as items, subscriptions};
+use crate::resources::{collection, coupons, previews, subscription_items as items, subscriptions};
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,16 +17,27 @@ pub(super) fn happen(world: &mut World, subscription: &Arc<Value>) {
         subscriptions::end(world, subscription, None, "cancellation_requested");
     } else if subscription["status"] == "trialing" && over(&subscription["trial_end"]) {
         end_trial(world, subscription);
-    } else if subscription["status"] == "trialing" {
-        world.store.tell("customer.subscription.trial_will_end", Arc::clone(subscription));
-        world.store.renote(Kind::Subscription, subscription);
     } else if over(&subscription["pause_collection"]["resumes_at"]) {
         let mut subscription = (**subscription).clone();
         subscription["pause_collection"] = Value::Null;
         world.store.put(Kind::Subscription, subscription);
+    } else if items::current_period(&subscription["items"]).1.is_some_and(|end| end > world.now) {
+        announce(world, subscription);
     } else {
         renew(world, subscription);
     }
+}
+
+/// Says that the next invoice will come, or that the trial will end. Nothing changes by it but what is due next.
+fn announce(world: &mut World, subscription: &Arc<Value>) {
+    let trial_end = subscription["trial_end"].as_i64().filter(|_| subscription["status"] == "trialing");
+    if trial_end.is_some_and(|end| end - world.now <= due::TRIAL_NOTICE) {
+        world.store.tell("customer.subscription.trial_will_end", Arc::clone(subscription));
+    } else {
+        let invoice = previews::next(world, subscription);
+        world.store.tell("invoice.upcoming", Arc::new(invoice));
+    }
+    world.store.renote(Kind::Subscription, subscription);
 }
 
 /// Nobody paid the first invoice in time.
@@ -42,17 +54,13 @@ fn expire(world: &mut World, subscription: &Value) {
 
 /// The trial is over: the first period that costs something begins, unless nobody can pay for it.
 fn end_trial(world: &mut World, subscription: &Value) {
-    let customer = billing::of_customer(&world.store, subscription);
-    let method = collection::method_of(&world.store, subscription, &customer);
-    if method.is_none() && subscription["collection_method"] == "charge_automatically" {
-        match subscription["trial_settings"]["end_behavior"]["missing_payment_method"].as_str() {
-            Some("cancel") => {
-                subscriptions::end(world, subscription, None, "");
-                return;
-            }
-            Some("pause") => return subscriptions::set_status(world, subscription, "paused"),
-            _ => {}
+    match collection::end_of_trial(world, subscription) {
+        "cancel" => {
+            subscriptions::end(world, subscription, None, "");
+            return;
         }
+        "pause" => return subscriptions::set_status(world, subscription, "paused"),
+        _ => {}
     }
     let mut subscription = subscription.clone();
     subscription["status"] = json!("active");

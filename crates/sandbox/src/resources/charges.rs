@@ -60,13 +60,11 @@ pub(crate) struct Asked<'a> {
 
 /// A charge that went through at once, or failed at once.
 pub(crate) fn object(asked: &Asked<'_>) -> Value {
-    let paid = asked.decline.is_none();
-    let receipt = format!("https://pay.stripe.com/receipts/payment/{}", asked.id);
-    json!({
+    let mut charge = json!({
         "id": asked.id,
         "object": "charge",
         "amount": asked.amount,
-        "amount_captured": if paid { asked.amount } else { 0 },
+        "amount_captured": asked.amount,
         "amount_refunded": 0,
         "application": null,
         "application_fee": null,
@@ -74,27 +72,27 @@ pub(crate) fn object(asked: &Asked<'_>) -> Value {
         "balance_transaction": null,
         "billing_details": asked.method["billing_details"],
         "calculated_statement_descriptor": "BILLHOOK",
-        "captured": paid,
+        "captured": true,
         "created": asked.created,
         "currency": asked.currency,
         "customer": asked.customer,
         "description": asked.description,
         "disputed": false,
         "failure_balance_transaction": null,
-        "failure_code": if paid { Value::Null } else { json!(asked.decline.and_then(|code| StripeError::declined(code).code)) },
-        "failure_message": asked.decline.map(|code| StripeError::declined(code).message),
+        "failure_code": null,
+        "failure_message": null,
         "fraud_details": {},
         "livemode": false,
         "metadata": {},
         "on_behalf_of": null,
-        "outcome": outcome(asked.decline),
-        "paid": paid,
+        "outcome": outcome(None),
+        "paid": true,
         "payment_intent": asked.intent,
         "payment_method": asked.method["id"],
         "payment_method_details": details(asked.method, asked.amount),
         "receipt_email": null,
         "receipt_number": null,
-        "receipt_url": if paid { json!(receipt) } else { Value::Null },
+        "receipt_url": format!("https://pay.stripe.com/receipts/payment/{}", asked.id),
         "refunded": false,
         "review": null,
         "shipping": null,
@@ -102,10 +100,27 @@ pub(crate) fn object(asked: &Asked<'_>) -> Value {
         "source_transfer": null,
         "statement_descriptor": null,
         "statement_descriptor_suffix": null,
-        "status": if paid { "succeeded" } else { "failed" },
+        "status": "succeeded",
         "transfer_data": null,
         "transfer_group": null
-    })
+    });
+    come_to(&mut charge, asked.decline);
+    charge
+}
+
+/// The end of a charge: paid, or failed for this reason.
+pub(crate) fn come_to(charge: &mut Value, decline: Option<&str>) {
+    charge["outcome"] = outcome(decline);
+    charge["paid"] = json!(decline.is_none());
+    charge["status"] = json!("succeeded");
+    let Some(code) = decline else { return };
+    let error = StripeError::declined(code);
+    charge["amount_captured"] = json!(0);
+    charge["captured"] = json!(false);
+    charge["failure_code"] = json!(error.code);
+    charge["failure_message"] = json!(error.message);
+    charge["receipt_url"] = Value::Null;
+    charge["status"] = json!("failed");
 }
 
 fn outcome(decline: Option<&str>) -> Value {

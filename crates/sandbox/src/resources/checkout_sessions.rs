@@ -381,6 +381,6 @@ fn charge(world: &mut World, session: &mut Value, customer: &str, method: &Value
         ));
     }
     session["payment_intent"] = intent["id"].clone();
-    session["payment_status"] = json!("paid");
+    session["payment_status"] = json!(if intent["status"] == "processing" { "unpaid" } else { "paid" });
     Ok(())
 }

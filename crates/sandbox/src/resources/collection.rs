@@ -36,6 +36,17 @@ pub(crate) fn method_of(store: &Store, object: &Value, customer: &Value) -> Opti
     store.get(Kind::PaymentMethod, id)
 }
 
+/// What is to happen at the end of a trial: only where nobody can pay it is something else than an invoice.
+pub(crate) fn end_of_trial<'a>(world: &World, subscription: &'a Value) -> &'a str {
+    let customer = billing::of_customer(&world.store, subscription);
+    let charged = subscription["collection_method"] == "charge_automatically";
+    let asked = subscription["trial_settings"]["end_behavior"]["missing_payment_method"].as_str();
+    match method_of(&world.store, subscription, &customer) {
+        None if charged => asked.unwrap_or("create_invoice"),
+        _ => "create_invoice",
+    }
+}
+
 /// The payment of an invoice and its intent.
 pub(crate) fn payment_of(store: &Store, invoice: &Value) -> Option<(Arc<Value>, Arc<Value>)> {
     let payment = store.newest(Kind::InvoicePayment, Index::Invoice, invoice["id"].as_str()?)?;

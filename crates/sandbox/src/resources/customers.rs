@@ -147,15 +147,17 @@ fn take_coupon(world: &mut World, customer: &mut Value, call: &Call<'_>) -> Resu
     if call.version.knows(BASIL) {
         return Err(StripeError::unknown("coupon"));
     }
-    drop_discount(world, customer);
-    if let Some(coupon) = asked.as_str() {
-        let coupon = coupons::redeem(world, coupon, "coupon")?;
-        let id = world.id("di");
-        let mut discount = coupons::discount(&id, &coupon, customer["id"].as_str().unwrap_or_default(), "", world.now);
-        discount["subscription"] = Value::Null;
-        world.store.put(Kind::Discount, discount.clone());
-        customer["discount"] = discount;
-    }
+    let Some(coupon) = asked.as_str() else {
+        drop_discount(world, customer);
+        return Ok(());
+    };
+    let coupon = coupons::redeem(world, coupon, "coupon")?;
+    // Another coupon changes the discount, it does not end it.
+    let id = customer["discount"]["id"].as_str().map_or_else(|| world.id("di"), str::to_owned);
+    let mut discount = coupons::discount(&id, &coupon, customer["id"].as_str().unwrap_or_default(), "", world.now);
+    discount["subscription"] = Value::Null;
+    world.store.put(Kind::Discount, discount.clone());
+    customer["discount"] = discount;
     Ok(())
 }
 

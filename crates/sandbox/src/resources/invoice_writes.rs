@@ -1,17 +1,17 @@
-//! What people do with invoices: write, change and delete drafts, finalize, pay, void and write off, and look ahead.
+//! What people do with invoices: write, change and delete drafts, finalize, pay, void and write off.
 
-use super::billing::{self, Bill};
+use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named, subscription_changes, subscription_items as items};
+use super::{Answer, Call, Reply, deleted, find, named};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
-use crate::world::{World, array};
+use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
+pub(super) const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
 const CUSTOM_FIELD: &[Field] = &[opt("name", Spec::Text), opt("value", Spec::Text)];
 const COLLECTION: Spec = Spec::OneOf(&["charge_automatically", "send_invoice"]);
 
@@ -64,38 +64,6 @@ pub(crate) const PAY: &[Field] = &[
     opt("paid_out_of_band", Spec::Bool),
     opt("payment_method", Spec::Text),
     opt("source", Spec::Text),
-];
-
-const PREVIEW_DETAILS: &[Field] = &[
-    opt("billing_cycle_anchor", Spec::Anchor),
-    opt("billing_mode", Spec::Ignored),
-    opt("cancel_at", Spec::Time),
-    opt("cancel_at_period_end", Spec::Bool),
-    opt("cancel_now", Spec::Bool),
-    opt("default_tax_rates", Spec::Unsupported),
-    opt("items", Spec::List(&Spec::Hash(items::ITEM_UPDATE))),
-    opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
-    opt("proration_date", Spec::Time),
-    opt("resume_at", Spec::Unsupported),
-    opt("start_date", Spec::Unsupported),
-    opt("trial_end", Spec::TimeOrNow),
-];
-
-pub(crate) const PREVIEW: &[Field] = &[
-    opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
-    opt("currency", Spec::Text),
-    opt("customer", Spec::Text),
-    opt("customer_account", Spec::Unsupported),
-    opt("customer_details", Spec::Unsupported),
-    opt("discounts", Spec::Unsupported),
-    opt("invoice_items", Spec::Unsupported),
-    opt("issuer", Spec::Unsupported),
-    opt("on_behalf_of", Spec::Unsupported),
-    opt("preview_mode", Spec::OneOf(&["next", "recurring"])),
-    opt("schedule", Spec::Unsupported),
-    opt("schedule_details", Spec::Unsupported),
-    opt("subscription", Spec::Text),
-    opt("subscription_details", Spec::Hash(PREVIEW_DETAILS)),
 ];
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -258,81 +226,4 @@ pub(crate) fn void(world: &mut World, call: &Call<'_>) -> Answer {
 pub(crate) fn write_off(world: &mut World, call: &Call<'_>) -> Answer {
     let invoice = opened(world, call.id(), "mark as uncollectible", &[])?;
     Ok(Reply::One(collection::close(world, &invoice, "uncollectible", "marked_uncollectible_at")))
-}
-
-/// The next invoice of a subscription, as it is or as it would be after a change. Nothing of it happens.
-pub(crate) fn preview(world: &mut World, call: &Call<'_>) -> Answer {
-    let sent = &call.params;
-    let details = sent.get("subscription_details").cloned().unwrap_or(Value::Null);
-    let subscription = match sent.text("subscription") {
-        Some(id) => named(&world.store, Kind::Subscription, id, "subscription")?,
-        None if array(&details["items"]).is_empty() => {
-            let text =
-                "You must provide a subscription, a schedule or subscription_details[items] to preview an invoice.";
-            return Err(StripeError::invalid(text).code("invoice_upcoming_none"));
-        }
-        None => imagined(world, sent, &details)?,
-    };
-    world.follow_clock(&subscription);
-    if sent.text("subscription").is_none() {
-        let items = array(&subscription["items"]["data"]).iter().collect();
-        return Ok(upcoming(world, &subscription, items, "subscription_create"));
-    }
-    if subscription["status"] == "canceled" || subscription["status"] == "incomplete_expired" {
-        return Err(StripeError::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
-    }
-    look_ahead(world, call, &subscription, &details)
-}
-
-/// Makes the change, writes the next invoice, and takes the change back.
-fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details: &Value) -> Answer {
-    let id = subscription["id"].as_str().unwrap_or_default();
-    let mut params = details.clone();
-    let at_once = params["proration_behavior"] == "always_invoice";
-    if let Some(members) = params.as_object_mut() {
-        members.remove("cancel_now");
-        if at_once {
-            members.insert("proration_behavior".to_owned(), json!("create_prorations"));
-        }
-    }
-    let mut changed = subscription.clone();
-    if params.as_object().is_some_and(|members| !members.is_empty()) {
-        let change =
-            Call { path: call.path, ids: vec![id], params: Params::over(&params), version: call.version.clone() };
-        subscription_changes::update(world, &change)?;
-        changed = (*find(&world.store, Kind::Subscription, id)?).clone();
-    }
-    let (_, end) = items::current_period(&changed["items"]);
-    let reply = if at_once {
-        upcoming(world, &changed, Vec::new(), "subscription_update")
-    } else {
-        world.now = end.unwrap_or(world.now);
-        let anchor = changed["billing_cycle_anchor"].as_i64().unwrap_or(world.now);
-        let now = world.now;
-        for item in changed["items"]["data"].as_array_mut().into_iter().flatten() {
-            items::set_period(item, anchor, now);
-        }
-        let ends = changed["cancel_at"].as_i64().is_some_and(|at| at <= now);
-        let rows = if ends { Vec::new() } else { array(&changed["items"]["data"]).iter().collect() };
-        upcoming(world, &changed, rows, "upcoming")
-    };
-    world.undo();
-    Ok(reply)
-}
-
-/// A subscription that does not exist, with the items that were asked for.
-fn imagined(world: &mut World, sent: &Params, details: &Value) -> Result<Arc<Value>, StripeError> {
-    let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
-    items::check_items(world, array(&details["items"]))?;
-    let asked = Params::over(&json!({"items": details["items"]}));
-    super::subscriptions::compose(world, &asked, &customer).map(Arc::new)
-}
-
-fn upcoming(world: &mut World, subscription: &Value, rows: Vec<&Value>, reason: &str) -> Reply {
-    let id = format!("upcoming_{}", world.id("in"));
-    let bill = Bill { id: &id, subscription, reason, items: rows, trial: false, usage_since: None };
-    let mut invoice = billing::draft(world, &bill);
-    invoice["billing_reason"] = json!(if reason == "subscription_create" { reason } else { "upcoming" });
-    invoice["next_payment_attempt"] = json!(world.now + billing::DRAFT_SECONDS);
-    Reply::One(Arc::new(invoice))
 }

@@ -95,6 +95,10 @@ const CARDS: &[(&str, &str, &str, &str)] = &[
     ("chargeDeclinedIncorrectCvc", "visa", "credit", "4000000000000127"),
     ("chargeDeclinedProcessingError", "visa", "credit", "4000000000000119"),
     ("visa_chargeDeclinedVelocityLimitExceeded", "visa", "credit", "4000000000006975"),
+    ("bypassPending", "visa", "credit", "4000000000000077"),
+    ("createDispute", "visa", "credit", "4000000000000259"),
+    ("createDisputeProductNotReceived", "visa", "credit", "4000000000002685"),
+    ("createDisputeInquiry", "visa", "credit", "4000000000001976"),
     ("authenticationRequired", "visa", "credit", "4000002760003184"),
     ("authenticationRequiredOnSetup", "visa", "credit", "4000002500003155"),
     ("authenticationRequiredChargeDeclinedInsufficientFunds", "visa", "credit", "4000008260003178"),
@@ -155,19 +159,31 @@ pub(crate) fn us_bank(last4: &str, holder: &str, account: &str) -> Value {
 }
 
 /// The details of a European bank account.
-pub(crate) fn sepa(last4: &str) -> Value {
+pub(crate) fn sepa(iban: &str) -> Value {
     json!({
         "bank_code": "37040044",
         "branch_code": "",
-        "country": "DE",
-        "fingerprint": opaque(37, last4.bytes().map(u64::from).sum(), 16),
+        "country": iban.get(..2),
+        "fingerprint": fingerprint(iban),
         "generated_from": {"charge": null, "setup_attempt": null},
-        "last4": last4
+        "last4": last4(iban)
     })
+}
+
+/// Test accounts without money in them. Two accounts can end in the same digits, so they are known by their fingerprints.
+const POOR: [&str; 2] = ["AT861904300235473202", "IT60X0542811101000000123456"];
+
+fn fingerprint(iban: &str) -> String {
+    let sum = iban.bytes().fold(37_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(byte)));
+    opaque(37, sum, 16)
 }
 
 /// Why a charge of this method fails, when it does: Stripe's own test numbers say so.
 pub(crate) fn decline(method: &Value) -> Option<&'static str> {
+    if method["type"] == "sepa_debit" {
+        let poor = POOR.iter().any(|iban| method["sepa_debit"]["fingerprint"] == fingerprint(iban));
+        return poor.then_some("insufficient_funds");
+    }
     match method["card"]["last4"].as_str() {
         Some("0341" | "0002") => Some("generic_decline"),
         Some("9995" | "3178") => Some("insufficient_funds"),
@@ -223,7 +239,7 @@ fn details(world: &World, kind: &str, sent: &Params) -> Result<Value, StripeErro
         }
         "sepa_debit" => {
             let given = given.ok_or_else(|| StripeError::missing("sepa_debit"))?;
-            Ok(sepa(last4(given["iban"].as_str().unwrap_or_default())))
+            Ok(sepa(&given["iban"].as_str().unwrap_or_default().replace(' ', "")))
         }
         "link" => Ok(json!({"email": null, "persistent_token": null})),
         other => Err(StripeError::unsupported(other)),

@@ -1,6 +1,6 @@
 //! Paying a payment intent: confirming it with a method, the bank's question to the owner, capture and cancellation.
 
-use super::{Answer, Call, Reply, collection, find, payment_intents, payment_methods};
+use super::{Answer, Call, Reply, collection, debits, find, payment_intents, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
@@ -122,6 +122,9 @@ fn charge(world: &mut World, intent: &Value, method: &Value) -> (Arc<Value>, Opt
     if world.store.get(Kind::PaymentIntent, id).is_none() {
         world.store.put(Kind::PaymentIntent, intent.clone());
     }
+    if debits::is_one(method) {
+        return (debits::begin(world, intent, method), None);
+    }
     let decline = payment_methods::decline(method);
     let charge = collection::charge(world, intent, method, None, decline);
     let mut paid = intent.clone();
@@ -136,14 +139,18 @@ fn charge(world: &mut World, intent: &Value, method: &Value) -> (Arc<Value>, Opt
         world.store.put(Kind::Charge, charge);
     }
     let stored = world.store.put(Kind::PaymentIntent, paid);
-    if stored["status"] == "succeeded" {
-        let payment = world.store.newest(Kind::InvoicePayment, Index::PaymentIntent, id);
-        let invoice = payment.and_then(|payment| world.store.get(Kind::Invoice, payment["invoice"].as_str()?));
-        if let Some(invoice) = invoice.filter(|invoice| invoice["status"] == "open") {
-            collection::settle(world, &invoice, true);
-        }
-    }
+    settle_invoice(world, &stored);
     (stored, decline)
+}
+
+/// The invoice that an intent was for is paid with it.
+pub(crate) fn settle_invoice(world: &mut World, intent: &Value) {
+    let id = intent["id"].as_str().unwrap_or_default();
+    let payment = world.store.newest(Kind::InvoicePayment, Index::PaymentIntent, id);
+    let invoice = payment.and_then(|payment| world.store.get(Kind::Invoice, payment["invoice"].as_str()?));
+    if let Some(invoice) = invoice.filter(|invoice| invoice["status"] == "open" && intent["status"] == "succeeded") {
+        collection::settle(world, &invoice, true);
+    }
 }
 
 /// The owner has been to the bank's page.

@@ -1,6 +1,6 @@
 //! Refunds: making one changes its charge.
 
-use super::{Answer, Call, changed, find, list, named, retrieve};
+use super::{Answer, Call, changed, disputes, find, list, named, retrieve};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
@@ -102,6 +102,7 @@ pub(crate) fn give(
     amount: Option<i64>,
     reason: Option<&str>,
 ) -> Result<Value, StripeError> {
+    disputes::check_refund(&world.store, charge)?;
     let amount = allowed(charge, amount)?;
     let id = world.id("re");
     let refund = object(&id, charge, amount, reason, world.now);

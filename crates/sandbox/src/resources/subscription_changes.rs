@@ -178,8 +178,12 @@ fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(
     let in_trial = subscription["status"] == "trialing";
     match sent.get("trial_end") {
         Some(Value::String(_)) if in_trial => {
-            subscription["status"] = json!("active");
             subscription["trial_end"] = json!(world.now);
+            if collection::end_of_trial(world, subscription) == "pause" {
+                subscriptions::come_to(subscription, "paused", world.now);
+                return Ok(());
+            }
+            subscription["status"] = json!("active");
             subscription["billing_cycle_anchor"] = json!(world.now);
             items::set_periods(subscription, world.now);
             Ok(())

@@ -541,12 +541,17 @@ pub(crate) fn set_status(world: &mut World, subscription: &Value, status: &str) 
         return;
     }
     let mut subscription = subscription.clone();
+    come_to(&mut subscription, status, world.now);
+    world.store.put(Kind::Subscription, subscription);
+}
+
+/// The status, and since when it is paused where it is.
+pub(crate) fn come_to(subscription: &mut Value, status: &str, now: i64) {
     subscription["status_details"] = match status {
         "paused" => json!({"paused": {
-            "subscription": {"type": "trial_end_without_payment_method"}, "transitioned_at": world.now, "type": "subscription"
+            "subscription": {"type": "trial_end_without_payment_method"}, "transitioned_at": now, "type": "subscription"
         }}),
         _ => Value::Null,
     };
     subscription["status"] = json!(status);
-    world.store.put(Kind::Subscription, subscription);
 }

@@ -169,7 +169,7 @@ fn plant_method(world: &mut World, number: usize, created: i64, customer: &Value
     let year = i64::from(crate::calendar::year(world.born()));
     let (kind, details) = match number {
         52 | 115 => ("us_bank_account", payment_methods::us_bank("6789", "company", "checking")),
-        88 => ("sepa_debit", payment_methods::sepa("3000")),
+        88 => ("sepa_debit", payment_methods::sepa("DE89370400440532013000")),
         _ => {
             let (brand, funding, last4) = people::card(number);
             let last4 = if plan.oddity == Oddity::PastDue { "0341".to_owned() } else { last4 };

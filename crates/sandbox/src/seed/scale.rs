@@ -6,6 +6,7 @@ use super::stencil::{Mark, Stencil};
 use super::{catalogue, people};
 use crate::calendar::{DAY, Period, Recurrence, period};
 use crate::kind::{Entry, Index, Kind};
+use crate::lifecycle::due;
 use crate::resources::invoices;
 use crate::resources::{
     charges, customers, invoice_payments, payment_intents, payment_methods, subscription_items, subscriptions,
@@ -296,7 +297,8 @@ fn place_one(store: &mut Store, maker: &Maker, number: u32) {
     put(Kind::Charge, own("ch"), at, vec![of.clone(), (Index::PaymentIntent, Arc::clone(&intent))]);
     put(Kind::PaymentIntent, intent, at, vec![of]);
     put(Kind::InvoicePayment, own("inpay"), at, paid);
-    store.note_lazy(Kind::Subscription, &numbered("sub", number), maker.current(number).end);
+    let due = due::announced(maker.current(number).end, maker.born);
+    store.note_lazy(Kind::Subscription, &numbered("sub", number), due);
 }
 
 #[cfg(test)]

@@ -159,8 +159,48 @@ fn the_last_event_of_an_object_is_the_object() {
         let noun = told["object"].as_str().unwrap().to_owned();
         let told_of =
             ["subscription", "invoice", "customer", "charge", "payment_intent", "payment_method", "price", "refund"];
-        if told_of.contains(&noun.as_str()) && !name.as_str().unwrap().ends_with("deleted") {
+        let name = name.as_str().unwrap();
+        if told_of.contains(&noun.as_str()) && !name.ends_with("deleted") && name != "invoice.upcoming" {
             assert_eq!(lab.get(&format!("/v1/{noun}s/{id}")).body, told, "{id} after {name}");
         }
     }
+}
+
+/// The price that a plan is has events of its own, and so has the plan; each tells of its own object.
+#[test]
+fn a_plan_is_told_as_a_plan() {
+    let lab = Lab::new(Seed::Empty);
+    let plan = lab.made("/v1/plans", "amount=700&currency=usd&interval=month&product[name]=Wig");
+    lab.made(&format!("/v1/plans/{}", plan["id"].as_str().unwrap()), "nickname=Curls");
+    for (name, object, before) in [
+        ("plan.updated", "plan", json!({"nickname": null})),
+        ("price.updated", "price", json!({"nickname": null})),
+        ("plan.created", "plan", json!(null)),
+    ] {
+        let told = &lab.get(&format!("/v1/events?type={name}")).rows()[0]["data"].clone();
+        assert_eq!((&told["object"]["object"], &told["previous_attributes"]), (&json!(object), &before), "{name}");
+        assert_eq!(told["object"]["id"], plan["id"], "{name}");
+    }
+}
+
+#[test]
+fn another_coupon_changes_a_customers_discount() {
+    let lab = Lab::new(Seed::Empty);
+    let coupon = |percent: u8| lab.made("/v1/coupons", &format!("percent_off={percent}"))["id"].clone();
+    let (first, second) = (coupon(20), coupon(30));
+    let form = |coupon: &serde_json::Value| format!("coupon={}", coupon.as_str().unwrap());
+    let customer = lab.made("/v1/customers", &form(&first))["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/customers/{customer}");
+    let told = lab.told(|lab| {
+        lab.made(&path, &form(&second));
+        lab.made(&path, "coupon=");
+    });
+    let about = |name: &&String| name.starts_with("customer.discount.");
+    assert_eq!(
+        told.iter().filter(about).collect::<Vec<_>>(),
+        ["customer.discount.updated", "customer.discount.deleted"]
+    );
+    let change = lab.get("/v1/events?type=customer.discount.updated").rows()[0]["data"].clone();
+    assert_eq!(change["object"]["source"]["coupon"], second);
+    assert_eq!(change["previous_attributes"]["source"]["coupon"], first);
 }

@@ -40,6 +40,7 @@ fn a_month_is_renewed_and_paid() {
     assert_eq!(
         story(&lab, &customer, &last),
         [
+            "23d0h invoice.upcoming",
             "30d0h customer.subscription.updated",
             "30d0h invoice.created",
             "30d1h invoice.finalized",
@@ -67,6 +68,47 @@ fn a_month_is_renewed_and_paid() {
 }
 
 /// F-31: the 31st clamps and does not drift, also through a leap February.
+/// A week before: what it will cost, of which nothing exists yet.
+#[test]
+fn an_invoice_is_announced_while_there_will_be_one() {
+    let lab = Lab::new(Seed::Business);
+    for (terms, change, announced) in [
+        ("items[0][price]=price_starter_monthly&items[0][quantity]=2", "", Some(3800)),
+        ("items[0][price]=price_starter_monthly&discounts[0][coupon]=FOUNDING20", "", Some(1520)),
+        ("items[0][price]=price_starter_monthly&trial_period_days=30", "", Some(1900)),
+        ("items[0][price]=price_starter_monthly", "cancel_at_period_end=true", None),
+        ("items[0][price]=price_starter_monthly", "pause", None),
+    ] {
+        let customer = lab.payer("pm_card_visa");
+        let made = lab.subscribe(&customer, terms);
+        match change {
+            "" => {}
+            "pause" => drop(lab.made(&format!("{}/pause", path(&made)), "type=subscription")),
+            form => drop(lab.made(&path(&made), form)),
+        }
+        let last = lab.last_event();
+        lab.advance(29 * DAY);
+        let told = lab.events_since(&last);
+        let mine: Vec<&Value> = told.iter().filter(|event| event["data"]["object"]["customer"] == customer).collect();
+        let case = format!("{terms} {change}");
+        let upcoming: Vec<&&Value> = mine.iter().filter(|event| event["type"] == "invoice.upcoming").collect();
+        assert_eq!(
+            upcoming.first().map(|event| event["data"]["object"]["total"].as_i64().unwrap()),
+            announced,
+            "{case}"
+        );
+        if let [event] = upcoming.as_slice() {
+            let invoice = &event["data"]["object"];
+            assert_eq!(
+                (&invoice["status"], &invoice["billing_reason"]),
+                (&json!("draft"), &json!("upcoming")),
+                "{case}"
+            );
+            assert_eq!(lab.get(&path(invoice)).status, 404, "{case}");
+        }
+    }
+}
+
 #[test]
 fn anchors_clamp_and_come_back() {
     let lab = Lab::new(Seed::Business);
@@ -110,6 +152,7 @@ fn a_trial_is_announced_and_ends() {
     assert_eq!(
         story(&lab, &customer, &last),
         [
+            "7d0h invoice.upcoming",
             "11d0h customer.subscription.trial_will_end",
             "14d0h customer.subscription.updated",
             "14d0h invoice.created",

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod debits;
+mod disputes;
 mod errors;
 mod events;
 mod expand;

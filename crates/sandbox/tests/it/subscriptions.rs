@@ -176,3 +176,21 @@ fn refunds_are_booked_on_the_charge() {
     assert_eq!(more.error(), "400 invalid_request_error charge_already_refunded -");
     assert_eq!(lab.get("/v1/charges/ch_sandbox_user_6/refunds").rows().len(), 2);
 }
+
+/// A trial that is ended by hand ends as one that ends by itself: without a card it pauses where that was asked for.
+#[test]
+fn a_trial_ended_without_a_card_pauses() {
+    let lab = Lab::new(Seed::Business);
+    for (asked, expected) in [("pause", "paused"), ("create_invoice", "past_due")] {
+        let customer = lab.made("/v1/customers", "name=Ada")["id"].as_str().unwrap().to_owned();
+        let form = format!(
+            "items[0][price]=price_starter_monthly&trial_period_days=7\
+             &trial_settings[end_behavior][missing_payment_method]={asked}"
+        );
+        let begun = lab.subscribe(&customer, &form);
+        let path = format!("/v1/subscriptions/{}", begun["id"].as_str().unwrap());
+        let told = lab.told(|lab| assert_eq!(lab.made(&path, "trial_end=now")["status"], expected, "{asked}"));
+        let paused = told.iter().any(|name| name == "customer.subscription.paused");
+        assert_eq!(paused, asked == "pause", "{told:?}");
+    }
+}

@@ -10,6 +10,7 @@ mod sandbox;
 mod schedules;
 mod setup;
 mod sweep;
+mod unmirrored;
 
 use billhook::gateways::stripe::Settings;
 use billhook::store::mirror::{self, Resource};

@@ -142,6 +142,8 @@ fn aim(event: &read::Event) -> Aim {
         "price" | "plan" => own.map(|id| (Resource::Prices, id)),
         "customer" => own.map(|id| (Resource::Customers, id)),
         "subscription" => own.map(|id| (Resource::Subscriptions, id)),
+        // What is only announced cannot be looked at.
+        "invoice" if kind == "invoice.upcoming" => None,
         "invoice" => own.map(|id| (Resource::Invoices, id)),
         "charge" => own.map(|id| (Resource::Charges, id)),
         "refund" => own.map(|id| (Resource::Refunds, id)),
