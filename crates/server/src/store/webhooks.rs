@@ -161,6 +161,15 @@ pub fn hold(tx: &mut Tx<'_>, target: &Target, until_ms: i64) -> Result<()> {
     Ok(())
 }
 
+/// The same for those that are held. What has come meanwhile is due as soon as the object is free.
+pub fn go_on_holding(tx: &mut Tx<'_>, target: &Target, now_ms: i64, until_ms: i64) -> Result<()> {
+    tx.run(
+        "UPDATE webhook_events SET next_ms = ?4 WHERE state = 0 AND object_id = ?1 AND resource = ?2 AND next_ms > ?3",
+        args![&target.id, target.resource.name(), now_ms, until_ms],
+    )?;
+    Ok(())
+}
+
 /// Whether any event is due.
 pub fn any_due(tx: &mut Tx<'_>, now_ms: i64) -> Result<bool> {
     Ok(tx.row("SELECT 1 FROM webhook_events WHERE state = 0 AND next_ms <= ?1 LIMIT 1", args![now_ms])?.is_some())

@@ -10,6 +10,7 @@ mod power;
 mod pressure;
 mod processes;
 mod scale;
+mod served;
 mod spoilt;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
 
 use super::alone::{self, Found, Known};
 use crate::app::App;
@@ -28,8 +29,10 @@ const ABREAST: usize = 16;
 const PORTION: usize = ABREAST / 2;
 /// After so many failures an event is a dead letter (F-57).
 const ATTEMPTS: u32 = 8;
-/// What nobody has finished after this time is taken up again, by whichever process comes first.
-const HELD_MS: i64 = 40_000;
+/// For how long nobody else takes up what we are at. Said again while we are, so what a process that was killed was at is taken
+/// up soon, by whichever comes first (F-03).
+const HELD_MS: i64 = 2_000;
+const SAID_AGAIN: Duration = Duration::from_millis(500);
 /// An object that Stripe could not show is asked for again after this time.
 const OUTAGE_MS: i64 = 5_000;
 /// How many objects may change before what hangs on them is derived anew.
@@ -70,6 +73,9 @@ pub async fn drain(app: &App) -> Result<Drained> {
     let mut busy: HashSet<Target> = HashSet::new();
     let mut running: FuturesUnordered<BoxFuture<'_, (Target, Result<Settled>)>> = FuturesUnordered::new();
     let mut changed = 0;
+    let mut held = tokio::time::interval(SAID_AGAIN);
+    held.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    held.reset();
     loop {
         // Somebody may have come meanwhile, for the object that was just looked at as well.
         if drained.trouble.is_none() && running.len() <= PORTION {
@@ -81,7 +87,14 @@ pub async fn drain(app: &App) -> Result<Drained> {
                 }));
             }
         }
-        let Some((target, settled)) = running.next().await else { break };
+        let settled = tokio::select! {
+            settled = running.next() => settled,
+            _ = held.tick() => {
+                go_on_holding(app, &busy).await?;
+                continue;
+            }
+        };
+        let Some((target, settled)) = settled else { break };
         busy.remove(&target);
         match settled? {
             Settled::Applied { events, changed: new } => {
@@ -99,6 +112,14 @@ pub async fn drain(app: &App) -> Result<Drained> {
     // What hangs on the objects may be left over from a process that was stopped.
     follow(app).await?;
     Ok(drained)
+}
+
+async fn go_on_holding(app: &App, busy: &HashSet<Target>) -> Result<()> {
+    let (now_ms, busy) = (app.clock.now().as_millisecond(), busy.clone());
+    let until_ms = now_ms.saturating_add(HELD_MS);
+    app.db
+        .write(move |tx| busy.iter().try_for_each(|target| webhooks::go_on_holding(tx, target, now_ms, until_ms)))
+        .await
 }
 
 /// Whether anything is to be done.

@@ -19,8 +19,12 @@ impl Database {
 
     /// A new database on the server of `BILLHOOK_TEST_POSTGRES`.
     pub fn postgres() -> Self {
-        let server = variable("BILLHOOK_TEST_POSTGRES");
-        let name = unique_name();
+        Self::on(&variable("BILLHOOK_TEST_POSTGRES"))
+    }
+
+    /// The same on another server.
+    pub fn on(server: &str) -> Self {
+        let (server, name) = (server.to_owned(), unique_name());
         let sql = format!("CREATE DATABASE {name}");
         on_server(&server, move |client| client.batch_execute(&sql).expect("create database"));
         Self::Postgres { server, name }

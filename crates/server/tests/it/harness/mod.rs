@@ -1,6 +1,7 @@
 //! A program in a test: the real router behind the real door, a sandbox as Stripe, and a clock that stands still.
 
 pub mod database;
+pub mod postgres;
 pub mod program;
 
 use std::net::{Ipv4Addr, SocketAddr};

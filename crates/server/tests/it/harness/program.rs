@@ -13,6 +13,8 @@ use super::{Answer, database};
 /// How long a program may take to say what a test waits for; generous, the machine may be busy.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+const BINARY: &str = env!("CARGO_BIN_EXE_billhook");
+
 /// A folder and an environment to run the binary in.
 pub struct Program {
     folder: PathBuf,
@@ -86,16 +88,32 @@ impl Program {
     }
 
     pub fn start(&self, args: &[&str]) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_billhook"))
-            .args(args)
+        let mut command = Command::new(BINARY);
+        command.args(args);
+        self.spawn(command)
+    }
+
+    /// The same, killed by `strace` where one of its threads makes a system call for this time. It ends with us as well:
+    /// whatever `strace` runs would go on when `strace` is killed.
+    pub fn start_killed_at(&self, call: &str, time: usize, args: &[&str]) -> Running {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when={time}"));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+        command.args(["setpriv", "--pdeathsig", "KILL", "--", BINARY]).args(args);
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Running {
+        let mut child = command
             .current_dir(&self.folder)
             .env_clear()
+            .env("PATH", "/usr/bin:/bin")
             .envs(&self.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary");
+            .expect("the binary, or strace (apt-get install strace)");
         let (stdout, stderr) = (Heard::default(), Heard::default());
         let readers = vec![
             stdout.listen(child.stdout.take().expect("piped")),
@@ -140,22 +158,31 @@ impl Heard {
         self.0.0.lock().expect("lock").text.clone()
     }
 
-    /// Waits for a whole line with these words in it.
-    pub fn line(&self, words: &str) -> String {
+    /// Waits for a whole line with these words in it; nothing when the program ends without it.
+    fn line_or_end(&self, words: &str) -> Option<String> {
         let found = |state: &State| state.text.lines().find(|line| line.contains(words)).map(str::to_owned);
         let state = self.0.0.lock().expect("lock");
         let going_on = |state: &mut State| found(state).is_none() && !state.ended;
-        let (state, _) = self.0.1.wait_timeout_while(state, PATIENCE, going_on).expect("lock");
-        let (line, text) = (found(&state), state.text.clone());
-        drop(state);
-        line.unwrap_or_else(|| panic!("never said {words:?}, but: {text}"))
+        let (state, waited) = self.0.1.wait_timeout_while(state, PATIENCE, going_on).expect("lock");
+        assert!(!waited.timed_out(), "never said {words:?}, but: {}", state.text);
+        found(&state)
+    }
+
+    /// Waits for a whole line with these words in it.
+    pub fn line(&self, words: &str) -> String {
+        self.line_or_end(words).unwrap_or_else(|| panic!("never said {words:?}, but: {}", self.text()))
     }
 
     /// The base URL that `serve` names on stderr, `serve --sandbox` and `sandbox` on stdout.
     pub fn base(&self) -> String {
-        let line = self.line("http://127.0.0.1:");
+        self.base_or_end().unwrap_or_else(|| panic!("never named an address, but: {}", self.text()))
+    }
+
+    /// The same of a program that may be killed before it names one.
+    pub fn base_or_end(&self) -> Option<String> {
+        let line = self.line_or_end("http://127.0.0.1:")?;
         let from = line.find("http://").expect("an address");
-        line[from..].split([' ', '/']).take(3).collect::<Vec<_>>().join("/")
+        Some(line[from..].split([' ', '/']).take(3).collect::<Vec<_>>().join("/"))
     }
 }
 

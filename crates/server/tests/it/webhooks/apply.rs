@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use billhook::clock::Clock;
 use billhook::store::mirror::Resource;
 use billhook::store::readings;
 use billhook::store::webhooks::State;
 use serde_json::{Value, json};
 
 use super::account::{Account, Told, VERSION};
-use super::{deliver, differences, drain, event, in_front_of, mirrored, now, on, state, take};
+use super::{deliver, differences, drain, event, in_front_of, mirrored, now, on, patiently_in_front_of, state, take};
 use crate::harness::{Database, World};
 
 /// Lets both clocks go on.
@@ -51,6 +52,40 @@ async fn in_doubt_stripe_is_asked_once_for_all_events_of_an_object() {
     assert_eq!(drain(&world).await.applied, 20);
     assert_eq!(account.take_fetches(), 4);
     assert_eq!(differences(&world, &account).await, Vec::<String>::new());
+}
+
+/// Nobody else takes up what somebody is at, however long Stripe takes; what comes meanwhile is due at once.
+#[tokio::test]
+async fn what_somebody_is_at_is_left_to_them_as_long_as_it_takes() {
+    let account = Account::open(now());
+    let world = patiently_in_front_of(&account).await;
+    let [one, two, three] = ["a", "b", "c"].map(|name| account.put("customers", "cus_1", &json!({ "name": name })));
+    take(&world, &one).await;
+    take(&world, &two).await;
+    let stripe = account.clone();
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let hanging = tokio::task::spawn_blocking(move || {
+        let silent = stripe.inside();
+        let _ = held.recv();
+        drop(silent);
+    });
+    let others = async {
+        for _ in 0..3 {
+            world.clock.advance(Duration::from_millis(1_500));
+            let now_ms = world.clock.now().as_millisecond();
+            while !matches!(state(&world, &one.id).await, State::Waiting { next_ms, .. } if next_ms > now_ms + 1_900) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(!billhook::ops::webhooks::apply::is_due(&world.app).await.expect("a look"));
+        }
+        take(&world, &three).await;
+        assert!(billhook::ops::webhooks::apply::is_due(&world.app).await.expect("a look"));
+        let_go.send(()).expect("it waits");
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(drain(&world), others) });
+    assert_eq!(waited.await.expect("in time").0.applied, 3);
+    hanging.await.expect("a thread");
+    assert_eq!(account.take_fetches(), 2, "one look for the first two, one for what came meanwhile");
 }
 
 #[tokio::test]
