@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::publishing::Moves;
 use super::reading::Said;
+use super::redis::There;
 use super::reservations::Reservations;
 use crate::error::{Error, Result};
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
@@ -29,9 +30,6 @@ const PARTS: usize = 64;
 pub const SHARDS: u64 = 1024;
 /// Beyond so many accounts, those that are written down and quiet leave memory.
 const ACCOUNTS_MAX: usize = 500_000;
-
-/// How many commits of an account are remembered that Redis may not know of yet.
-const UNTOLD_MAX: usize = 64;
 
 /// Which shard a user's counters are in: FNV-1a of the id, the same on every machine and for ever.
 pub fn shard_of(user: &str) -> i64 {
@@ -113,19 +111,6 @@ struct DaySum {
     /// Its first millisecond.
     start_ms: i64,
     sum: Day,
-}
-
-/// What a process knows of an account that lies in Redis, which may lose it at any time.
-#[derive(Debug, Default)]
-pub struct There {
-    /// Which life of the account there holds everything that this process holds of it; empty: none that is known.
-    pub life: Box<str>,
-    /// How many holds had been given out of it at the last answer: fewer means that some are lost.
-    pub seen: i64,
-    /// How many of them were this process's.
-    pub placed: u64,
-    /// Reservations whose commit is counted here and not known to be told there.
-    pub untold: Vec<Box<str>>,
 }
 
 /// The room of an account: it holds from an instant on, as long as no entry comes, until the room itself says.
@@ -314,7 +299,7 @@ impl Turn<'_> {
         if let Some(id) = released {
             state.held.take(id);
             if self.book.is_shared {
-                state.note_untold(id);
+                state.there.note_untold(id);
             }
         }
         self.book.moves.note(slot, released);
@@ -493,14 +478,6 @@ impl State {
 
     fn take_back(&mut self, apart: Apart) {
         (self.held, self.rates, self.there) = (apart.held, apart.rates, apart.there);
-    }
-
-    fn note_untold(&mut self, id: &str) {
-        // Whoever publishes tells them all in the end: a few of the newest are enough for those who cannot wait.
-        if self.there.untold.len() >= UNTOLD_MAX {
-            self.there.untold.remove(0);
-        }
-        self.there.untold.push(id.into());
     }
 
     /// Another account without entries: other terms, or the instant of the first entry.

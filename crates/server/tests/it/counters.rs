@@ -1,14 +1,17 @@
 //! Counters and reservations: one suite for both adapters, in memory and in Redis.
 
 mod broken;
+mod groups;
 mod lines;
 mod lost;
 mod remembered;
+mod schedules;
 mod server;
 mod several;
 mod storms;
 mod trace;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use billhook::app::App;
@@ -59,6 +62,9 @@ when_unknown = "closed"
 /// A busy machine is no outage. What the deadline itself does is a test of its own.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Programs that share a Redis make ids that differ.
+static SEEDS: AtomicU64 = AtomicU64::new(1_000);
+
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adapter {
@@ -96,7 +102,8 @@ impl Rig {
         std::fs::write(&catalogue, CATALOGUE).expect("a catalogue");
         let mut environment = vec![("BILLHOOK_CATALOG", catalogue.display().to_string())];
         environment.extend(redis.map(|url| ("REDIS_URL", url)));
-        let world = World::planned(Plan { stripe: None, database, environment, ..Plan::default() }).await;
+        let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
+        let world = World::planned(Plan { stripe: None, database, environment, seed, ..Plan::default() }).await;
         let user = match billhook::ops::users::list(&world.app, "", 1).await.expect("users").pop() {
             Some(user) => user.id,
             None => world.user("u@example.com", None, false).await.0,

@@ -5,39 +5,43 @@
 //! held of it, `bh:{7}:x` when that expires, `bh:{7}:r:<id>` and `bh:r:<id>` whose a reservation is. Redis may lose any of it: an
 //! account that is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
+mod group;
 mod link;
 mod notation;
 mod publication;
+mod question;
 mod script;
+mod there;
 mod view;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use billing::hold::Hold;
-use billing::limit::{Gcra, Refusal};
-use billing::usage::{Credits, Quantity, UsageError};
+use billing::limit::Refusal;
+use billing::usage::{Quantity, UsageError};
 use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
+use self::group::Group;
 use self::link::Link;
-use self::notation::{Told, hold_of, pointed_at, pointer, shard_in, text_at, text_of};
-use self::publication::{Publication, cut, is_exact, number};
+use self::notation::{Told, pointed_at, pointer, shard_in, text_at, text_of};
+use self::publication::{Publication, is_exact, number};
+use self::question::Question;
 use self::script::Scripts;
+pub use self::there::There;
 pub use self::view::{Mark, Pending, View};
-use super::book::{self, Book, Slot, State};
+use super::book::{self, Book, Slot};
 use super::embedded;
-use super::reservations::{Fate, Known, Part};
+use super::reservations::{Fate, Known};
 use super::{Answer, Ask, Demand, Numbers, Outage, Port, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
 const TRIES: usize = 8;
 /// Numbers the lives of accounts that this process begins.
 static LIVES: AtomicU64 = AtomicU64::new(1);
-/// A minute in microseconds, and a little: more than any rate allows.
-const NEVER_US: i64 = 60_000_001;
 /// How long it is remembered whose a reservation was after it has expired.
 const POINTER_MS: i64 = 3_600_000;
 
@@ -85,20 +89,8 @@ impl Redis {
         Arc::clone(&self.log.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the script, and publishes the account where the one in Redis will not do.
+    /// Has a demand decided, together with whatever else waits for the account.
     async fn decide(
-        &self,
-        book: &Book,
-        slot: &Slot,
-        demand: &Demand<'_>,
-        ask: Option<&Ask<'_>>,
-    ) -> Result<Answer, Outage> {
-        let decided = self.try_to_decide(book, slot, demand, ask).await;
-        // An answer that means nothing is no answer, however fast it came.
-        decided.inspect_err(|_| self.link.doubt())
-    }
-
-    async fn try_to_decide(
         &self,
         book: &Book,
         slot: &Slot,
@@ -110,62 +102,78 @@ impl Redis {
             Ok(_) => return Ok(uncountable(UsageError::Overflow)),
             Err(error) => return Ok(uncountable(error)),
         };
+        let question = Question { book, slot, demand, ask, cost };
+        let decided = self.try_to_decide(&question).await;
+        // An answer that means nothing is no answer, however fast it came.
+        decided.inspect_err(|_| self.link.doubt())
+    }
+
+    async fn try_to_decide(&self, question: &Question<'_>) -> Result<Answer, Outage> {
         for _ in 0..TRIES {
-            let life = slot.lock().there.life.clone();
-            let question = Question { book, slot, demand, ask, cost, life };
-            let answer = self.ask(&question).await?;
-            match text_at(&answer, 0)?.as_str() {
-                "missing" | "lost" => self.put_back(book, slot, demand.now).await?,
-                "stale" => self.publish_slot(slot, demand.now).await?,
-                _ => {
-                    if let Some(answer) = question.answered(&Told::read(&answer)?)? {
-                        return Ok(answer);
-                    }
-                }
+            if let Some(answer) = question.answered(&self.heard(question).await?)? {
+                return Ok(answer);
             }
         }
         Err(Outage("the account does not stay published".into()))
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Value, Outage> {
-        let Question { slot, demand, ask, cost, life, .. } = question;
-        let shard = book::shard_of(&slot.user);
-        let prefix = prefix(shard);
-        let (seen, tat_us, entry) = {
+    /// What the script says to a question. Whoever has the turn asks for all who wait.
+    async fn heard(&self, question: &Question<'_>) -> Result<Told, Outage> {
+        let queue = question.slot.lock().there.queue();
+        let mut heard = queue.enter(question.line());
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut heard => return told.unwrap_or_else(|_| Err(Outage("nobody asked".into()))),
+                _turn = queue.turn() => {
+                    // Whoever had the turn before may have asked for this one as well.
+                    if let Ok(told) = heard.try_recv() {
+                        return told;
+                    }
+                    let group = queue.next_group();
+                    let told = self.ask_for(question.book, question.slot, &group).await;
+                    group.tell(told);
+                }
+            }
+        }
+    }
+
+    /// Asks the script, and publishes the account where the one in Redis will not do.
+    async fn ask_for(&self, book: &Book, slot: &Slot, group: &Group<'_>) -> Result<Vec<Told>, Outage> {
+        let now = group.now();
+        for _ in 0..TRIES {
+            let (answer, life) = self.ask(slot, group, now).await?;
+            match text_at(&answer, 0)?.as_str() {
+                "missing" | "lost" => self.put_back(book, slot, now).await?,
+                "stale" => self.publish_slot(slot, now).await?,
+                "decided" => return Told::read_all(&answer, group.len(), &life),
+                other => return Err(Outage(format!("the script said {other:?}").into())),
+            }
+        }
+        Err(Outage("the account does not stay published".into()))
+    }
+
+    /// One call of the script, and the life of the account of which it speaks.
+    async fn ask(&self, slot: &Slot, group: &Group<'_>, now: Timestamp) -> Result<(Value, Arc<str>), Outage> {
+        let prefix = prefix(book::shard_of(&slot.user));
+        let keys = [format!("{prefix}a:{}", slot.user), format!("{prefix}h:{}", slot.user), format!("{prefix}x")];
+        let (args, life) = {
             let state = slot.lock();
-            (state.there.seen, state.rate(demand.kind).unwrap_or_default() / 1_000, state.account.position())
+            let mut args = vec![
+                prefix.into_bytes(),
+                self.log().as_bytes().to_vec(),
+                slot.user.as_bytes().to_vec(),
+                number(now.as_millisecond()),
+                number(now.as_microsecond()),
+                number(state.there.seen),
+                number(state.account.position()),
+                state.there.life.as_bytes().to_vec(),
+            ];
+            group.write(&mut args, |kind| state.rate(kind).unwrap_or_default() / 1_000);
+            (args, Arc::clone(&state.there.life))
         };
-        let id = ask.map_or("", |ask| ask.id);
-        let keys = [
-            format!("{prefix}a:{}", slot.user),
-            format!("{prefix}h:{}", slot.user),
-            format!("{prefix}x"),
-            format!("{prefix}r:{id}"),
-        ];
-        let cap = |cap: Option<Quantity>| cap.map_or_else(Vec::new, |cap| number(cut(cap.micro())));
-        let pointer_ms = ask.filter(|ask| ask.is_new).map(|ask| pointer_life(ask.expires_ms, demand.now));
-        let args = [
-            prefix.into_bytes(),
-            self.log().as_bytes().to_vec(),
-            id.into(),
-            slot.user.as_bytes().to_vec(),
-            demand.kind.into(),
-            number(demand.quantity.micro()),
-            number(cost.micro()),
-            number(ask.map_or(0, |ask| ask.expires_ms)),
-            number(demand.now.as_millisecond()),
-            cap(demand.limit.and_then(|limit| limit.per_day)),
-            cap(demand.limit.and_then(|limit| limit.per_month)),
-            rate_us(demand).map_or_else(Vec::new, number),
-            number(tat_us),
-            number(demand.now.as_microsecond()),
-            number(seen),
-            if ask.is_some() { b"1".to_vec() } else { b"0".to_vec() },
-            pointer_ms.map_or_else(Vec::new, number),
-            number(entry),
-            life.as_bytes().to_vec(),
-        ];
-        self.link.run(&self.scripts.reserve, &keys.each_ref().map(String::as_bytes), &args).await
+        let answer = self.link.run(&self.scripts.reserve, &keys.each_ref().map(String::as_bytes), &args).await?;
+        Ok((answer, life))
     }
 
     /// Publishes the account of one user as this process has it, and frees in the same step what is counted in it.
@@ -175,7 +183,7 @@ impl Redis {
             let state = slot.lock();
             publication.account(&slot.user, &state.account, &self.kinds, now.as_millisecond());
             state.there.untold.iter().for_each(|id| publication.commit(&slot.user, id));
-            state.there.untold.clone()
+            state.there.untold.iter().cloned().collect::<HashSet<_>>()
         };
         self.apply(book::shard_of(&slot.user), "", "", publication).await?;
         slot.lock().there.untold.retain(|id| !told.contains(id));
@@ -210,7 +218,7 @@ impl Redis {
         {
             let mut state = slot.lock();
             // What was placed meanwhile is not in it: then this life is not one that has everything.
-            state.there.life = if state.there.placed == placed { life.into_boxed_str() } else { Box::default() };
+            state.there.life = if state.there.placed == placed { Arc::from(life) } else { Arc::default() };
         }
         for id in released {
             self.release_there(&slot.user, &id).await?;
@@ -247,115 +255,6 @@ impl Redis {
         }
         Ok(known.differs(&slot.user, demand.kind, demand.quantity).map_or(Claim::There, Claim::Differs))
     }
-}
-
-/// A question to the script: of one account, in one life of it.
-struct Question<'q> {
-    book: &'q Book,
-    slot: &'q Slot,
-    demand: &'q Demand<'q>,
-    /// Nothing where it is only asked whether there is room.
-    ask: Option<&'q Ask<'q>>,
-    cost: Credits,
-    life: Box<str>,
-}
-
-impl Question<'_> {
-    /// What the script said, as the port says it; nothing where it has to be asked again.
-    fn answered(&self, told: &Told) -> Result<Option<Answer>, Outage> {
-        if told.tat_us > 0 {
-            self.slot.lock().set_rate(self.demand.kind, told.tat_us.saturating_mul(1_000));
-        }
-        match (told.what.as_str(), self.ask) {
-            ("granted", None) => Ok(Some(Answer { verdict: Verdict::Granted, numbers: told.numbers })),
-            ("granted" | "again", Some(ask)) => self.held(ask, told),
-            _ => {
-                let verdict = Verdict::Refused(self.refusal(told)?);
-                Ok(Some(Answer { verdict, numbers: told.numbers }))
-            }
-        }
-    }
-
-    /// It is held there. It is remembered here in the same step in which it is seen that the account did not begin anew
-    /// meanwhile; where it did, nothing is known.
-    fn held(&self, ask: &Ask<'_>, told: &Told) -> Result<Option<Answer>, Outage> {
-        let is_first = told.what == "granted";
-        let mut part = self.book.reservations.part(ask.id);
-        let mut state = self.slot.lock();
-        if state.there.life != self.life {
-            return Ok(None);
-        }
-        state.there.seen = state.there.seen.max(told.seen);
-        let known = if is_first {
-            asked_for(self.slot, ask, self.cost)
-        } else {
-            Known { user: Arc::from(&*self.slot.user), ..hold_of(&told.hold)? }
-        };
-        let verdict = embedded::again(&known, &self.slot.user, self.demand);
-        let is_held = matches!(verdict, Verdict::Again(_));
-        if is_held && part.get(ask.id).is_none_or(|here| here.is_over(self.demand.now.as_millisecond())) {
-            remember(&mut part, &mut state, ask.id, &known);
-        }
-        Ok(Some(if is_first {
-            Answer { verdict: Verdict::Granted, numbers: told.numbers.with_held(self.demand.quantity, self.cost) }
-        } else if is_held && ask.is_new {
-            // The client of Redis asked twice because an answer was lost: it is the first one all the same.
-            Answer { verdict: Verdict::Granted, numbers: told.numbers }
-        } else {
-            Answer { verdict, numbers: told.numbers }
-        }))
-    }
-
-    fn refusal(&self, told: &Told) -> Result<Refusal, Outage> {
-        let numbers = &told.numbers;
-        let room = self.slot.lock().room(self.demand.now.as_millisecond()).map_err(|error| Outage(error.into()))?;
-        let limit =
-            |of: fn(&billing::catalogue::Limit) -> Option<Quantity>| self.demand.limit.and_then(of).unwrap_or_default();
-        Ok(match told.what.as_str() {
-            "over" => Refusal::TrialOver,
-            "credits" => Refusal::Credits {
-                reset_ms: room.period_end_ms,
-                remaining: numbers.credits.unwrap_or_default().max(Credits::ZERO),
-            },
-            "day" => Refusal::PerDay {
-                limit: limit(|limit| limit.per_day),
-                used: numbers.today.max(Quantity::ZERO),
-                reset_ms: room.day_end_ms,
-            },
-            "month" => Refusal::PerMonth {
-                limit: limit(|limit| limit.per_month),
-                used: numbers.month.max(Quantity::ZERO),
-                reset_ms: room.period_end_ms,
-            },
-            // Microseconds there, nanoseconds here: what is refused there by less than one is allowed with the next.
-            "minute" => self.demand.rate(numbers.tat_ns).err().unwrap_or(Refusal::PerMinute { retry_after_ms: 1 }),
-            other => return Err(Outage(format!("the script said {other:?}").into())),
-        })
-    }
-}
-
-fn asked_for(slot: &Slot, ask: &Ask<'_>, cost: Credits) -> Known {
-    Known {
-        user: Arc::from(&*slot.user),
-        kind: ask.demand.kind.into(),
-        quantity: ask.demand.quantity,
-        credits: cost,
-        expires_ms: ask.expires_ms,
-        fate: Fate::Held,
-    }
-}
-
-/// Remembers here what is held there, so that it can be put back and written down.
-fn remember(part: &mut Part, state: &mut State, id: &str, known: &Known) {
-    let hold = Hold {
-        kind: known.kind.to_string(),
-        quantity: known.quantity,
-        credits: known.credits,
-        expires_ms: known.expires_ms,
-    };
-    state.held.place(id, hold);
-    state.there.placed += 1;
-    part.insert(id, known.clone());
 }
 
 /// What became of the claim to an id.
@@ -425,8 +324,12 @@ impl Port for Redis {
     }
 
     async fn counted(&self, slot: &Slot, now: Timestamp) {
-        // Where this fails, whoever publishes the shard comes to it.
-        let _ = self.publish_slot(slot, now).await;
+        let queue = slot.lock().there.queue();
+        let _telling = queue.telling().await;
+        // Whoever told before may have told this as well; where it fails, whoever publishes the shard comes to it.
+        if !slot.lock().there.untold.is_empty() {
+            let _ = self.publish_slot(slot, now).await;
+        }
     }
 
     async fn is_released(&self, id: &str, known: &Known) -> Result<bool, Outage> {
@@ -478,12 +381,6 @@ impl Redis {
 
 fn uncountable(error: UsageError) -> Answer {
     Answer { verdict: Verdict::Refused(Refusal::Uncountable(error)), numbers: Numbers::default() }
-}
-
-/// What a demand adds to its rate, in microseconds, rounded up.
-fn rate_us(demand: &Demand<'_>) -> Option<i64> {
-    let per_minute = demand.limit?.per_minute?;
-    Some(Gcra::admit(None, 0, demand.quantity, per_minute).map_or(NEVER_US, |ns| ns.saturating_add(999) / 1_000))
 }
 
 fn prefix(shard: i64) -> String {

@@ -9,34 +9,49 @@ use crate::counters::reservations::{Fate, Known};
 use crate::counters::{Numbers, Outage};
 
 /// What the script said of a demand.
+#[derive(Debug)]
 pub struct Told {
     pub what: String,
     pub numbers: Numbers,
     pub seen: i64,
     pub tat_us: i64,
     pub hold: String,
+    /// The life of the account in which it was said.
+    pub life: Arc<str>,
 }
 
 impl Told {
-    pub fn read(answer: &Value) -> Result<Self, Outage> {
-        let text = |at| text_at(answer, at);
-        let int = |at| -> Result<i64, Outage> { text(at)?.parse().map_err(|_| garbage(answer)) };
-        let (held, held_kind, tat_us) = (int(2)?, int(5)?, int(6)?);
-        let sum = |at| -> Result<Quantity, Outage> { Ok(Quantity::from_micro(int(at)?.saturating_add(held_kind))) };
-        Ok(Self {
-            what: text(0)?,
+    /// A line for each of so many demands.
+    pub fn read_all(answer: &Value, count: usize, life: &Arc<str>) -> Result<Vec<Self>, Outage> {
+        let Value::Array(parts) = answer else { return Err(garbage(answer)) };
+        if parts.len() != count + 1 {
+            return Err(garbage(answer));
+        }
+        parts[1..].iter().map(|line| Self::read(&text_of(line)?, life).ok_or_else(|| garbage(line))).collect()
+    }
+
+    fn read(line: &str, life: &Arc<str>) -> Option<Self> {
+        let mut words = line.splitn(9, ' ');
+        let (what, credits) = (words.next()?, words.next()?);
+        let mut int = || words.next()?.parse::<i64>().ok();
+        let (held, day, month, held_kind, tat_us, seen) = (int()?, int()?, int()?, int()?, int()?, int()?);
+        let credits = match credits {
+            "all" => None,
+            limited => Some(Credits::from_micro(limited.parse::<i64>().ok()?.saturating_sub(held))),
+        };
+        let with_held = |used: i64| Quantity::from_micro(used.saturating_add(held_kind));
+        Some(Self {
+            what: what.to_owned(),
             numbers: Numbers {
-                credits: match text(1)?.as_str() {
-                    "all" => None,
-                    _ => Some(Credits::from_micro(int(1)?.saturating_sub(held))),
-                },
-                today: sum(3)?,
-                month: sum(4)?,
+                credits,
+                today: with_held(day),
+                month: with_held(month),
                 tat_ns: Some(tat_us.saturating_mul(1_000)).filter(|tat_ns| *tat_ns > 0),
             },
-            seen: int(7)?,
+            seen,
             tat_us,
-            hold: text(8)?,
+            hold: words.next()?.to_owned(),
+            life: Arc::clone(life),
         })
     }
 }

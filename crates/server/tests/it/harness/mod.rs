@@ -38,6 +38,8 @@ pub struct Plan {
     pub environment: Vec<(&'static str, String)>,
     /// Other limits of the client of Stripe's: nobody waits ten seconds in a test.
     pub limits: fn(Settings) -> Settings,
+    /// What chance begins with. Programs that share something must not make the same ids.
+    pub seed: u64,
 }
 
 /// One try of a third of a second, and a breaker that asks again at once.
@@ -61,6 +63,7 @@ impl Default for Plan {
             version: "2026-09-30.endive",
             environment: Vec::new(),
             limits: |settings| settings,
+            seed: 7,
         }
     }
 }
@@ -123,7 +126,7 @@ impl World {
         let base = plan.stripe_base.clone().or_else(|| stripe.as_ref().map(sandbox::Sandbox::base_url));
         let config = configuration(&plan, base);
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let app = App::build_with(config, shared, Chance::seeded(7), plan.limits).await.expect("a program");
+        let app = App::build_with(config, shared, Chance::seeded(plan.seed), plan.limits).await.expect("a program");
         let (base, stop) = open(&app).await;
         let http = client();
         Self { app, clock, stripe, base, http, stop: Some(stop), database: plan.database }

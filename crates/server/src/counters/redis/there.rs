@@ -1,0 +1,37 @@
+//! What this process knows of an account that lies in Redis.
+
+use std::sync::Arc;
+
+use super::group::Queue;
+
+/// How many commits of an account are remembered that Redis may not know of yet.
+const UNTOLD_MAX: usize = 256;
+
+/// What a process knows of an account that lies in Redis, which may lose it at any time.
+#[derive(Debug, Default)]
+pub struct There {
+    /// Which life of the account there holds everything that this process holds of it; empty: none that is known.
+    pub life: Arc<str>,
+    /// How many holds had been given out of it at the last answer: fewer means that some are lost.
+    pub seen: i64,
+    /// How many of them were this process's.
+    pub placed: u64,
+    /// Reservations whose commit is counted here and not known to be told there.
+    pub untold: Vec<Box<str>>,
+    /// Those who wait to hear how it stands.
+    queue: Option<Arc<Queue>>,
+}
+
+impl There {
+    pub fn queue(&mut self) -> Arc<Queue> {
+        Arc::clone(self.queue.get_or_insert_default())
+    }
+
+    pub fn note_untold(&mut self, id: &str) {
+        // Whoever publishes tells them all in the end: a few of the newest are enough for those who cannot wait.
+        if self.untold.len() >= UNTOLD_MAX {
+            self.untold.remove(0);
+        }
+        self.untold.push(id.into());
+    }
+}

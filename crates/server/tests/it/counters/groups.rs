@@ -1,0 +1,108 @@
+//! Demands that wait at the same moment are decided by one call: fewer calls, and nobody is told anything else.
+
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use billhook::error::Error;
+use billhook::ops::publishing;
+use billhook::ops::reservations::{self, Ask, Reservation};
+use billing::usage::Quantity;
+use futures_util::future::join_all;
+
+use super::server::Server;
+use super::{Adapter, BOTH, Rig, code, quantity};
+
+/// A reservation whose id the program makes.
+pub async fn reserve_new(rig: &Rig, kind: &str, amount: &str, ttl: Duration) -> Result<Reservation, Error> {
+    let ask = Ask { id: None, user: rig.user.clone(), kind: kind.to_owned(), quantity: quantity(amount), ttl };
+    reservations::reserve(rig.app(), ask).await
+}
+
+const TTL: Duration = Duration::from_mins(5);
+
+/// Calls of scripts that a server has counted.
+fn calls(server: &Server) -> u32 {
+    let stats = server.ask(&["INFO", "commandstats"]);
+    let calls =
+        stats.lines().filter_map(|line| line.strip_prefix("cmdstat_eval")?.split_once("calls=")?.1.split_once(','));
+    calls.map(|(calls, _)| calls.parse::<u32>().expect("a number")).sum()
+}
+
+/// I-03, and what it costs: the first goes alone, and a hundred fit into a call.
+#[tokio::test]
+async fn i03_a_thousand_that_wait_for_one_account_are_a_few_calls() {
+    let rig = Rig::new(Adapter::Redis).await;
+    reserve_new(&rig, "inference", "0", TTL).await.expect("held");
+    let server = rig.server.as_ref().expect("a Redis");
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    let all = join_all((0..1_000).map(|_| reserve_new(&rig, "inference", "0.1", TTL))).await;
+    assert_eq!(all.iter().filter(|outcome| outcome.is_ok()).count(), 50);
+    assert!(calls(server) <= 12, "{} calls", calls(server));
+
+    // Commits that are counted at the same moment are told there at once as well.
+    let ids: Vec<String> = all.into_iter().flatten().map(|reservation| reservation.id).collect();
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    let committed = join_all(ids.iter().map(|id| rig.commit(id, "0.05"))).await;
+    assert!(committed.iter().all(Result::is_ok));
+    assert!(calls(server) <= 12, "{} calls", calls(server));
+    assert_eq!(rig.left().await, "2.5");
+    billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
+    publishing::verify(rig.app()).await.expect("published");
+    assert_eq!(publishing::compare(rig.app()).await.expect("compared"), [""; 0]);
+}
+
+/// In one group: two types with limits of their own, a rate, an id that is asked for twice, and one that only asks.
+#[tokio::test]
+async fn what_is_asked_at_once_is_decided_in_its_order() {
+    for adapter in BOTH {
+        let rig = Rig::new(adapter).await.in_tier("open");
+        let (rig, again) = (&rig, rig.reserve("twice", "tts", "1"));
+        let check =
+            async { reservations::check(rig.app(), &rig.user, "stt", quantity("60")).await.map(|told| told.allowed) };
+        let asked = [("first", "inference", "3"), ("twice", "tts", "1"), ("day", "tts", "1.5"), ("rest", "tts", "1")];
+        let asked = join_all(asked.map(|(id, kind, amount)| rig.reserve(id, kind, amount)));
+        let rates = join_all(["40", "40", "20", "1"].map(|amount| reserve_new(rig, "stt", amount, TTL)));
+        let (asked, again, checked, rates) = tokio::join!(asked, again, check, rates);
+        let told = |outcomes: Vec<Result<Reservation, Error>>| outcomes.into_iter().map(code).collect::<Vec<_>>();
+        assert_eq!(told(asked), ["ok", "ok", "limit.day", "ok"], "{adapter:?}");
+        assert!(again.is_ok_and(|again| again.replayed), "{adapter:?}");
+        assert!(checked.expect("an answer"), "{adapter:?}: nothing of the rate was used before");
+        assert_eq!(told(rates), ["ok", "limit.minute", "ok", "limit.minute"], "{adapter:?}");
+        // Asking whether there is room leaves as much as there was.
+        rig.world.clock.advance(Duration::from_secs(30));
+        for _ in 0..2 {
+            let standing = reservations::check(rig.app(), &rig.user, "stt", quantity("30")).await.expect("a standing");
+            assert!(standing.allowed, "{adapter:?}");
+        }
+        assert_eq!(code(reserve_new(rig, "stt", "30", TTL).await), "ok", "{adapter:?}");
+    }
+}
+
+/// One step of a future, as when its task is woken once.
+async fn step<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// F-11: the caller whose request asks for all others goes away. They are asked for again, and nothing is held twice.
+#[tokio::test]
+async fn f11_a_group_outlives_whoever_asked_for_it() {
+    let rig = Rig::new(Adapter::Redis).await;
+    reserve_new(&rig, "inference", "0", TTL).await.expect("held");
+    let ask = || Box::pin(reserve_new(&rig, "inference", "0.5", TTL));
+    let (mut first, mut second) = (ask(), ask());
+    let mut others = Box::pin(join_all((0..3).map(|_| ask())));
+    assert!(step(&mut first).await.is_pending(), "it asks for itself");
+    assert!(step(&mut second).await.is_pending(), "it waits, and the others behind it");
+    assert!(step(&mut others).await.is_pending());
+    first.await.expect("held");
+    assert!(step(&mut second).await.is_pending(), "it asks for itself and the others");
+    drop(second);
+    let others = others.await;
+    assert!(others.iter().all(|outcome| outcome.as_ref().is_ok_and(|held| !held.replayed)), "{others:?}");
+    // What was asked for whoever left is held until its time is over, and for nobody twice.
+    let left = Quantity::parse(&rig.left().await).expect("a number");
+    assert!([quantity("2.5"), quantity("3")].contains(&left), "{left:?}");
+    rig.world.clock.advance(TTL);
+    assert_eq!(rig.left().await, "5");
+}
