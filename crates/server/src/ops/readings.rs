@@ -59,11 +59,12 @@ impl Look {
     }
 }
 
-/// Stripe's clock, rounded up: ours, put right by what the server last said of the time.
+/// Stripe's second, as it can be at the latest: what the server last said of the time and how long ago, or our own clock where
+/// it never said anything.
 pub fn stripe_second(app: &App) -> i64 {
     let now = app.clock.now();
-    let skew = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(now).as_secs());
-    now.as_second().saturating_add(skew.unwrap_or(0)).saturating_add(1)
+    let theirs = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(now));
+    now.saturating_add(theirs.unwrap_or_default()).unwrap_or(now).as_second().saturating_add(1)
 }
 
 /// Writes an object that a look found, unless a later look was written before.
@@ -83,7 +84,7 @@ pub fn apply(
         return Ok(Written::Unchanged);
     }
     let known = readings::of(tx, &id)?;
-    if known.is_some_and(|known| known.ticket > look.ticket) {
+    if is_superseded(tx, look, &id, known)? {
         if let Some(newer) = store::mirror::raw(tx, &id)? {
             // It is there, so the run has seen it.
             Seen { resource, id: &id, raw: &newer, run }.unchanged(tx)?;
@@ -101,13 +102,22 @@ pub fn apply(
 /// Takes an object out of the mirror that a look did not find, in Stripe's own words.
 pub fn delete(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str) -> Result<Written> {
     let known = readings::of(tx, id)?;
-    if known.is_some_and(|known| known.ticket > look.ticket) {
+    if is_superseded(tx, look, id, known)? {
         return Ok(Written::Superseded);
     }
     let there = store::mirror::is_there(tx, resource, id)?;
     mirror::delete(tx, resource, id)?;
     readings::save(tx, id, &look.reading(known))?;
     Ok(if there { Written::Changed } else { Written::Unchanged })
+}
+
+/// Whether a later look was written before. Its event had arrived before that look began: it is included there.
+fn is_superseded(tx: &mut Tx<'_>, look: &Look, id: &str, known: Option<Reading>) -> Result<bool> {
+    let Some(known) = known.filter(|known| known.ticket > look.ticket) else { return Ok(false) };
+    if look.event_created > known.event_created {
+        readings::save(tx, id, &Reading { event_created: look.event_created, ..known })?;
+    }
+    Ok(true)
 }
 
 fn remember(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str, raw: &str, now: Timestamp) -> Result<()> {

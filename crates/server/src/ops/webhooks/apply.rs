@@ -24,6 +24,8 @@ use crate::store::{Tx, mirror, readings as looks, syncs};
 const ABREAST: usize = 16;
 /// Events are taken up in such portions: the next when half of one is done.
 const PORTION: usize = ABREAST / 2;
+/// How often is looked whether anything has come, while answers are on their way.
+const LOOK: Duration = Duration::from_millis(200);
 /// After so many failures an event is a dead letter (F-57).
 const ATTEMPTS: u32 = 8;
 /// What nobody has finished after this time is taken up again, by whichever process comes first.
@@ -79,7 +81,9 @@ pub async fn drain(app: &App) -> Result<Drained> {
                 }));
             }
         }
-        let Some((target, settled)) = running.next().await else { break };
+        // One answer that takes long keeps nobody waiting who comes meanwhile.
+        let Ok(next) = tokio::time::timeout(LOOK, running.next()).await else { continue };
+        let Some((target, settled)) = next else { break };
         busy.remove(&target);
         match settled? {
             Settled::Applied { events, changed: new } => {
@@ -115,7 +119,9 @@ async fn follow(app: &App) -> Result<()> {
 /// includes them.
 async fn claim(app: &App, busy: &HashSet<Target>) -> Result<Vec<Claim>> {
     let (now_ms, until_s, busy) = (app.clock.now().as_millisecond(), readings::stripe_second(app), busy.clone());
-    let version = app.config.stripe.as_ref().map(|stripe| stripe.version.clone()).unwrap_or_default();
+    // Before Stripe has told its time nobody knows what is younger than what: no event is enough alone.
+    let clock = app.stripe.as_ref().and_then(|stripe| stripe.state().clock);
+    let version = clock.and(app.config.stripe.as_ref()).map(|stripe| stripe.version.clone());
     app.db
         .write(move |tx| {
             let mut due = webhooks::due(tx, now_ms, PORTION + busy.len())?;
@@ -125,12 +131,19 @@ async fn claim(app: &App, busy: &HashSet<Target>) -> Result<Vec<Claim>> {
                 return Ok(Vec::new());
             }
             let ticket = looks::take_ticket(tx)?;
-            due.into_iter().map(|target| take_up(tx, target, ticket, until_s, now_ms, &version)).collect()
+            due.into_iter().map(|target| take_up(tx, target, ticket, until_s, now_ms, version.as_deref())).collect()
         })
         .await
 }
 
-fn take_up(tx: &mut Tx<'_>, target: Target, ticket: i64, until_s: i64, now_ms: i64, version: &str) -> Result<Claim> {
+fn take_up(
+    tx: &mut Tx<'_>,
+    target: Target,
+    ticket: i64,
+    until_s: i64,
+    now_ms: i64,
+    version: Option<&str>,
+) -> Result<Claim> {
     let events = webhooks::waiting_of(tx, &target)?;
     webhooks::hold(tx, &target, now_ms.saturating_add(HELD_MS))?;
     let newest = events.iter().max_by_key(|event| event.created);
