@@ -156,8 +156,8 @@ fn take_up(
     let mut found = alone::is_final(&events).then_some(Found::Gone);
     if let (None, Some(event)) = (&found, alone::candidate(&events, version)) {
         let there = mirror::is_there(tx, target.resource, &target.id)?;
-        let raw = if there { mirror::raw(tx, &target.id)? } else { None };
-        let known = Known { reading: looks::of(tx, &target.id)?, raw };
+        let raw = if there { mirror::raw(tx, target.resource, &target.id)? } else { None };
+        let known = Known { reading: looks::of(tx, target.resource, &target.id)?, raw };
         let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
         found = alone::proven(target.resource, event, &body, &known);
         if found.is_some() {

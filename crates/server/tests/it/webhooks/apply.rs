@@ -66,7 +66,7 @@ async fn an_event_whose_look_came_too_late_is_known_all_the_same() {
             ops::readings::apply(tx, look, Resource::Products, product, 1, &catalogue, jiff::Timestamp::UNIX_EPOCH)
         };
         assert_eq!((write(&second)?, write(&first)?), (Written::Changed, Written::Superseded));
-        readings::of(tx, "prod_1")
+        readings::of(tx, Resource::Products, "prod_1")
     });
     assert_eq!(reading.await.expect("written").expect("there").event_created, Some(50));
 }
@@ -178,7 +178,7 @@ async fn what_was_replaced_is_kept_with_its_cause() {
         take(&world, &told).await;
         drain(&world).await;
     }
-    let history = world.app.db.read(|tx| readings::history(tx, "cus_1")).await.unwrap();
+    let history = world.app.db.read(|tx| readings::history(tx, Resource::Customers, "cus_1")).await.unwrap();
     assert_eq!(history.len(), 20, "the newest of them");
     assert_eq!(history[0].cause, causes[24]);
     assert!(history[0].raw.contains("n23") && history[19].raw.contains("n4"), "{history:?}");
