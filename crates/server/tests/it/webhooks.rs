@@ -1,6 +1,7 @@
 //! Stripe's events: proven, kept once, applied in any order, asked for where they were lost.
 
 pub mod account;
+mod age;
 mod apply;
 mod crash;
 mod intake;
