@@ -94,8 +94,8 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "BILLHOOK_SYNC_INTERVAL",
-        default: "5m",
-        meaning: "pause between full syncs with Stripe (30s, 5m, 1h, …)",
+        default: "24h",
+        meaning: "pause between full syncs with Stripe while its list of events is read between them; five minutes at most where it cannot be",
     },
     Variable {
         name: "BILLHOOK_USAGE_WINDOW",
@@ -505,7 +505,7 @@ mod tests {
         let config = read(&[]).expect("defaults");
         assert!(config.stripe.is_none());
         assert_eq!(config.listen.to_string(), "127.0.0.1:8084");
-        assert_eq!(config.sync_interval, Duration::from_secs(300));
+        assert_eq!(config.sync_interval, Duration::from_hours(24));
     }
 
     #[test]

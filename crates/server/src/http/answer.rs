@@ -14,7 +14,7 @@ use super::extract::{Customer, Known};
 use crate::answers::{Answer, AsOf, Page};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ops::mirror::Mirrored;
+use crate::ops::mirror::{self, Mirrored};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AS_OF: HeaderName = HeaderName::from_static("billing-as-of");
@@ -83,16 +83,11 @@ pub fn respond(app: &App, answer: &Answer, known: &Known) -> Result<Response> {
     if let Some(as_of) = &answer.as_of {
         headers.insert(AS_OF, header(&as_of.text)?);
         let age = app.clock.now().as_second().saturating_sub(as_of.second);
-        if age > stale_after(app) {
+        if age > mirror::stale_after_s(app) {
             headers.insert(STALE, YES);
         }
     }
     Ok(response)
-}
-
-/// One sync may be missed: what is older than two pauses is called stale.
-fn stale_after(app: &App) -> i64 {
-    i64::try_from(app.config.sync_interval.as_secs().saturating_mul(2)).unwrap_or(i64::MAX)
 }
 
 fn header(text: &Bytes) -> Result<HeaderValue> {

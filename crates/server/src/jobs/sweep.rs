@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::ops::webhooks::sweep::{self, Swept};
 
-/// Between two sweeps, unless full syncs are closer together.
+/// Between two sweeps, unless full syncs are closer together: several may fail before anybody sees something old.
 const PAUSE: Duration = Duration::from_mins(1);
 /// While the first full sync is under way.
 const SOON: Duration = Duration::from_secs(2);

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::error::Error;
 use crate::jobs::Report;
+use crate::ops::mirror::FRESH;
 use crate::ops::sync;
+use crate::ops::webhooks::sweep;
 
 /// The longest pause after a failure.
 const RETRY_MAX: Duration = Duration::from_mins(1);
@@ -23,8 +25,21 @@ pub async fn run(app: App, report: Report, mut stop: watch::Receiver<bool>) {
         };
         failures = if pause.failed { failures.saturating_add(1) } else { 0 };
         tokio::select! {
-            () = tokio::time::sleep(pause.length) => {}
+            () = rest(&app, &pause) => {}
             _ = stop.changed() => return,
+        }
+    }
+}
+
+/// The whole pause while the sweep keeps the mirror up to date; what is longer than a few minutes ends early where it does not.
+async fn rest(app: &App, pause: &Pause) {
+    let end = Instant::now() + pause.length;
+    while Instant::now() < end {
+        tokio::time::sleep(FRESH.min(end - Instant::now())).await;
+        match sweep::keeps_up(app).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::error!(%error, "whether Stripe's events are read is not known"),
         }
     }
 }

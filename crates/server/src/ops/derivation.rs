@@ -82,11 +82,11 @@ impl Mirror<'_, '_> {
 
 impl Resolve for Mirror<'_, '_> {
     fn coupon(&self, id: &str) -> Option<read::Coupon> {
-        read::coupon(&self.ask(id, |tx| mirror::raw(tx, id))?).ok()
+        read::coupon(&self.ask(id, |tx| mirror::raw(tx, Resource::Coupons, id))?).ok()
     }
 
     fn price(&self, id: &str) -> Option<read::Price> {
-        read::price(&self.ask(id, |tx| mirror::raw(tx, id))?).ok()
+        read::price(&self.ask(id, |tx| mirror::raw(tx, Resource::Prices, id))?).ok()
     }
 
     fn product_metadata(&self, id: &str) -> Option<BTreeMap<String, String>> {
@@ -98,7 +98,7 @@ impl Resolve for Mirror<'_, '_> {
 fn take_customers_discount(wire: &mut read::Subscription, mirror: &Mirror<'_, '_>) {
     let own = !wire.core.discounts.is_empty() || wire.core.items.iter().any(|item| !item.discounts.is_empty());
     let (false, Some(customer)) = (own, wire.customer.as_deref()) else { return };
-    let Some(raw) = mirror.ask(customer, |tx| mirror::raw(tx, customer)) else { return };
+    let Some(raw) = mirror.ask(customer, |tx| mirror::raw(tx, Resource::Customers, customer)) else { return };
     if let Ok(customer) = read::customer(&raw, mirror) {
         wire.core.discounts.extend(customer.discount);
     }
@@ -163,8 +163,10 @@ enum Why {
 
 /// Derives a mirrored subscription anew from its kept text.
 fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
-    let (Some(raw), Some(run)) = (mirror::raw(tx, id)?, subscriptions::run_of(tx, id)?) else { return Ok(()) };
-    save_subscription(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now, since)
+    let resource = Resource::Subscriptions;
+    let (raw, run) = (mirror::raw(tx, resource, id)?, subscriptions::run_of(tx, id)?);
+    let Some((raw, run)) = raw.zip(run) else { return Ok(()) };
+    save_subscription(tx, Seen { resource, id, raw: &raw, run }, catalogue, now, since)
 }
 
 /// Derives every subscription anew when the catalogue is another than the one the rows were derived with.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use billing::revenue::Total;
 use serde::Serialize;
 
+use super::mirror::stale_after_s;
 use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
@@ -139,8 +140,7 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
             }
             (Some(as_of), None) => {
                 let age = now.as_second() - as_of.as_second();
-                let allowed = i64::try_from(app.config.sync_interval.as_secs() * 2).unwrap_or(i64::MAX);
-                if age > allowed {
+                if age > stale_after_s(app) {
                     report.fault(
                         "mirror",
                         format!("{name}: {age} s old"),

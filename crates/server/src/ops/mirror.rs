@@ -1,5 +1,7 @@
 //! Puts objects of Stripe's into the mirror, and says how old the mirror is.
 
+use std::time::Duration;
+
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
@@ -11,6 +13,9 @@ use crate::gateways::stripe::read;
 use crate::store::mirror::{Resource, Seen};
 use crate::store::revenue::Since;
 use crate::store::{self, Tx, charges, customers, invoices, parts, payment_methods, refunds, syncs};
+
+/// How old the mirror becomes while all is well, whatever was lost: by a sweep of Stripe's events, else by a full sync.
+pub const FRESH: Duration = Duration::from_mins(5);
 
 /// Something from the mirror, and since when it can be out of date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +196,11 @@ pub fn as_of(tx: &mut Tx<'_>, resource: Resource, customer: Option<&str>) -> Res
     Ok(list.max(alone))
 }
 
+/// After how many seconds what is mirrored is called stale: one full sync, or a few sweeps, may be missed.
+pub fn stale_after_s(app: &App) -> i64 {
+    i64::try_from(app.config.sync_interval.min(FRESH).as_secs().saturating_mul(2)).unwrap_or(i64::MAX)
+}
+
 /// Reads a customer on their own when the full sync has not come to them yet, so that the first question has an answer.
 pub async fn ensure(app: &App, resource: Resource, customer: &str) -> Result<()> {
     let id = customer.to_owned();
@@ -202,12 +212,12 @@ pub async fn ensure(app: &App, resource: Resource, customer: &str) -> Result<()>
 
 /// What the caller hears when nothing was ever mirrored and Stripe does not answer.
 pub fn unavailable(error: StripeError) -> Error {
-    let retry_after = error.retry_after().unwrap_or(std::time::Duration::from_secs(30));
+    let retry_after = error.retry_after().unwrap_or(Duration::from_secs(30));
     Error::Upstream { who: Upstream::Stripe, code: error.code(), retry_after, cause: Some(error.into()) }
 }
 
 /// The same, while the first full sync is still under way.
 pub fn never_mirrored() -> Error {
-    let retry_after = std::time::Duration::from_secs(5);
+    let retry_after = Duration::from_secs(5);
     Error::Upstream { who: Upstream::Stripe, code: "stripe.unavailable", retry_after, cause: None }
 }

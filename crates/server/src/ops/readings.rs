@@ -70,11 +70,12 @@ impl Look {
     }
 }
 
-/// Stripe's clock, rounded up: ours, put right by what the server last said of the time.
+/// Stripe's second, as it can be at the latest: what the server last said of the time and how long ago, or our own clock where
+/// it never said anything.
 pub fn stripe_second(app: &App) -> i64 {
     let now = app.clock.now();
-    let skew = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(now).as_secs());
-    now.as_second().saturating_add(skew.unwrap_or(0)).saturating_add(1)
+    let theirs = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(now));
+    now.saturating_add(theirs.unwrap_or_default()).unwrap_or(now).as_second().saturating_add(1)
 }
 
 /// Writes an object that a look found, unless a later look was written before.
@@ -93,9 +94,9 @@ pub fn apply(
     if unchanged && look.event_created.is_none() {
         return Ok(Written::Unchanged);
     }
-    let known = readings::of(tx, &id)?;
-    if known.is_some_and(|known| known.ticket > look.ticket) {
-        if let Some(newer) = store::mirror::raw(tx, &id)? {
+    let known = readings::of(tx, resource, &id)?;
+    if is_superseded(tx, look, resource, &id, known)? {
+        if let Some(newer) = store::mirror::raw(tx, resource, &id)? {
             // It is there, so the run has seen it.
             Seen { resource, id: &id, raw: &newer, run }.unchanged(tx)?;
         }
@@ -105,24 +106,33 @@ pub fn apply(
         remember(tx, look, resource, &id, raw, now)?;
         mirror::apply(tx, resource, raw, run, catalogue, now, &look.since())?;
     }
-    readings::save(tx, &id, &look.reading(known))?;
+    readings::save(tx, resource, &id, &look.reading(known))?;
     Ok(if unchanged { Written::Unchanged } else { Written::Changed })
 }
 
 /// Takes an object out of the mirror that a look did not find, in Stripe's own words.
 pub fn delete(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str) -> Result<Written> {
-    let known = readings::of(tx, id)?;
-    if known.is_some_and(|known| known.ticket > look.ticket) {
+    let known = readings::of(tx, resource, id)?;
+    if is_superseded(tx, look, resource, id, known)? {
         return Ok(Written::Superseded);
     }
     let there = store::mirror::is_there(tx, resource, id)?;
     mirror::delete(tx, resource, id, &look.since())?;
-    readings::save(tx, id, &look.reading(known))?;
+    readings::save(tx, resource, id, &look.reading(known))?;
     Ok(if there { Written::Changed } else { Written::Unchanged })
 }
 
+/// Whether a later look was written before. Its event had arrived before that look began: it is included there.
+fn is_superseded(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str, known: Option<Reading>) -> Result<bool> {
+    let Some(known) = known.filter(|known| known.ticket > look.ticket) else { return Ok(false) };
+    if look.event_created > known.event_created {
+        readings::save(tx, resource, id, &Reading { event_created: look.event_created, ..known })?;
+    }
+    Ok(true)
+}
+
 fn remember(tx: &mut Tx<'_>, look: &Look, resource: Resource, id: &str, raw: &str, now: Timestamp) -> Result<()> {
-    let Some(before) = store::mirror::raw(tx, id)? else { return Ok(()) };
+    let Some(before) = store::mirror::raw(tx, resource, id)? else { return Ok(()) };
     // The same object after a deletion, or in another catalogue's eyes: nothing was replaced.
     if before == raw {
         return Ok(());

@@ -338,7 +338,7 @@ impl Walk<'_> {
     async fn complete(&self, fault: Option<String>) -> Result<()> {
         self.settle(move |state| {
             // Another process may have brought the run to its end meanwhile; what is known stays known.
-            state.as_of = state.started_at.take().or(state.as_of);
+            state.as_of = state.started_at.take().max(state.as_of);
             state.cursor = None;
             state.fault.clone_from(&fault);
         })

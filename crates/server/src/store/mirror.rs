@@ -129,8 +129,9 @@ impl Seen<'_> {
             totals::count_objects(tx, self.resource.name(), 1)?;
         }
         tx.run(
-            "INSERT INTO raw_objects (id, raw) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET raw = excluded.raw",
-            args![self.id, self.raw],
+            "INSERT INTO raw_objects (resource, id, raw) VALUES (?1, ?2, ?3)
+             ON CONFLICT (resource, id) DO UPDATE SET raw = excluded.raw",
+            args![self.resource.name(), self.id, self.raw],
         )?;
         Ok(())
     }
@@ -148,8 +149,9 @@ fn tell_owner(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<()> {
 }
 
 /// The raw text of a mirrored object.
-pub fn raw(tx: &mut Tx<'_>, id: &str) -> Result<Option<String>> {
-    tx.row("SELECT raw FROM raw_objects WHERE id = ?1", args![id])?.map(|row| row.text(0)).transpose()
+pub fn raw(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<Option<String>> {
+    let sql = "SELECT raw FROM raw_objects WHERE resource = ?1 AND id = ?2";
+    tx.row(sql, args![resource.name(), id])?.map(|row| row.text(0)).transpose()
 }
 
 /// Whether an object is mirrored and not deleted.

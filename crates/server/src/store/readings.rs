@@ -36,18 +36,20 @@ pub fn take_ticket(tx: &mut Tx<'_>) -> Result<i64> {
 }
 
 /// The look that an object's state comes from; nothing where it was never written down.
-pub fn of(tx: &mut Tx<'_>, id: &str) -> Result<Option<Reading>> {
-    let row = tx.row("SELECT ticket, until_s, event_created FROM readings WHERE id = ?1", args![id])?;
+pub fn of(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<Option<Reading>> {
+    let sql = "SELECT ticket, until_s, event_created FROM readings WHERE resource = ?1 AND id = ?2";
+    let row = tx.row(sql, args![resource.name(), id])?;
     row.map(|row| Ok(Reading { ticket: row.int(0)?, until_s: row.int(1)?, event_created: row.int_or_null(2)? }))
         .transpose()
 }
 
 /// Writes down where the state of an object comes from now.
-pub fn save(tx: &mut Tx<'_>, id: &str, reading: &Reading) -> Result<()> {
+pub fn save(tx: &mut Tx<'_>, resource: Resource, id: &str, reading: &Reading) -> Result<()> {
     tx.run(
-        "INSERT INTO readings (id, ticket, until_s, event_created) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET
+        "INSERT INTO readings (resource, id, ticket, until_s, event_created) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (resource, id) DO UPDATE SET
              ticket = excluded.ticket, until_s = excluded.until_s, event_created = excluded.event_created",
-        args![id, reading.ticket, reading.until_s, reading.event_created],
+        args![resource.name(), id, reading.ticket, reading.until_s, reading.event_created],
     )?;
     Ok(())
 }
@@ -56,21 +58,22 @@ pub fn save(tx: &mut Tx<'_>, id: &str, reading: &Reading) -> Result<()> {
 pub fn remember(tx: &mut Tx<'_>, resource: Resource, id: &str, previous: &Previous) -> Result<()> {
     tx.run(
         "INSERT INTO object_history (object_id, ticket, resource, replaced_ms, cause, raw) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (object_id, ticket) DO NOTHING",
+         ON CONFLICT (resource, object_id, ticket) DO NOTHING",
         args![id, previous.ticket, resource.name(), previous.replaced_ms, &previous.cause, &previous.raw],
     )?;
     tx.run(
-        "DELETE FROM object_history WHERE object_id = ?1 AND ticket <=
-             (SELECT ticket FROM object_history WHERE object_id = ?1 ORDER BY ticket DESC LIMIT 1 OFFSET ?2)",
-        args![id, HISTORY_MAX],
+        "DELETE FROM object_history WHERE resource = ?1 AND object_id = ?2 AND ticket <=
+             (SELECT ticket FROM object_history WHERE resource = ?1 AND object_id = ?2 ORDER BY ticket DESC LIMIT 1 OFFSET ?3)",
+        args![resource.name(), id, HISTORY_MAX],
     )?;
     Ok(())
 }
 
 /// What an object was before, newest first.
-pub fn history(tx: &mut Tx<'_>, id: &str) -> Result<Vec<Previous>> {
-    let sql = "SELECT ticket, replaced_ms, cause, raw FROM object_history WHERE object_id = ?1 ORDER BY ticket DESC";
-    let rows = tx.rows(sql, args![id])?;
+pub fn history(tx: &mut Tx<'_>, resource: Resource, id: &str) -> Result<Vec<Previous>> {
+    let sql = "SELECT ticket, replaced_ms, cause, raw FROM object_history WHERE resource = ?1 AND object_id = ?2
+         ORDER BY ticket DESC";
+    let rows = tx.rows(sql, args![resource.name(), id])?;
     rows.iter()
         .map(|row| {
             Ok(Previous { ticket: row.int(0)?, replaced_ms: row.int(1)?, cause: row.text(2)?, raw: row.text(3)? })

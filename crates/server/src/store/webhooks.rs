@@ -175,6 +175,18 @@ pub fn any_due(tx: &mut Tx<'_>, now_ms: i64) -> Result<bool> {
     Ok(tx.row("SELECT 1 FROM webhook_events WHERE state = 0 AND next_ms <= ?1 LIMIT 1", args![now_ms])?.is_some())
 }
 
+/// Stripe's second of the oldest event that waits for an object of a list, or that could not be applied and is younger than
+/// `since`: what came before that, a full sync has seen.
+pub fn oldest_unapplied(tx: &mut Tx<'_>, resource: Resource, since: i64) -> Result<Option<i64>> {
+    let waiting = "SELECT MIN(created) FROM webhook_events WHERE state = 0 AND resource = ?1";
+    let dead =
+        "SELECT MIN(created) FROM webhook_events WHERE state >= 2 AND state = 3 AND resource = ?1 AND created > ?2";
+    let first = |row: Option<Row>| row.map(|row| row.int_or_null(0)).transpose().map(Option::flatten);
+    let waiting = first(tx.row(waiting, args![resource.name()])?)?;
+    let dead = first(tx.row(dead, args![resource.name(), since])?)?;
+    Ok(waiting.into_iter().chain(dead).min())
+}
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(

@@ -3,6 +3,7 @@
 mod ages;
 mod deletions;
 mod lists;
+mod names;
 mod parts;
 mod predecessor;
 mod shelf;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use billhook::gateways::stripe::Settings;
+use billhook::ops::mirror::FRESH;
 use sandbox::{Fault, FaultKind, Seed};
 use serde_json::json;
 
@@ -119,7 +120,7 @@ async fn what_is_older_than_two_pauses_is_called_stale_on_all_eight() {
     let people = people(&world).await;
     let faults = world.stripe.as_ref().expect("a sandbox").faults();
     faults.push(always(status(500, None)));
-    let pause = world.app.config.sync_interval;
+    let pause = world.app.config.sync_interval.min(FRESH);
     let before = eight(&world, &people).await;
     world.clock.advance(pause * 2);
     for (path, answer) in eight(&world, &people).await {

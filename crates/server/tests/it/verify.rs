@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::program::Program;
 use crate::harness::{Database, Plan, World};
-use crate::webhooks::account::{Account, Dice};
+use crate::webhooks::account::{Account, Dice, Road};
 use crate::webhooks::{drain, in_front_of, mirrored, now};
 
 async fn compare(world: &World, mode: Mode) -> (Verified, Vec<Difference>) {
@@ -119,7 +119,7 @@ async fn a_mirror_that_changes_while_it_is_compared_does_not_differ() {
         account.put("customers", &format!("cus_{n}"), &json!({}));
     }
     world.sync().await;
-    account.inside().slow = Some(Dice::new(5));
+    account.inside().road = Some(Road::open(Dice::new(5), std::time::Duration::from_millis(50)));
     let changes = async {
         for n in 0..60 {
             let told = account.put("customers", &format!("cus_{}", n * 2), &json!({ "name": format!("n{n}") }));

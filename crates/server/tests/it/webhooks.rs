@@ -1,6 +1,7 @@
 //! Stripe's events: proven, kept once, applied in any order, asked for where they were lost.
 
 pub mod account;
+mod age;
 mod apply;
 mod crash;
 mod intake;
@@ -90,7 +91,7 @@ pub async fn mirrored(world: &World, resource: Resource, id: &str) -> Option<ser
     let raw = world
         .app
         .db
-        .read(move |tx| if mirror::is_there(tx, resource, &id)? { mirror::raw(tx, &id) } else { Ok(None) })
+        .read(move |tx| if mirror::is_there(tx, resource, &id)? { mirror::raw(tx, resource, &id) } else { Ok(None) })
         .await
         .expect("a read");
     raw.map(|raw| serde_json::from_str(&raw).expect("JSON"))

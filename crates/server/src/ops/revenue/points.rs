@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::read;
 use crate::ops::derivation::{self, Derived};
+use crate::store::mirror::Resource;
 use crate::store::revenue::{self, Point, Since};
 use crate::store::subscriptions::{self, Subscription};
 use crate::store::webhooks::Event;
@@ -74,7 +75,9 @@ fn show_discounts(tx: &mut Tx<'_>, object: &mut Value) -> Result<()> {
         return Ok(());
     }
     let id = object["id"].as_str().unwrap_or_default().to_owned();
-    let Some(mirrored) = mirror::raw(tx, &id)?.and_then(|raw| serde_json::from_str::<Value>(&raw).ok()) else {
+    let Some(mirrored) =
+        mirror::raw(tx, Resource::Subscriptions, &id)?.and_then(|raw| serde_json::from_str::<Value>(&raw).ok())
+    else {
         return Ok(());
     };
     let mut known = mirrored["discounts"].as_array().cloned().unwrap_or_default();

@@ -97,7 +97,7 @@ impl Walk<'_> {
         }
         let mut after = String::new();
         loop {
-            let (run, from) = (self.run.clone(), after.clone());
+            let (run, from) = (self.met(resource), after.clone());
             let ids = self.app.db.read(move |tx| verification::unmet(tx, resource, &run, &from, UNMET_BATCH)).await?;
             let Some(last) = ids.last().cloned() else { return Ok(()) };
             for id in ids {
@@ -105,6 +105,11 @@ impl Walk<'_> {
             }
             after = last;
         }
+    }
+
+    /// Under which name is remembered what was met of a list: another list may have the same ids.
+    fn met(&self, resource: Resource) -> String {
+        format!("{} {}", self.run, resource.name())
     }
 
     /// Every page of a list; `false` where the server does not have it.
@@ -151,7 +156,7 @@ impl Walk<'_> {
             page.push((read::id(&raw).map_err(Error::internal)?, raw));
         }
         self.verified.objects += page.len() as u64;
-        let (run, ids) = (self.run.clone(), page.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
+        let (run, ids) = (self.met(resource), page.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
         self.app.db.write(move |tx| verification::meet(tx, &run, &ids)).await?;
         for id in suspects(self.app, resource, page).await? {
             self.look_closer(resource, &id, tell).await?;
@@ -212,7 +217,7 @@ fn differences(
     now: jiff::Timestamp,
 ) -> Result<Vec<Difference>> {
     let there = store::mirror::is_there(tx, resource, id)?;
-    let ours = if there { store::mirror::raw(tx, id)? } else { None };
+    let ours = if there { store::mirror::raw(tx, resource, id)? } else { None };
     let Found::There(theirs) = state else {
         return Ok(difference::of_texts(resource, id, ours.as_deref().or(there.then_some("{}")), None));
     };
@@ -280,7 +285,7 @@ async fn look(app: &App, stripe: &Stripe, resource: Resource, id: &str, mode: Mo
     let (look, catalogue, now) = (look.ended(app), app.catalogue.clone(), app.clock.now());
     let (of, seen, ticket) = (id.to_owned(), state.clone(), look.ticket);
     let differences = undone(app, move |tx| {
-        let later = store::readings::of(tx, &of)?.is_some_and(|known| known.ticket > ticket);
+        let later = store::readings::of(tx, resource, &of)?.is_some_and(|known| known.ticket > ticket);
         if later { Ok(None) } else { differences(tx, resource, &of, &seen, &catalogue, now).map(Some) }
     })
     .await?;

@@ -36,9 +36,9 @@ pub fn is_final(events: &[Event]) -> bool {
 }
 
 /// The one event that could be enough: the only one that waits, in the version of our own lists.
-pub fn candidate<'e>(events: &'e [Event], version: &str) -> Option<&'e Event> {
+pub fn candidate<'e>(events: &'e [Event], version: Option<&str>) -> Option<&'e Event> {
     let [event] = events else { return None };
-    let ours = event.source == Source::Webhook && event.api_version.as_deref() == Some(version);
+    let ours = event.source == Source::Webhook && version.is_some() && event.api_version.as_deref() == version;
     ours.then_some(event)
 }
 

@@ -27,6 +27,8 @@ use crate::store::{Tx, mirror, readings as looks, subscriptions, syncs};
 const ABREAST: usize = 16;
 /// Events are taken up in such portions: the next when half of one is done.
 const PORTION: usize = ABREAST / 2;
+/// How often is looked whether anything has come, while answers are on their way.
+const LOOK: Duration = Duration::from_millis(200);
 /// After so many failures an event is a dead letter (F-57).
 const ATTEMPTS: u32 = 8;
 /// For how long nobody else takes up what we are at. Said again while we are, so what a process that was killed was at is taken
@@ -93,6 +95,8 @@ pub async fn drain(app: &App) -> Result<Drained> {
                 go_on_holding(app, &busy).await?;
                 continue;
             }
+            // One answer that takes long keeps nobody waiting who comes meanwhile.
+            () = tokio::time::sleep(LOOK) => continue,
         };
         let Some((target, settled)) = settled else { break };
         busy.remove(&target);
@@ -138,7 +142,9 @@ async fn follow(app: &App) -> Result<()> {
 /// includes them.
 async fn claim(app: &App, busy: &HashSet<Target>) -> Result<Vec<Claim>> {
     let (now_ms, until_s, busy) = (app.clock.now().as_millisecond(), readings::stripe_second(app), busy.clone());
-    let version = app.config.stripe.as_ref().map(|stripe| stripe.version.clone()).unwrap_or_default();
+    // Before Stripe has told its time nobody knows what is younger than what: no event is enough alone.
+    let clock = app.stripe.as_ref().and_then(|stripe| stripe.state().clock);
+    let version = clock.and(app.config.stripe.as_ref()).map(|stripe| stripe.version.clone());
     app.db
         .write(move |tx| {
             let mut due = webhooks::due(tx, now_ms, PORTION + busy.len())?;
@@ -148,12 +154,19 @@ async fn claim(app: &App, busy: &HashSet<Target>) -> Result<Vec<Claim>> {
                 return Ok(Vec::new());
             }
             let ticket = looks::take_ticket(tx)?;
-            due.into_iter().map(|target| take_up(tx, target, ticket, until_s, now_ms, &version)).collect()
+            due.into_iter().map(|target| take_up(tx, target, ticket, until_s, now_ms, version.as_deref())).collect()
         })
         .await
 }
 
-fn take_up(tx: &mut Tx<'_>, target: Target, ticket: i64, until_s: i64, now_ms: i64, version: &str) -> Result<Claim> {
+fn take_up(
+    tx: &mut Tx<'_>,
+    target: Target,
+    ticket: i64,
+    until_s: i64,
+    now_ms: i64,
+    version: Option<&str>,
+) -> Result<Claim> {
     let events = webhooks::waiting_of(tx, &target)?;
     webhooks::hold(tx, &target, now_ms.saturating_add(HELD_MS))?;
     let newest = events.iter().max_by_key(|event| event.created);
@@ -166,8 +179,8 @@ fn take_up(tx: &mut Tx<'_>, target: Target, ticket: i64, until_s: i64, now_ms: i
     let mut found = alone::is_final(&events).then_some(Found::Gone);
     if let (None, Some(event)) = (&found, alone::candidate(&events, version)) {
         let there = mirror::is_there(tx, target.resource, &target.id)?;
-        let raw = if there { mirror::raw(tx, &target.id)? } else { None };
-        let known = Known { reading: looks::of(tx, &target.id)?, raw };
+        let raw = if there { mirror::raw(tx, target.resource, &target.id)? } else { None };
+        let known = Known { reading: looks::of(tx, target.resource, &target.id)?, raw };
         let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
         found = alone::proven(target.resource, event, &body, &known);
         if found.is_some() {

@@ -36,7 +36,8 @@ pub async fn show(app: &App, id: &str) -> Result<Shown> {
         .read(move |tx| {
             let event = webhooks::get(tx, &id)?.ok_or(Error::NotFound)?;
             let raw = webhooks::raw(tx, &id)?.ok_or(Error::NotFound)?;
-            let history = event.target.as_ref().map(|target| readings::history(tx, &target.id)).transpose()?;
+            let history =
+                event.target.as_ref().map(|target| readings::history(tx, target.resource, &target.id)).transpose()?;
             Ok(Shown { event, raw, history: history.unwrap_or_default() })
         })
         .await

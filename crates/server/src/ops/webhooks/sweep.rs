@@ -10,16 +10,19 @@ use super::targets;
 use crate::app::App;
 use crate::error::Result;
 use crate::gateways::stripe::{Pages, Stripe, StripeError, read};
-use crate::ops::{mirror, readings, sync};
+use crate::ops::mirror::{self, FRESH};
+use crate::ops::{readings, sync};
 use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Event, Source};
-use crate::store::{Tx, syncs};
+use crate::store::{Change, Tx, syncs};
 
 const LIST: &str = "/v1/events";
 /// Stripe lists events for 30 days. A day less, so that none ends while we read.
 const RETENTION_S: i64 = 29 * 86_400;
 /// An event may appear in the list after one that is younger: so much is read again each time, and costs nothing.
 const OVERLAP_S: i64 = 60;
+/// The age of the mirror moves in such steps.
+const STEP_S: i64 = 120;
 /// How far two clocks may be apart.
 const CLOCKS_S: i64 = 900;
 
@@ -41,6 +44,7 @@ pub async fn run(app: &App) -> Result<Swept> {
     match walk(app, stripe).await? {
         Ok(swept @ Swept::ToTheEnd { .. }) => {
             settle(app, Some(began), None).await?;
+            freshen(app, began).await?;
             Ok(swept)
         }
         Ok(other) => Ok(other),
@@ -62,6 +66,37 @@ async fn settle(app: &App, swept_at: Option<Timestamp>, fault: Option<String>) -
             sweep.swept_at = swept_at.or(sweep.swept_at);
             sweep.fault.clone_from(&fault);
             webhooks::save_sweep(tx, &sweep)
+        })
+        .await
+}
+
+/// Whether a full sync is not needed yet, because sweeps come to the end of the list.
+pub async fn keeps_up(app: &App) -> Result<bool> {
+    let sweep = app.db.read(webhooks::sweep).await?;
+    let now = app.clock.now();
+    Ok(sweep.fault.is_none() && sweep.swept_at.is_some_and(|at| now.duration_since(at).unsigned_abs() <= FRESH))
+}
+
+/// Whatever happened before the sweep began is in the inbox now. So each list that was ever read whole is as new as that, or
+/// as the oldest of its events that could not be applied yet.
+async fn freshen(app: &App, began: Timestamp) -> Result<()> {
+    let skew = readings::stripe_second(app) - began.as_second();
+    app.db
+        .write(move |tx| {
+            for resource in Resource::ALL {
+                let Some(mut list) = syncs::get(tx, resource.name())? else { continue };
+                let Some(known) = list.as_of else { continue };
+                let all = began.as_second() - OVERLAP_S;
+                let oldest = webhooks::oldest_unapplied(tx, resource, known.as_second() + skew)?;
+                let until = oldest.map_or(all, |created| all.min(created - skew - 1));
+                // What is kept rendered shows the time: it is made anew now and then, not at every sweep.
+                if until >= known.as_second() + STEP_S {
+                    list.as_of = Timestamp::from_second(until).ok().or(list.as_of);
+                    syncs::save(tx, &list)?;
+                    tx.changed(Change::Everything);
+                }
+            }
+            Ok(())
         })
         .await
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +38,47 @@ impl Dice {
     }
 }
 
+/// The way of answers. Some take long: an old one arrives after younger ones were asked for, given and written. Time on it is
+/// counted in what happens, so that a fast machine and a slow one see the same.
+pub struct Road {
+    /// A closed road has none: nobody gets through while it is there.
+    dice: Option<Dice>,
+    now: u64,
+    held: Vec<(u64, Sender<()>)>,
+    /// Where nothing happens any more, nobody waits longer.
+    patience: Duration,
+}
+
+impl Road {
+    pub fn open(dice: Dice, patience: Duration) -> Road {
+        Road { dice: Some(dice), now: 0, held: Vec::new(), patience }
+    }
+
+    pub fn closed() -> Road {
+        Road { dice: None, now: 0, held: Vec::new(), patience: Duration::from_secs(30) }
+    }
+
+    /// Something has happened: who has waited long enough goes on.
+    fn pass(&mut self) {
+        self.now += 1;
+        self.held.retain(|(until, _)| *until > self.now);
+    }
+
+    /// One in `sides` travellers waits until so many things have happened.
+    fn hold(&mut self, sides: u64, longest: u64) -> Option<(Receiver<()>, Duration)> {
+        let until = match &mut self.dice {
+            None => u64::MAX,
+            Some(dice) => {
+                let (waits, until) = (dice.roll(sides) == 0, self.now + 1 + dice.roll(longest));
+                waits.then_some(until)?
+            }
+        };
+        let (arrive, arrived) = channel();
+        self.held.push((until, arrive));
+        Some((arrived, self.patience))
+    }
+}
+
 /// Something that happened, as it is told.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -62,11 +104,13 @@ pub struct Inside {
     pub trouble: Option<u16>,
     /// A status for questions about this object.
     pub trouble_with: Option<(String, u16)>,
-    /// Answers take their time, before they are looked up and after.
-    pub slow: Option<Dice>,
+    /// The way that answers take; without one they are there at once.
+    pub road: Option<Road>,
     /// Events before this one are no longer listed.
     pub forgotten: usize,
     pub no_events_list: bool,
+    /// Answers do not say what time it is.
+    pub timeless: bool,
     pub endpoints: Vec<Value>,
 }
 
@@ -133,6 +177,12 @@ fn noun(list: &str) -> (&'static str, &'static str) {
 }
 
 impl Inside {
+    /// What its clock shows, as a header.
+    fn time(&self) -> String {
+        let now = jiff::Timestamp::from_second(self.now).expect("an instant");
+        if self.timeless { String::new() } else { now.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n").to_string() }
+    }
+
     pub fn find(&self, list: &str, id: &str) -> Option<&Value> {
         self.objects.iter().find(|(of, object)| of == list && object["id"] == id).map(|(_, object)| object)
     }
@@ -164,6 +214,7 @@ impl Inside {
 
     fn tell(&mut self, list: &str, what: &str, object: Value, previous: Option<Value>) -> Told {
         self.next += 1;
+        self.road.iter_mut().for_each(Road::pass);
         let mut data = json!({ "object": object });
         if let Some(previous) = previous {
             data["previous_attributes"] = previous;
@@ -187,6 +238,7 @@ impl Inside {
     ) -> (u16, String) {
         let get = |name: &str| query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
         self.requests.push(format!("{method} {path}"));
+        self.road.iter_mut().for_each(Road::pass);
         let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
         let trouble = self.trouble_with.as_ref().filter(|(id, _)| parts.get(1) == Some(&id.as_str()));
         if let Some(status) = trouble.map(|(_, status)| *status).or(self.trouble) {
@@ -283,6 +335,14 @@ fn page(rows: Vec<(String, String)>, query: &[(String, String)]) -> (u16, String
     (200, format!(r#"{{"object":"list","url":"/v1/list","has_more":{more},"data":[{}]}}"#, data.join(",")))
 }
 
+/// Waits where the road says so. Nobody waits on a road that is there no more.
+fn wait(inside: &Mutex<Inside>, sides: u64, longest: u64) {
+    let held = inside.lock().expect("whole").road.as_mut().and_then(|road| road.hold(sides, longest));
+    if let Some((arrived, patience)) = held {
+        let _ = arrived.recv_timeout(patience);
+    }
+}
+
 fn converse(inside: &Mutex<Inside>, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -306,18 +366,14 @@ fn converse(inside: &Mutex<Inside>, mut stream: TcpStream) -> std::io::Result<()
         let (method, target) = (words.next().expect("a method"), words.next().expect("a target"));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         // A list takes longest: what it says may be old when it arrives.
-        let page = if path.matches('/').count() == 2 { 100 } else { 1 };
-        let naps = inside.lock().expect("whole").slow.as_mut().map(|dice| [dice.roll(400), dice.roll(400) * page]);
-        let nap = |which: usize| {
-            if let Some(naps) = naps {
-                thread::sleep(Duration::from_micros(naps[which]));
-            }
+        let longest = if path.matches('/').count() == 2 { 300 } else { 120 };
+        wait(inside, 8, 10);
+        let (time, (status, body)) = {
+            let mut inside = inside.lock().expect("whole");
+            (inside.time(), inside.answer(method, path, &pairs(query), &pairs(&String::from_utf8_lossy(&sent))))
         };
-        nap(0);
-        let (status, body) =
-            inside.lock().expect("whole").answer(method, path, &pairs(query), &pairs(&String::from_utf8_lossy(&sent)));
-        nap(1);
-        let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n");
+        wait(inside, 4, longest);
+        let head = format!("HTTP/1.1 {status} Said\r\n{time}Content-Type: application/json\r\n");
         stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
     }
 }

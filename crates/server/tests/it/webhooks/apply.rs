@@ -1,14 +1,17 @@
 //! Applying: one look for an object at most, none where the event is enough, and what happens when it cannot be done.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use billhook::clock::Clock;
+use billhook::ops;
+use billhook::ops::readings::{Look, Written};
 use billhook::store::mirror::Resource;
 use billhook::store::readings;
 use billhook::store::webhooks::State;
 use serde_json::{Value, json};
 
-use super::account::{Account, Told, VERSION};
+use super::account::{Account, Road, Told, VERSION};
 use super::{deliver, differences, drain, event, in_front_of, mirrored, now, on, patiently_in_front_of, state, take};
 use crate::harness::{Database, World};
 
@@ -36,6 +39,37 @@ async fn an_event_that_follows_what_is_mirrored_needs_no_question() {
     drain(&world).await;
     assert_eq!(mirrored(&world, Resource::Customers, "cus_1").await, None);
     assert_eq!(account.take_fetches(), 0, "every event told all");
+}
+
+#[tokio::test]
+async fn where_stripe_does_not_tell_its_time_no_event_is_enough() {
+    let account = Account::open(now());
+    account.inside().timeless = true;
+    let world = in_front_of(&account).await;
+    for name in ["Ann", "Bea"] {
+        later(&world, &account, 10);
+        take(&world, &account.put("customers", "cus_1", &json!({ "name": name }))).await;
+        drain(&world).await;
+    }
+    assert_eq!(account.take_fetches(), 2);
+}
+
+#[tokio::test]
+async fn an_event_whose_look_came_too_late_is_known_all_the_same() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let reading = world.app.db.write(|tx| {
+        let look = |ticket, event_created| Look { ticket, cause: "test".to_owned(), event_created, until_s: 7 };
+        let (first, second) = (look(readings::take_ticket(tx)?, Some(50)), look(readings::take_ticket(tx)?, Some(40)));
+        let product = r#"{"id":"prod_1","object":"product","metadata":{}}"#;
+        let mut write = |look| {
+            let catalogue = billing::catalogue::Catalogue::built_in();
+            ops::readings::apply(tx, look, Resource::Products, product, 1, &catalogue, jiff::Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!((write(&second)?, write(&first)?), (Written::Changed, Written::Superseded));
+        readings::of(tx, Resource::Products, "prod_1")
+    });
+    assert_eq!(reading.await.expect("written").expect("there").event_created, Some(50));
 }
 
 #[tokio::test]
@@ -86,6 +120,37 @@ async fn what_somebody_is_at_is_left_to_them_as_long_as_it_takes() {
     assert_eq!(waited.await.expect("in time").0.applied, 3);
     hanging.await.expect("a thread");
     assert_eq!(account.take_fetches(), 2, "one look for the first two, one for what came meanwhile");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_keeps_no_other_object_waiting() {
+    let account = Account::open(now());
+    let world = patiently_in_front_of(&account).await;
+    for name in ["Ann", "Bea"] {
+        take(&world, &account.put("customers", "cus_slow", &json!({ "name": name }))).await;
+    }
+    account.inside().road = Some(Road::closed());
+    let meanwhile = async {
+        until(async || world.app.webhooks.fetched.load(Ordering::Relaxed) == 1).await;
+        let told = account.put("customers", "cus_quick", &json!({"name": "Cem"}));
+        take(&world, &told).await;
+        // This one is enough alone.
+        until(async || matches!(state(&world, &told.id).await, State::Applied { .. })).await;
+        assert_eq!(mirrored(&world, Resource::Customers, "cus_slow").await, None, "still on its way");
+        account.inside().road = None;
+    };
+    let ((), drained) = tokio::join!(meanwhile, drain(&world));
+    assert_eq!(drained.applied, 3);
+    assert_eq!(differences(&world, &account).await, Vec::<String>::new());
+}
+
+/// Waits for something that must come soon.
+async fn until(mut come: impl AsyncFnMut() -> bool) {
+    let start = tokio::time::Instant::now();
+    while !come().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -148,7 +213,7 @@ async fn what_was_replaced_is_kept_with_its_cause() {
         take(&world, &told).await;
         drain(&world).await;
     }
-    let history = world.app.db.read(|tx| readings::history(tx, "cus_1")).await.unwrap();
+    let history = world.app.db.read(|tx| readings::history(tx, Resource::Customers, "cus_1")).await.unwrap();
     assert_eq!(history.len(), 20, "the newest of them");
     assert_eq!(history[0].cause, causes[24]);
     assert!(history[0].raw.contains("n23") && history[19].raw.contains("n4"), "{history:?}");
@@ -276,7 +341,7 @@ async fn s27_metadata_that_names_another_user_gives_them_nothing() {
 async fn postgres_takes_and_applies_the_same() {
     let account = Account::open(now());
     let world = on(&account, Database::postgres()).await;
-    account.inside().slow = Some(super::Dice::new(3));
+    account.inside().road = Some(Road::open(super::Dice::new(3), Duration::from_millis(50)));
     let told: Vec<Told> = (0..60)
         .map(|n| account.put("customers", &format!("cus_{}", n % 12), &json!({ "name": format!("n{n}") })))
         .collect();

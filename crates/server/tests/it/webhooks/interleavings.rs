@@ -80,7 +80,7 @@ fn plays(tx: &mut Tx<'_>, id: &str, steps: &[Step], rule: Rule, deleted_last: bo
         }
     }
     let there = mirror::is_there(tx, Resource::Products, id)?;
-    let raw = mirror::raw(tx, id)?;
+    let raw = mirror::raw(tx, Resource::Products, id)?;
     Ok(match state(version) {
         Found::Gone => !there,
         Found::There(text) => there && raw == Some(text),

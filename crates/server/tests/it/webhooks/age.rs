@@ -1,0 +1,110 @@
+//! How old the mirror says that it is: a sweep makes it as new as a full sync would, and what could not be applied keeps it old.
+
+use std::time::Duration;
+
+use billhook::ops::webhooks::sweep::{self, Swept};
+use billhook::store::mirror::Resource;
+use billhook::store::syncs;
+use serde_json::json;
+
+use super::account::Account;
+use super::{differences, drain, in_front_of, now};
+use crate::harness::World;
+
+const PAGE: &str = "/api/v1/billing/invoices";
+
+/// Both clocks go on.
+fn later(world: &World, account: &Account, seconds: u64) {
+    world.clock.advance(Duration::from_secs(seconds));
+    account.inside().now += i64::try_from(seconds).unwrap();
+}
+
+async fn swept(world: &World) {
+    assert!(matches!(sweep::run(&world.app).await.expect("a sweep"), Swept::ToTheEnd { .. }));
+    drain(world).await;
+}
+
+/// How many seconds old a list says that it is.
+async fn age(world: &World, resource: Resource) -> i64 {
+    let list = world.app.db.read(move |tx| syncs::get(tx, resource.name())).await.expect("a read").expect("read once");
+    world.now().as_second() - list.as_of.expect("an age").as_second()
+}
+
+async fn keeps_up(world: &World) -> bool {
+    sweep::keeps_up(&world.app).await.expect("a read")
+}
+
+#[tokio::test]
+async fn sweeps_alone_keep_the_mirror_right_and_fresh_for_hours() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let (_, ann) = world.user("ann@example.com", Some("cus_0"), false).await;
+    account.take_fetches();
+    for minute in 0..6 * 60 {
+        later(&world, &account, 60);
+        if minute % 60 == 30 {
+            account.put("customers", "cus_0", &json!({ "name": format!("n{minute}") }));
+        }
+        swept(&world).await;
+        if minute % 60 == 31 {
+            let page = world.get(PAGE, &ann).await;
+            assert_eq!((page.status, page.header("billing-stale")), (200, None), "minute {minute}");
+            assert!(age(&world, Resource::Invoices).await <= 300, "minute {minute}");
+            assert_eq!(differences(&world, &account).await, Vec::<String>::new(), "minute {minute}");
+        }
+    }
+    assert!(keeps_up(&world).await);
+    let listed = account.inside().requests.iter().filter(|request| request.ends_with("/v1/customers")).count();
+    assert_eq!((listed, account.take_fetches()), (1, 6), "one full sync, and one look for each change");
+    // Nobody sweeps any more: that is seen, in the answers and where the next full sync is decided.
+    later(&world, &account, 601);
+    assert_eq!(world.get(PAGE, &ann).await.header("billing-stale"), Some("?1"));
+    assert!(!keeps_up(&world).await);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_applied_keeps_its_list_old_and_no_other() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    later(&world, &account, 600);
+    account.inside().trouble_with = Some(("cus_0".to_owned(), 503));
+    account.put("customers", "cus_0", &json!({"name": "Ann"}));
+    swept(&world).await;
+    later(&world, &account, 600);
+    swept(&world).await;
+    assert!(age(&world, Resource::Customers).await > 600, "since the change nothing is known of them");
+    assert!(age(&world, Resource::Products).await <= 180);
+    account.inside().trouble_with = None;
+    later(&world, &account, 60);
+    swept(&world).await;
+    later(&world, &account, 60);
+    swept(&world).await;
+    assert!(age(&world, Resource::Customers).await <= 300);
+}
+
+#[tokio::test]
+async fn after_31_days_of_silence_everything_is_right_again() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    account.put("customers", "cus_0", &json!({"name": "Ann"}));
+    account.put("customers", "cus_1", &json!({"name": "Bea"}));
+    swept(&world).await;
+    account.put("customers", "cus_0", &json!({"name": "Cem"}));
+    account.delete("customers", "cus_1");
+    later(&world, &account, 31 * 86_400);
+    let all = account.inside().events.len();
+    account.inside().forgotten = all;
+    assert!(!keeps_up(&world).await);
+    swept(&world).await;
+    assert_eq!(differences(&world, &account).await, Vec::<String>::new());
+    assert!(age(&world, Resource::Customers).await <= 1);
+}
+
+#[tokio::test]
+async fn without_a_list_of_events_full_syncs_are_needed() {
+    let account = Account::open(now());
+    account.inside().no_events_list = true;
+    let world = in_front_of(&account).await;
+    assert_eq!(sweep::run(&world.app).await.expect("a sweep"), Swept::NoSuchList);
+    assert!(!keeps_up(&world).await);
+}
