@@ -214,6 +214,7 @@ class Judge:
                       payment_method="pm_card_visa", confirm=True)
         self.call(stripe.PaymentIntent, "post", f"payment_intents/{held}/capture", amount_to_capture=300)
         self.disputed()
+        self.scheduled()
         coupon = create(stripe.Coupon, "coupons", percent_off=50, duration="once")
         create(stripe.PromotionCode, "promotion_codes", promotion={"type": "coupon", "coupon": coupon}, code="JUDGE")
         lines = [{"price": "price_starter_monthly", "quantity": 2}]
@@ -253,6 +254,24 @@ class Judge:
                 else:
                     self.call(stripe.Dispute, "post", f"{place}/close")
                 self.call(stripe.Dispute, "get", place)
+
+    def scheduled(self):
+        """Subscriptions that change by themselves: some before our eyes, one while time goes by."""
+        customer = self.call(stripe.Customer, "post", "customers", payment_method="pm_card_visa",
+                             invoice_settings={"default_payment_method": "pm_card_visa"})["id"]
+        phases = [{"items": [{"price": f"price_{tier}_monthly"}], "duration": {"interval": "month"}, "metadata": {"tier": tier}}
+                  for tier in ["starter", "professional"]]
+        for end in ["release", "cancel", None]:
+            made = self.call(stripe.SubscriptionSchedule, "post", "subscription_schedules", customer=customer, start_date="now",
+                             phases=phases, end_behavior=end or "cancel", expand=["customer", "subscription"])
+            if end:
+                self.call(stripe.SubscriptionSchedule, "post", f"subscription_schedules/{made['id']}/{end}")
+        begun = self.call(stripe.Subscription, "post", "subscriptions", customer=customer, items=[{"price": "price_starter_monthly"}])
+        made = self.call(stripe.SubscriptionSchedule, "post", "subscription_schedules", from_subscription=begun["id"])
+        running = {"items": phases[0]["items"], "end_date": made["current_phase"]["end_date"]}
+        self.call(stripe.SubscriptionSchedule, "post", f"subscription_schedules/{made['id']}", phases=[running, phases[1]])
+        self.call(stripe.Subscription, "get", f"subscriptions/{begun['id']}", expand=["schedule"])
+        self.list(stripe.SubscriptionSchedule, "subscription_schedules", customer=customer, expand=["data.phases.items.price"])
 
     def time(self):
         """Half a year goes by; then every event and everything that it tells of is judged."""
@@ -295,7 +314,7 @@ LISTS = {
 }
 
 WRITTEN = {
-    "disputes": stripe.Dispute, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
+    "disputes": stripe.Dispute, "subscription_schedules": stripe.SubscriptionSchedule, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
     "checkout/sessions": stripe.checkout.Session, "billing/meters": stripe.billing.Meter, "setup_intents": stripe.SetupIntent,
     "billing_portal/configurations": stripe.billing_portal.Configuration, "webhook_endpoints": stripe.WebhookEndpoint,
     "test_helpers/test_clocks": stripe.test_helpers.TestClock, "subscriptions": stripe.Subscription, "invoices": stripe.Invoice,
@@ -312,7 +331,7 @@ if sys.argv[1:] != ["--self-test"]:
     for path, cls in WRITTEN.items():
         judge.list(cls, path)
     missing = {"invoice.paid", "customer.subscription.updated", "customer.subscription.deleted", "invoice.payment_failed",
-               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
+               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "subscription_schedule.completed", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
     if missing:
         print(f"NOBODY TOLD of {', '.join(sorted(missing))}")
         judge.bad += 1

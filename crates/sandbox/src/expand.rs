@@ -59,7 +59,7 @@ const SUBSCRIPTION: &[Edge] = &[
     ("latest_invoice", To::Id(Kind::Invoice)),
     ("on_behalf_of", To::Null),
     ("pending_setup_intent", To::Null),
-    ("schedule", To::Null),
+    ("schedule", To::Id(Kind::SubscriptionSchedule)),
     ("test_clock", To::Id(Kind::TestClock)),
 ];
 const ITEM: &[Edge] = &[
@@ -127,6 +127,12 @@ const REFUND: &[Edge] = &[
     ("source_transfer_reversal", To::Null),
     ("transfer_reversal", To::Null),
 ];
+const SCHEDULE: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("phases.items.price", To::Id(Kind::Price)),
+    ("subscription", To::Id(Kind::Subscription)),
+    ("test_clock", To::Id(Kind::TestClock)),
+];
 const DISPUTE: &[Edge] = &[("charge", To::Id(Kind::Charge)), ("payment_intent", To::Id(Kind::PaymentIntent))];
 const PAYMENT_METHOD: &[Edge] = &[("customer", To::Id(Kind::Customer))];
 const PAYMENT_INTENT: &[Edge] = &[
@@ -184,6 +190,7 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "dispute" => (DISPUTE, &[]),
+        "subscription_schedule" => (SCHEDULE, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
         "promotion_code" => (PROMOTION_CODE, &[]),
         "credit_note" => (CREDIT_NOTE, &[]),

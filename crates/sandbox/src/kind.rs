@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Price,
     Coupon,
     Discount,
+    /// Before the subscription, because a phase begins before the period that is renewed at the same instant.
+    SubscriptionSchedule,
     Subscription,
     Invoice,
     InvoicePayment,
@@ -38,12 +40,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 27] = [
+    pub(crate) const ALL: [Kind; 28] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
         Kind::Coupon,
         Kind::Discount,
+        Kind::SubscriptionSchedule,
         Kind::Subscription,
         Kind::Invoice,
         Kind::InvoicePayment,
@@ -76,6 +79,7 @@ impl Kind {
             Kind::Price => "price",
             Kind::Coupon => "coupon",
             Kind::Discount => "discount",
+            Kind::SubscriptionSchedule => "subscription_schedule",
             Kind::Subscription => "subscription",
             Kind::Invoice => "invoice",
             Kind::InvoicePayment => "invoice_payment",
@@ -112,6 +116,7 @@ impl Kind {
             Kind::PromotionCode => "promotion code",
             Kind::CheckoutSession => "checkout.session",
             Kind::Meter => "meter",
+            Kind::SubscriptionSchedule => "subscription schedule",
             Kind::SetupIntent => "setupintent",
             Kind::TestClock => "test clock",
             Kind::WebhookEndpoint => "webhook endpoint",
@@ -133,6 +138,7 @@ impl Kind {
             Kind::PromotionCode => "promotion_code",
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Dispute => "dispute",
+            Kind::SubscriptionSchedule => "schedule",
             _ => "id",
         }
     }
@@ -252,7 +258,9 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
             add(Index::Subscription, &object["subscription"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }
-        Kind::SetupIntent | Kind::PortalSession => add(Index::Customer, &object["customer"]),
+        Kind::SetupIntent | Kind::PortalSession | Kind::SubscriptionSchedule => {
+            add(Index::Customer, &object["customer"]);
+        }
         Kind::Meter => {
             add(Index::Status, &object["status"]);
             add(Index::EventName, &object["event_name"]);

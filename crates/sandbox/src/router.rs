@@ -5,7 +5,7 @@ use crate::resources::{
     Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
     invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
     plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
-    subscription_items, subscriptions, test_clocks, webhook_endpoints,
+    subscription_items, subscription_schedules as schedules, subscriptions, test_clocks, webhook_endpoints,
 };
 use crate::world::World;
 
@@ -49,6 +49,7 @@ const fn delete(pattern: &'static str, kind: &'static str, fields: Fields, run: 
 
 const CONFIGURATION: &str = "billing_portal.configuration";
 const SESSION: &str = "checkout.session";
+const SCHEDULE: &str = "subscription_schedule";
 
 const ROUTES: &[Route] = &[
     get("/v1/account", "account", account::own),
@@ -189,6 +190,12 @@ const ROUTES: &[Route] = &[
         &[subscription_items::DELETE],
         subscription_items::delete,
     ),
+    list("/v1/subscription_schedules", SCHEDULE, &[PAGE, schedules::LIST], schedules::page),
+    post("/v1/subscription_schedules", SCHEDULE, schedules::CREATE, schedules::create),
+    get("/v1/subscription_schedules/{id}", SCHEDULE, schedules::one),
+    post("/v1/subscription_schedules/{id}", SCHEDULE, schedules::UPDATE, schedules::update),
+    post("/v1/subscription_schedules/{id}/cancel", SCHEDULE, &[schedules::CANCEL], schedules::cancel),
+    post("/v1/subscription_schedules/{id}/release", SCHEDULE, &[schedules::RELEASE], schedules::release),
     list("/v1/subscriptions", "subscription", &[PAGE, subscriptions::LIST], subscriptions::page),
     post("/v1/subscriptions", "subscription", subscriptions::CREATE, subscriptions::create),
     get("/v1/subscriptions/{id}", "subscription", subscriptions::one),

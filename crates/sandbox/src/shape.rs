@@ -33,6 +33,9 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("subscription", "customer_account", "2025-12-15"),
     ("payment_intent", "excluded_payment_method_types", "2025-09-30"),
     ("subscription", "billing_mode", "2025-06-30"),
+    ("subscription_schedule", "billing_mode", "2025-06-30"),
+    ("subscription_schedule", "customer_account", "2025-12-15"),
+    ("subscription_schedule", "pause_schedules", "2026-09-30"),
     ("invoice", "amount_overpaid", BASIL),
 ];
 

@@ -73,6 +73,15 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
         let text = "You may only specify one of these parameters: cancel_at, cancel_at_period_end.";
         return Err(StripeError::invalid(text).param("cancel_at"));
     }
+    if let (Some(schedule), true) =
+        (before["schedule"].as_str(), sent.get("cancel_at").is_some() || sent.get("cancel_at_period_end").is_some())
+    {
+        let text = format!(
+            "The subscription is managed by the subscription schedule `{schedule}`, and updating any cancelation behavior \
+             directly is not allowed. Please update the schedule instead."
+        );
+        return Err(StripeError::invalid(text));
+    }
     if sent.text("payment_behavior") == Some("pending_if_incomplete") {
         return Err(StripeError::unsupported("payment_behavior=pending_if_incomplete"));
     }

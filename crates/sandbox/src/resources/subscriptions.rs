@@ -5,7 +5,9 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes};
+use super::{
+    Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes, subscription_schedules,
+};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -350,7 +352,7 @@ pub(crate) fn refusal(world: &World, subscription: &Value, paid: &Paid) -> Strip
     }
 }
 
-fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
+pub(super) fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
     if customer["currency"].is_null() {
         let mut customer = customer.clone();
         customer["currency"] = currency.clone();
@@ -518,7 +520,9 @@ pub(crate) fn end(world: &mut World, subscription: &Value, details: Option<&Valu
         subscription["cancellation_details"]["reason"] = json!(reason);
     }
     stop_collecting(world, subscription["id"].as_str().unwrap_or_default());
-    world.store.put(Kind::Subscription, subscription)
+    let ended = world.store.put(Kind::Subscription, subscription);
+    subscription_schedules::end_with(world, &ended, reason == "payment_failed");
+    ended
 }
 
 /// What a subscription that is over has left unpaid is not finalized or collected by itself any more.

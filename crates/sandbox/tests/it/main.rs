@@ -17,6 +17,7 @@ mod pages_of_stripe;
 mod payments;
 mod persistence;
 mod receiver;
+mod schedules;
 mod seeds;
 mod shapes;
 mod speed;
