@@ -215,6 +215,7 @@ class Judge:
         self.call(stripe.PaymentIntent, "post", f"payment_intents/{held}/capture", amount_to_capture=300)
         self.disputed()
         self.scheduled()
+        self.taxed()
         coupon = create(stripe.Coupon, "coupons", percent_off=50, duration="once")
         create(stripe.PromotionCode, "promotion_codes", promotion={"type": "coupon", "coupon": coupon}, code="JUDGE")
         lines = [{"price": "price_starter_monthly", "quantity": 2}]
@@ -273,6 +274,20 @@ class Judge:
         self.call(stripe.Subscription, "get", f"subscriptions/{begun['id']}", expand=["schedule"])
         self.list(stripe.SubscriptionSchedule, "subscription_schedules", customer=customer, expand=["data.phases.items.price"])
 
+    def taxed(self):
+        """Invoices with tax in them and tax on top."""
+        rates = [self.call(stripe.TaxRate, "post", "tax_rates", display_name="VAT", inclusive=inclusive, percentage="7.375",
+                           country="DE", tax_type="vat")["id"] for inclusive in [True, False]]
+        self.call(stripe.TaxRate, "post", f"tax_rates/{rates[0]}", metadata={"a": "b"})
+        customer = self.call(stripe.Customer, "post", "customers", source="tok_visa")["id"]
+        self.call(stripe.Subscription, "post", "subscriptions", customer=customer, default_tax_rates=rates[:1],
+                  items=[{"price": "price_starter_monthly", "tax_rates": rates[1:]}, {"price": "price_addon_support_monthly"}],
+                  expand=["latest_invoice"])
+        self.call(stripe.InvoiceItem, "post", "invoiceitems", customer=customer, amount=700, currency="usd", tax_rates=rates)
+        draft = self.call(stripe.Invoice, "post", "invoices", customer=customer, default_tax_rates=rates[:1],
+                          pending_invoice_items_behavior="include")
+        self.list(stripe.InvoiceLineItem, f"invoices/{draft['id']}/lines")
+
     def time(self):
         """Half a year goes by; then every event and everything that it tells of is judged."""
         for days in [0, 30, 30, 30, 30, 30]:
@@ -314,7 +329,7 @@ LISTS = {
 }
 
 WRITTEN = {
-    "disputes": stripe.Dispute, "subscription_schedules": stripe.SubscriptionSchedule, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
+    "disputes": stripe.Dispute, "tax_rates": stripe.TaxRate, "subscription_schedules": stripe.SubscriptionSchedule, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
     "checkout/sessions": stripe.checkout.Session, "billing/meters": stripe.billing.Meter, "setup_intents": stripe.SetupIntent,
     "billing_portal/configurations": stripe.billing_portal.Configuration, "webhook_endpoints": stripe.WebhookEndpoint,
     "test_helpers/test_clocks": stripe.test_helpers.TestClock, "subscriptions": stripe.Subscription, "invoices": stripe.Invoice,

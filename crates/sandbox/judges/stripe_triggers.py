@@ -70,6 +70,8 @@ inquired
     intent = payment_intents amount=100 currency=usd payment_method_types[]=card payment_method=pm_card_createDisputeInquiry confirm=true
 scheduled
     schedule = subscription_schedules customer={customer} start_date=now phases[0][iterations]=1 phases[0][items][0][price]={price} phases[0][items][0][quantity]=1 phases[1][iterations]=1 phases[1][items][0][price]={price} phases[1][items][0][quantity]=2
+rate
+    rate = tax_rates display_name=VAT inclusive=true percentage=10 description=Judge
 clocked
     clock = test_helpers/test_clocks frozen_time=1577836800 name=Judge
     customer = customers test_clock={clock}
@@ -272,6 +274,9 @@ subscription_schedule.released: sourced monthly scheduled
     subscription_schedules/{{schedule}}/release
 subscription_schedule.updated: sourced monthly scheduled
     subscription_schedules/{{schedule}} metadata[foo]=bar
+tax_rate.created: rate
+tax_rate.updated: rate
+    tax_rates/{{rate}} metadata[foo]=bar
 test_helpers.test_clock.advancing: clock
     test_helpers/test_clocks/{{clock}}/advance frozen_time=1580515200
 test_helpers.test_clock.created: clock

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Meter,
     MeterEvent,
     SetupIntent,
+    TaxRate,
     TestClock,
     WebhookEndpoint,
     /// What a webhook endpoint signs with: shown once, kept apart from the endpoint.
@@ -40,7 +41,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 28] = [
+    pub(crate) const ALL: [Kind; 29] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
@@ -65,6 +66,7 @@ impl Kind {
         Kind::Meter,
         Kind::MeterEvent,
         Kind::SetupIntent,
+        Kind::TaxRate,
         Kind::TestClock,
         Kind::WebhookEndpoint,
         Kind::Secret,
@@ -98,6 +100,7 @@ impl Kind {
             Kind::Meter => "billing.meter",
             Kind::MeterEvent => "billing.meter_event",
             Kind::SetupIntent => "setup_intent",
+            Kind::TaxRate => "tax_rate",
             Kind::TestClock => "test_helpers.test_clock",
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Secret => "_secret",
@@ -118,6 +121,7 @@ impl Kind {
             Kind::Meter => "meter",
             Kind::SubscriptionSchedule => "subscription schedule",
             Kind::SetupIntent => "setupintent",
+            Kind::TaxRate => "tax rate",
             Kind::TestClock => "test clock",
             Kind::WebhookEndpoint => "webhook endpoint",
             other => other.name(),
@@ -139,6 +143,7 @@ impl Kind {
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Dispute => "dispute",
             Kind::SubscriptionSchedule => "schedule",
+            Kind::TaxRate => "tax_rate",
             _ => "id",
         }
     }
@@ -275,11 +280,10 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
 
 fn flags(kind: Kind, object: &Value, out: &mut Vec<Entry>) {
     let yes = || Arc::from("true");
+    let flag = |name: &str| Arc::from(if object[name] == true { "true" } else { "false" });
     match kind {
-        Kind::Product | Kind::Price | Kind::PromotionCode => {
-            let active = if object["active"] == true { "true" } else { "false" };
-            out.push((Index::Active, Arc::from(active)));
-        }
+        Kind::Product | Kind::Price | Kind::PromotionCode => out.push((Index::Active, flag("active"))),
+        Kind::TaxRate => out.extend([(Index::Active, flag("active")), (Index::Type, flag("inclusive"))]),
         Kind::Subscription => {
             if object["status"] != "canceled" {
                 out.push((Index::Live, yes()));

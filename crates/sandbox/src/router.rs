@@ -5,7 +5,7 @@ use crate::resources::{
     Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
     invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
     plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
-    subscription_items, subscription_schedules as schedules, subscriptions, test_clocks, webhook_endpoints,
+    subscription_items, subscription_schedules as schedules, subscriptions, tax_rates, test_clocks, webhook_endpoints,
 };
 use crate::world::World;
 
@@ -208,6 +208,10 @@ const ROUTES: &[Route] = &[
         &[subscription_changes::RESUME],
         subscription_changes::resume,
     ),
+    list("/v1/tax_rates", "tax_rate", &[PAGE, tax_rates::LIST], tax_rates::page),
+    post("/v1/tax_rates", "tax_rate", tax_rates::CREATE, tax_rates::create),
+    get("/v1/tax_rates/{id}", "tax_rate", tax_rates::one),
+    post("/v1/tax_rates/{id}", "tax_rate", tax_rates::UPDATE, tax_rates::update),
     list("/v1/test_helpers/test_clocks", "test_helpers.test_clock", &[PAGE], test_clocks::page),
     post("/v1/test_helpers/test_clocks", "test_helpers.test_clock", &[test_clocks::CREATE], test_clocks::create),
     get("/v1/test_helpers/test_clocks/{id}", "test_helpers.test_clock", test_clocks::one),

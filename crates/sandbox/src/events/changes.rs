@@ -73,6 +73,7 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::PortalSession => vec!["billing_portal.session.created"],
         Kind::PortalConfiguration => vec!["billing_portal.configuration.created"],
         Kind::Meter => vec!["billing.meter.created"],
+        Kind::TaxRate => vec!["tax_rate.created"],
         Kind::TestClock => vec!["test_helpers.test_clock.created"],
         _ => Vec::new(),
     }
@@ -131,6 +132,7 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::Meter if became("status", "inactive") => vec!["billing.meter.deactivated"],
         Kind::Meter if became("status", "active") => vec!["billing.meter.reactivated"],
         Kind::Meter => vec!["billing.meter.updated"],
+        Kind::TaxRate => vec!["tax_rate.updated"],
         Kind::TestClock if became("status", "ready") => vec!["test_helpers.test_clock.ready"],
         Kind::TestClock if became("status", "advancing") => vec!["test_helpers.test_clock.advancing"],
         _ => Vec::new(),

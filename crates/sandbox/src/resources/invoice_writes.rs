@@ -3,7 +3,7 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named};
+use super::{Answer, Call, Reply, deleted, find, named, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -26,7 +26,7 @@ const COMMON: &[Field] = &[
     opt("days_until_due", Spec::Int(0, 3650)),
     opt("default_payment_method", Spec::Clearable),
     opt("default_source", Spec::Unsupported),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
     opt("discounts", Spec::Unsupported),
     opt("due_date", Spec::Time),
@@ -111,6 +111,8 @@ fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), Stripe
     } else {
         invoice["automatically_finalizes_at"] = Value::Null;
     }
+    tax_rates::set_defaults(&world.store, invoice, sent)?;
+    tax_rates::sum_up(&world.store, invoice);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscriptions::{self as subscriptions, UPDATE, retrieve_one};
-use super::{Answer, Call, Reply, prorations, subscription_items as items};
+use super::{Answer, Call, Reply, prorations, subscription_items as items, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -41,6 +41,7 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     end_trial(world, &mut subscription, sent)?;
     subscriptions::write(&mut subscription, sent);
     subscriptions::set_discounts(world, &mut subscription, sent)?;
+    tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     match sent.flag("cancel_at_period_end") {
         Some(true) => subscriptions::ask_to_end(&mut subscription, world.now),
         Some(false) => stay(&mut subscription),

@@ -7,6 +7,7 @@ use super::collection::{self, Paid};
 use super::subscription_items as items;
 use super::{
     Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes, subscription_schedules,
+    tax_rates,
 };
 use crate::calendar::DAY;
 use crate::error::StripeError;
@@ -88,7 +89,7 @@ const COMMON: &[Field] = &[
     opt("days_until_due", Spec::Int(0, 3650)),
     opt("default_payment_method", Spec::Clearable),
     opt("default_source", Spec::Unsupported),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
     opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
     opt("invoice_settings", Spec::Unsupported),
@@ -277,6 +278,7 @@ pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Res
         subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
     }
     set_discounts(world, &mut subscription, sent)?;
+    tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     items::set_periods(&mut subscription, world.now);
     if sent.flag("cancel_at_period_end") == Some(true) {
         ask_to_end(&mut subscription, world.now);

@@ -22,5 +22,6 @@ mod seeds;
 mod shapes;
 mod speed;
 mod subscriptions;
+mod taxes;
 mod test_clocks;
 mod webhooks;
