@@ -279,7 +279,11 @@ class Judge:
         rates = [self.call(stripe.TaxRate, "post", "tax_rates", display_name="VAT", inclusive=inclusive, percentage="7.375",
                            country="DE", tax_type="vat")["id"] for inclusive in [True, False]]
         self.call(stripe.TaxRate, "post", f"tax_rates/{rates[0]}", metadata={"a": "b"})
-        customer = self.call(stripe.Customer, "post", "customers", source="tok_visa")["id"]
+        customer = self.call(stripe.Customer, "post", "customers", source="tok_visa", expand=["tax_ids"],
+                             tax_id_data=[{"type": "eu_vat", "value": "DE123456789"}])["id"]
+        other = self.call(stripe.TaxId, "post", f"customers/{customer}/tax_ids", type="us_ein", value="1", expand=["customer"])
+        self.call(stripe.TaxId, "delete", f"customers/{customer}/tax_ids/{other['id']}")
+        self.list(stripe.TaxId, f"customers/{customer}/tax_ids")
         self.call(stripe.Subscription, "post", "subscriptions", customer=customer, default_tax_rates=rates[:1],
                   items=[{"price": "price_starter_monthly", "tax_rates": rates[1:]}, {"price": "price_addon_support_monthly"}],
                   expand=["latest_invoice"])

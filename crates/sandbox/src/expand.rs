@@ -190,6 +190,7 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "dispute" => (DISPUTE, &[]),
+        "tax_id" => (&[("customer", To::Id(Kind::Customer))], &[]),
         "subscription_schedule" => (SCHEDULE, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
         "promotion_code" => (PROMOTION_CODE, &[]),
@@ -366,7 +367,10 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("customer", "subscriptions") => {
             first_ten(store, Kind::Subscription, Index::Customer, &id, format!("/v1/customers/{id}/subscriptions"))
         }
-        ("customer", "sources" | "tax_ids") => empty(format!("/v1/customers/{id}/{place}")),
+        ("customer", "tax_ids") => {
+            first_ten(store, Kind::TaxId, Index::Customer, &id, format!("/v1/customers/{id}/tax_ids"))
+        }
+        ("customer", "sources") => empty(format!("/v1/customers/{id}/{place}")),
         ("customer", "tax") => {
             json!({"automatic_tax": "unrecognized_location", "ip_address": null, "location": null, "provider": "stripe"})
         }

@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Meter,
     MeterEvent,
     SetupIntent,
+    TaxId,
     TaxRate,
     TestClock,
     WebhookEndpoint,
@@ -41,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 29] = [
+    pub(crate) const ALL: [Kind; 30] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
@@ -66,6 +67,7 @@ impl Kind {
         Kind::Meter,
         Kind::MeterEvent,
         Kind::SetupIntent,
+        Kind::TaxId,
         Kind::TaxRate,
         Kind::TestClock,
         Kind::WebhookEndpoint,
@@ -100,6 +102,7 @@ impl Kind {
             Kind::Meter => "billing.meter",
             Kind::MeterEvent => "billing.meter_event",
             Kind::SetupIntent => "setup_intent",
+            Kind::TaxId => "tax_id",
             Kind::TaxRate => "tax_rate",
             Kind::TestClock => "test_helpers.test_clock",
             Kind::WebhookEndpoint => "webhook_endpoint",
@@ -121,6 +124,7 @@ impl Kind {
             Kind::Meter => "meter",
             Kind::SubscriptionSchedule => "subscription schedule",
             Kind::SetupIntent => "setupintent",
+            Kind::TaxId => "tax id",
             Kind::TaxRate => "tax rate",
             Kind::TestClock => "test clock",
             Kind::WebhookEndpoint => "webhook endpoint",
@@ -263,7 +267,7 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
             add(Index::Subscription, &object["subscription"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }
-        Kind::SetupIntent | Kind::PortalSession | Kind::SubscriptionSchedule => {
+        Kind::SetupIntent | Kind::PortalSession | Kind::SubscriptionSchedule | Kind::TaxId => {
             add(Index::Customer, &object["customer"]);
         }
         Kind::Meter => {

@@ -5,7 +5,8 @@ use crate::resources::{
     Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
     invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
     plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
-    subscription_items, subscription_schedules as schedules, subscriptions, tax_rates, test_clocks, webhook_endpoints,
+    subscription_items, subscription_schedules as schedules, subscriptions, tax_ids, tax_rates, test_clocks,
+    webhook_endpoints,
 };
 use crate::world::World;
 
@@ -112,6 +113,10 @@ const ROUTES: &[Route] = &[
         customers::payment_method_page,
     ),
     get("/v1/customers/{id}/payment_methods/{method}", "payment_method", customers::payment_method_one),
+    list("/v1/customers/{id}/tax_ids", "tax_id", &[PAGE], tax_ids::page),
+    post("/v1/customers/{id}/tax_ids", "tax_id", &[tax_ids::CREATE], tax_ids::create),
+    get("/v1/customers/{id}/tax_ids/{tax_id}", "tax_id", tax_ids::one),
+    delete("/v1/customers/{id}/tax_ids/{tax_id}", "tax_id", &[], tax_ids::delete),
     list("/v1/disputes", "dispute", &[PAGE, disputes::LIST], disputes::page),
     get("/v1/disputes/{id}", "dispute", disputes::one),
     post("/v1/disputes/{id}", "dispute", &[disputes::UPDATE], disputes::update),

@@ -31,6 +31,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("refund", "customer_account", "2025-12-15"),
     ("refund", "payment_method", "2025-12-15"),
     ("subscription", "customer_account", "2025-12-15"),
+    ("tax_id", "customer_account", "2025-12-15"),
     ("payment_intent", "excluded_payment_method_types", "2025-09-30"),
     ("subscription", "billing_mode", "2025-06-30"),
     ("subscription_schedule", "billing_mode", "2025-06-30"),

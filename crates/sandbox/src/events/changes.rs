@@ -73,6 +73,7 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::PortalSession => vec!["billing_portal.session.created"],
         Kind::PortalConfiguration => vec!["billing_portal.configuration.created"],
         Kind::Meter => vec!["billing.meter.created"],
+        Kind::TaxId => vec!["customer.tax_id.created"],
         Kind::TaxRate => vec!["tax_rate.created"],
         Kind::TestClock => vec!["test_helpers.test_clock.created"],
         _ => Vec::new(),
@@ -88,6 +89,7 @@ fn removed(kind: Kind, before: &Value) -> &'static [&'static str] {
         Kind::Coupon => &["coupon.deleted"],
         Kind::Invoice => &["invoice.deleted"],
         Kind::InvoiceItem => &["invoiceitem.deleted"],
+        Kind::TaxId => &["customer.tax_id.deleted"],
         Kind::TestClock => &["test_helpers.test_clock.deleted"],
         _ => &[],
     }

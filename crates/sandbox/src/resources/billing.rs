@@ -2,7 +2,7 @@
 
 use super::invoices::{self, Head};
 use super::lines::{self, Source};
-use super::{collection, coupons, invoice_payments, meters, payment_intents, tax_rates};
+use super::{collection, coupons, invoice_payments, meters, payment_intents, tax_ids, tax_rates};
 use crate::kind::{Index, Kind};
 use crate::store::Store;
 use crate::world::{World, array};
@@ -55,6 +55,7 @@ pub(crate) fn draft(world: &World, bill: &Bill<'_>) -> Value {
         invoice["period_start"] = json!(since);
     }
     invoice["default_tax_rates"] = bill.subscription["default_tax_rates"].clone();
+    invoice["customer_tax_ids"] = tax_ids::shown(store, &customer);
     tax_rates::sum_up(store, &mut invoice);
     invoice
 }

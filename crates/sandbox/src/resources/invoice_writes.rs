@@ -3,7 +3,7 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named, tax_rates};
+use super::{Answer, Call, Reply, deleted, find, named, tax_ids, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -89,6 +89,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let subscription = subscription.as_deref();
     let head = Head { customer: &customer, subscription, reason: "manual", at: world.now, currency: &currency };
     let mut invoice = invoices::object(&id, &head, rows);
+    invoice["customer_tax_ids"] = tax_ids::shown(&world.store, &customer);
     write(world, &mut invoice, sent)?;
     billing::take_up(world, &invoice);
     Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))

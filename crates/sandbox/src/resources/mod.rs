@@ -34,6 +34,7 @@ pub(crate) mod subscription_changes;
 pub(crate) mod subscription_items;
 pub(crate) mod subscription_schedules;
 pub(crate) mod subscriptions;
+pub(crate) mod tax_ids;
 pub(crate) mod tax_rates;
 pub(crate) mod test_clocks;
 pub(crate) mod webhook_endpoints;

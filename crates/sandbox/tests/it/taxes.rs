@@ -141,3 +141,34 @@ fn rates_are_listed_changed_and_refused() {
         assert_eq!(lab.post(path, form).error(), format!("400 invalid_request_error {expected}"), "{path} {form}");
     }
 }
+
+#[test]
+fn tax_ids_stand_on_invoices() {
+    let lab = Lab::new(Seed::Empty);
+    let form = "source=tok_visa&tax_id_data[0][type]=eu_vat&tax_id_data[0][value]=DE123456789&expand[]=tax_ids";
+    let customer = lab.made("/v1/customers", form);
+    assert_eq!(customer["tax_ids"]["data"][0]["country"], "DE");
+    let (id, other) = (customer["id"].as_str().unwrap(), lab.payer("pm_card_visa"));
+    let path = format!("/v1/customers/{id}/tax_ids");
+    let told = lab.told(|lab| {
+        let gone = lab.made(&path, "type=gb_vat&value=GB1")["id"].as_str().unwrap().to_owned();
+        lab.made(&path, "type=us_ein&value=12-3456789");
+        let elsewhere = lab.get(&format!("/v1/customers/{other}/tax_ids/{gone}"));
+        assert_eq!(elsewhere.error(), "404 invalid_request_error resource_missing id");
+        assert_eq!(lab.delete(&format!("{path}/{gone}")).body["deleted"], true);
+    });
+    assert_eq!(told, ["customer.tax_id.created", "customer.tax_id.created", "customer.tax_id.deleted"]);
+    let form = format!("customer={id}&amount=5&currency=usd");
+    lab.made("/v1/invoiceitems", &form);
+    let invoice = lab.made("/v1/invoices", &format!("customer={id}&pending_invoice_items_behavior=include"));
+    let expected = json!([{"type": "eu_vat", "value": "DE123456789"}, {"type": "us_ein", "value": "12-3456789"}]);
+    assert_eq!(invoice["customer_tax_ids"], expected);
+    assert_eq!(lab.get(&path).rows().len(), 2);
+    for (form, expected) in [
+        ("type=eu_vat", "parameter_missing value"),
+        ("type=Steuer&value=1", "- type"),
+        ("type=eu_vat&value=1&country=DE", "parameter_unknown country"),
+    ] {
+        assert_eq!(lab.post(&path, form).error(), format!("400 invalid_request_error {expected}"), "{form}");
+    }
+}
