@@ -214,6 +214,8 @@ class Judge:
                       payment_method="pm_card_visa", confirm=True)
         self.call(stripe.PaymentIntent, "post", f"payment_intents/{held}/capture", amount_to_capture=300)
         self.disputed()
+        self.scheduled()
+        self.taxed()
         coupon = create(stripe.Coupon, "coupons", percent_off=50, duration="once")
         create(stripe.PromotionCode, "promotion_codes", promotion={"type": "coupon", "coupon": coupon}, code="JUDGE")
         lines = [{"price": "price_starter_monthly", "quantity": 2}]
@@ -253,6 +255,42 @@ class Judge:
                 else:
                     self.call(stripe.Dispute, "post", f"{place}/close")
                 self.call(stripe.Dispute, "get", place)
+
+    def scheduled(self):
+        """Subscriptions that change by themselves: some before our eyes, one while time goes by."""
+        customer = self.call(stripe.Customer, "post", "customers", payment_method="pm_card_visa",
+                             invoice_settings={"default_payment_method": "pm_card_visa"})["id"]
+        phases = [{"items": [{"price": f"price_{tier}_monthly"}], "duration": {"interval": "month"}, "metadata": {"tier": tier}}
+                  for tier in ["starter", "professional"]]
+        for end in ["release", "cancel", None]:
+            made = self.call(stripe.SubscriptionSchedule, "post", "subscription_schedules", customer=customer, start_date="now",
+                             phases=phases, end_behavior=end or "cancel", expand=["customer", "subscription"])
+            if end:
+                self.call(stripe.SubscriptionSchedule, "post", f"subscription_schedules/{made['id']}/{end}")
+        begun = self.call(stripe.Subscription, "post", "subscriptions", customer=customer, items=[{"price": "price_starter_monthly"}])
+        made = self.call(stripe.SubscriptionSchedule, "post", "subscription_schedules", from_subscription=begun["id"])
+        running = {"items": phases[0]["items"], "end_date": made["current_phase"]["end_date"]}
+        self.call(stripe.SubscriptionSchedule, "post", f"subscription_schedules/{made['id']}", phases=[running, phases[1]])
+        self.call(stripe.Subscription, "get", f"subscriptions/{begun['id']}", expand=["schedule"])
+        self.list(stripe.SubscriptionSchedule, "subscription_schedules", customer=customer, expand=["data.phases.items.price"])
+
+    def taxed(self):
+        """Invoices with tax in them and tax on top."""
+        rates = [self.call(stripe.TaxRate, "post", "tax_rates", display_name="VAT", inclusive=inclusive, percentage="7.375",
+                           country="DE", tax_type="vat")["id"] for inclusive in [True, False]]
+        self.call(stripe.TaxRate, "post", f"tax_rates/{rates[0]}", metadata={"a": "b"})
+        customer = self.call(stripe.Customer, "post", "customers", source="tok_visa", expand=["tax_ids"],
+                             tax_id_data=[{"type": "eu_vat", "value": "DE123456789"}])["id"]
+        other = self.call(stripe.TaxId, "post", f"customers/{customer}/tax_ids", type="us_ein", value="1", expand=["customer"])
+        self.call(stripe.TaxId, "delete", f"customers/{customer}/tax_ids/{other['id']}")
+        self.list(stripe.TaxId, f"customers/{customer}/tax_ids")
+        self.call(stripe.Subscription, "post", "subscriptions", customer=customer, default_tax_rates=rates[:1],
+                  items=[{"price": "price_starter_monthly", "tax_rates": rates[1:]}, {"price": "price_addon_support_monthly"}],
+                  expand=["latest_invoice"])
+        self.call(stripe.InvoiceItem, "post", "invoiceitems", customer=customer, amount=700, currency="usd", tax_rates=rates)
+        draft = self.call(stripe.Invoice, "post", "invoices", customer=customer, default_tax_rates=rates[:1],
+                          pending_invoice_items_behavior="include")
+        self.list(stripe.InvoiceLineItem, f"invoices/{draft['id']}/lines")
 
     def time(self):
         """Half a year goes by; then every event and everything that it tells of is judged."""
@@ -295,7 +333,7 @@ LISTS = {
 }
 
 WRITTEN = {
-    "disputes": stripe.Dispute, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
+    "disputes": stripe.Dispute, "tax_rates": stripe.TaxRate, "subscription_schedules": stripe.SubscriptionSchedule, "invoiceitems": stripe.InvoiceItem, "credit_notes": stripe.CreditNote, "promotion_codes": stripe.PromotionCode,
     "checkout/sessions": stripe.checkout.Session, "billing/meters": stripe.billing.Meter, "setup_intents": stripe.SetupIntent,
     "billing_portal/configurations": stripe.billing_portal.Configuration, "webhook_endpoints": stripe.WebhookEndpoint,
     "test_helpers/test_clocks": stripe.test_helpers.TestClock, "subscriptions": stripe.Subscription, "invoices": stripe.Invoice,
@@ -312,7 +350,7 @@ if sys.argv[1:] != ["--self-test"]:
     for path, cls in WRITTEN.items():
         judge.list(cls, path)
     missing = {"invoice.paid", "customer.subscription.updated", "customer.subscription.deleted", "invoice.payment_failed",
-               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
+               "checkout.session.completed", "charge.dispute.created", "invoice.upcoming", "subscription_schedule.completed", "customer.subscription.trial_will_end", "charge.succeeded"} - judge.told
     if missing:
         print(f"NOBODY TOLD of {', '.join(sorted(missing))}")
         judge.bad += 1

@@ -5,6 +5,9 @@ usage: stripe_triggers.py BASE_URL [KEY]    (needs nothing but Python)
 Each trigger of the table is a list of requests, as `stripe trigger NAME` sends them: without a version, with parameters in the
 form of several ages. All must be answered as the table says, and an event of that name must tell of one of the objects that
 were answered. Prints "N triggers, M checks passed"; exit status 1 when a check failed, each of which is named.
+
+Two triggers are as Stripe's reference says in place of what the CLI hopes for: a schedule that somebody cancels is canceled and
+not aborted, and it is announced to expire seven days before, so its clock goes two days further.
 """
 import json
 import re
@@ -65,6 +68,15 @@ plan
     plan = plans amount=2000 product[name]=Wig currency=usd interval=month
 inquired
     intent = payment_intents amount=100 currency=usd payment_method_types[]=card payment_method=pm_card_createDisputeInquiry confirm=true
+scheduled
+    schedule = subscription_schedules customer={customer} start_date=now phases[0][iterations]=1 phases[0][items][0][price]={price} phases[0][items][0][quantity]=1 phases[1][iterations]=1 phases[1][items][0][price]={price} phases[1][items][0][quantity]=2
+rate
+    rate = tax_rates display_name=VAT inclusive=true percentage=10 description=Judge
+clocked
+    clock = test_helpers/test_clocks frozen_time=1577836800 name=Judge
+    customer = customers test_clock={clock}
+    product = products name=Wig
+    price = prices product={product} unit_amount=1500 currency=usd recurring[interval]=month
 clock
     clock = test_helpers/test_clocks frozen_time=1577836800 name=Judge
 intended
@@ -246,6 +258,25 @@ subscription.payment_succeeded -> invoice.payment_succeeded: monthly
     customers/{{customer}} invoice_settings[default_payment_method]={{method}}
     subscription = subscriptions customer={{customer}} items[0][price]={{price}}
     GET invoices/{{subscription.latest_invoice}}
+subscription_schedule.aborted -> subscription_schedule.canceled: sourced monthly
+    schedule = subscription_schedules customer={{customer}} start_date=1893456000 phases[0][items][0][price]={{price}} phases[0][items][0][quantity]=1
+    subscription_schedules/{{schedule}}/cancel prorate=false invoice_now=false
+subscription_schedule.canceled: sourced monthly scheduled
+    subscription_schedules/{{schedule}}/cancel
+subscription_schedule.completed: clocked
+    subscription_schedules customer={{customer}} start_date=1577836800 end_behavior=release phases[0][iterations]=1 phases[0][items][0][price]={{price}} phases[0][items][0][quantity]=1
+    test_helpers/test_clocks/{{clock}}/advance frozen_time=1580515200
+subscription_schedule.created: sourced monthly scheduled
+subscription_schedule.expiring: clocked
+    subscription_schedules customer={{customer}} start_date=1577836800 end_behavior=cancel phases[0][end_date]=1580256000 phases[0][items][0][price]={{price}} phases[0][items][0][quantity]=1
+    test_helpers/test_clocks/{{clock}}/advance frozen_time=1579651200
+subscription_schedule.released: sourced monthly scheduled
+    subscription_schedules/{{schedule}}/release
+subscription_schedule.updated: sourced monthly scheduled
+    subscription_schedules/{{schedule}} metadata[foo]=bar
+tax_rate.created: rate
+tax_rate.updated: rate
+    tax_rates/{{rate}} metadata[foo]=bar
 test_helpers.test_clock.advancing: clock
     test_helpers/test_clocks/{{clock}}/advance frozen_time=1580515200
 test_helpers.test_clock.created: clock

@@ -59,7 +59,7 @@ const SUBSCRIPTION: &[Edge] = &[
     ("latest_invoice", To::Id(Kind::Invoice)),
     ("on_behalf_of", To::Null),
     ("pending_setup_intent", To::Null),
-    ("schedule", To::Null),
+    ("schedule", To::Id(Kind::SubscriptionSchedule)),
     ("test_clock", To::Id(Kind::TestClock)),
 ];
 const ITEM: &[Edge] = &[
@@ -127,6 +127,12 @@ const REFUND: &[Edge] = &[
     ("source_transfer_reversal", To::Null),
     ("transfer_reversal", To::Null),
 ];
+const SCHEDULE: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("phases.items.price", To::Id(Kind::Price)),
+    ("subscription", To::Id(Kind::Subscription)),
+    ("test_clock", To::Id(Kind::TestClock)),
+];
 const DISPUTE: &[Edge] = &[("charge", To::Id(Kind::Charge)), ("payment_intent", To::Id(Kind::PaymentIntent))];
 const PAYMENT_METHOD: &[Edge] = &[("customer", To::Id(Kind::Customer))];
 const PAYMENT_INTENT: &[Edge] = &[
@@ -184,6 +190,8 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "dispute" => (DISPUTE, &[]),
+        "tax_id" => (&[("customer", To::Id(Kind::Customer))], &[]),
+        "subscription_schedule" => (SCHEDULE, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
         "promotion_code" => (PROMOTION_CODE, &[]),
         "credit_note" => (CREDIT_NOTE, &[]),
@@ -359,7 +367,10 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("customer", "subscriptions") => {
             first_ten(store, Kind::Subscription, Index::Customer, &id, format!("/v1/customers/{id}/subscriptions"))
         }
-        ("customer", "sources" | "tax_ids") => empty(format!("/v1/customers/{id}/{place}")),
+        ("customer", "tax_ids") => {
+            first_ten(store, Kind::TaxId, Index::Customer, &id, format!("/v1/customers/{id}/tax_ids"))
+        }
+        ("customer", "sources") => empty(format!("/v1/customers/{id}/{place}")),
         ("customer", "tax") => {
             json!({"automatic_tax": "unrecognized_location", "ip_address": null, "location": null, "provider": "stripe"})
         }

@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Price,
     Coupon,
     Discount,
+    /// Before the subscription, because a phase begins before the period that is renewed at the same instant.
+    SubscriptionSchedule,
     Subscription,
     Invoice,
     InvoicePayment,
@@ -29,6 +31,8 @@ pub(crate) enum Kind {
     Meter,
     MeterEvent,
     SetupIntent,
+    TaxId,
+    TaxRate,
     TestClock,
     WebhookEndpoint,
     /// What a webhook endpoint signs with: shown once, kept apart from the endpoint.
@@ -38,12 +42,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 27] = [
+    pub(crate) const ALL: [Kind; 30] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
         Kind::Coupon,
         Kind::Discount,
+        Kind::SubscriptionSchedule,
         Kind::Subscription,
         Kind::Invoice,
         Kind::InvoicePayment,
@@ -62,6 +67,8 @@ impl Kind {
         Kind::Meter,
         Kind::MeterEvent,
         Kind::SetupIntent,
+        Kind::TaxId,
+        Kind::TaxRate,
         Kind::TestClock,
         Kind::WebhookEndpoint,
         Kind::Secret,
@@ -76,6 +83,7 @@ impl Kind {
             Kind::Price => "price",
             Kind::Coupon => "coupon",
             Kind::Discount => "discount",
+            Kind::SubscriptionSchedule => "subscription_schedule",
             Kind::Subscription => "subscription",
             Kind::Invoice => "invoice",
             Kind::InvoicePayment => "invoice_payment",
@@ -94,6 +102,8 @@ impl Kind {
             Kind::Meter => "billing.meter",
             Kind::MeterEvent => "billing.meter_event",
             Kind::SetupIntent => "setup_intent",
+            Kind::TaxId => "tax_id",
+            Kind::TaxRate => "tax_rate",
             Kind::TestClock => "test_helpers.test_clock",
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Secret => "_secret",
@@ -112,7 +122,10 @@ impl Kind {
             Kind::PromotionCode => "promotion code",
             Kind::CheckoutSession => "checkout.session",
             Kind::Meter => "meter",
+            Kind::SubscriptionSchedule => "subscription schedule",
             Kind::SetupIntent => "setupintent",
+            Kind::TaxId => "tax id",
+            Kind::TaxRate => "tax rate",
             Kind::TestClock => "test clock",
             Kind::WebhookEndpoint => "webhook endpoint",
             other => other.name(),
@@ -133,6 +146,8 @@ impl Kind {
             Kind::PromotionCode => "promotion_code",
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Dispute => "dispute",
+            Kind::SubscriptionSchedule => "schedule",
+            Kind::TaxRate => "tax_rate",
             _ => "id",
         }
     }
@@ -252,7 +267,9 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
             add(Index::Subscription, &object["subscription"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }
-        Kind::SetupIntent | Kind::PortalSession => add(Index::Customer, &object["customer"]),
+        Kind::SetupIntent | Kind::PortalSession | Kind::SubscriptionSchedule | Kind::TaxId => {
+            add(Index::Customer, &object["customer"]);
+        }
         Kind::Meter => {
             add(Index::Status, &object["status"]);
             add(Index::EventName, &object["event_name"]);
@@ -267,11 +284,10 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
 
 fn flags(kind: Kind, object: &Value, out: &mut Vec<Entry>) {
     let yes = || Arc::from("true");
+    let flag = |name: &str| Arc::from(if object[name] == true { "true" } else { "false" });
     match kind {
-        Kind::Product | Kind::Price | Kind::PromotionCode => {
-            let active = if object["active"] == true { "true" } else { "false" };
-            out.push((Index::Active, Arc::from(active)));
-        }
+        Kind::Product | Kind::Price | Kind::PromotionCode => out.push((Index::Active, flag("active"))),
+        Kind::TaxRate => out.extend([(Index::Active, flag("active")), (Index::Type, flag("inclusive"))]),
         Kind::Subscription => {
             if object["status"] != "canceled" {
                 out.push((Index::Live, yes()));

@@ -5,7 +5,8 @@ use crate::resources::{
     Answer, Call, account, charges, checkout_sessions, coupons, credit_notes, customers, disputes, events,
     invoice_payments, invoice_writes, invoiceitems, invoices, meters, payment_intents, payment_methods, payments,
     plans, portal, previews, prices, products, promotion_codes, refunds, setup_intents, subscription_changes,
-    subscription_items, subscriptions, test_clocks, webhook_endpoints,
+    subscription_items, subscription_schedules as schedules, subscriptions, tax_ids, tax_rates, test_clocks,
+    webhook_endpoints,
 };
 use crate::world::World;
 
@@ -49,6 +50,7 @@ const fn delete(pattern: &'static str, kind: &'static str, fields: Fields, run: 
 
 const CONFIGURATION: &str = "billing_portal.configuration";
 const SESSION: &str = "checkout.session";
+const SCHEDULE: &str = "subscription_schedule";
 
 const ROUTES: &[Route] = &[
     get("/v1/account", "account", account::own),
@@ -111,6 +113,10 @@ const ROUTES: &[Route] = &[
         customers::payment_method_page,
     ),
     get("/v1/customers/{id}/payment_methods/{method}", "payment_method", customers::payment_method_one),
+    list("/v1/customers/{id}/tax_ids", "tax_id", &[PAGE], tax_ids::page),
+    post("/v1/customers/{id}/tax_ids", "tax_id", &[tax_ids::CREATE], tax_ids::create),
+    get("/v1/customers/{id}/tax_ids/{tax_id}", "tax_id", tax_ids::one),
+    delete("/v1/customers/{id}/tax_ids/{tax_id}", "tax_id", &[], tax_ids::delete),
     list("/v1/disputes", "dispute", &[PAGE, disputes::LIST], disputes::page),
     get("/v1/disputes/{id}", "dispute", disputes::one),
     post("/v1/disputes/{id}", "dispute", &[disputes::UPDATE], disputes::update),
@@ -189,6 +195,12 @@ const ROUTES: &[Route] = &[
         &[subscription_items::DELETE],
         subscription_items::delete,
     ),
+    list("/v1/subscription_schedules", SCHEDULE, &[PAGE, schedules::LIST], schedules::page),
+    post("/v1/subscription_schedules", SCHEDULE, schedules::CREATE, schedules::create),
+    get("/v1/subscription_schedules/{id}", SCHEDULE, schedules::one),
+    post("/v1/subscription_schedules/{id}", SCHEDULE, schedules::UPDATE, schedules::update),
+    post("/v1/subscription_schedules/{id}/cancel", SCHEDULE, &[schedules::CANCEL], schedules::cancel),
+    post("/v1/subscription_schedules/{id}/release", SCHEDULE, &[schedules::RELEASE], schedules::release),
     list("/v1/subscriptions", "subscription", &[PAGE, subscriptions::LIST], subscriptions::page),
     post("/v1/subscriptions", "subscription", subscriptions::CREATE, subscriptions::create),
     get("/v1/subscriptions/{id}", "subscription", subscriptions::one),
@@ -201,6 +213,10 @@ const ROUTES: &[Route] = &[
         &[subscription_changes::RESUME],
         subscription_changes::resume,
     ),
+    list("/v1/tax_rates", "tax_rate", &[PAGE, tax_rates::LIST], tax_rates::page),
+    post("/v1/tax_rates", "tax_rate", tax_rates::CREATE, tax_rates::create),
+    get("/v1/tax_rates/{id}", "tax_rate", tax_rates::one),
+    post("/v1/tax_rates/{id}", "tax_rate", tax_rates::UPDATE, tax_rates::update),
     list("/v1/test_helpers/test_clocks", "test_helpers.test_clock", &[PAGE], test_clocks::page),
     post("/v1/test_helpers/test_clocks", "test_helpers.test_clock", &[test_clocks::CREATE], test_clocks::create),
     get("/v1/test_helpers/test_clocks/{id}", "test_helpers.test_clock", test_clocks::one),

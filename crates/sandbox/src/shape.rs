@@ -31,8 +31,12 @@ const ADDED: &[(&str, &str, &str)] = &[
     ("refund", "customer_account", "2025-12-15"),
     ("refund", "payment_method", "2025-12-15"),
     ("subscription", "customer_account", "2025-12-15"),
+    ("tax_id", "customer_account", "2025-12-15"),
     ("payment_intent", "excluded_payment_method_types", "2025-09-30"),
     ("subscription", "billing_mode", "2025-06-30"),
+    ("subscription_schedule", "billing_mode", "2025-06-30"),
+    ("subscription_schedule", "customer_account", "2025-12-15"),
+    ("subscription_schedule", "pause_schedules", "2026-09-30"),
     ("invoice", "amount_overpaid", BASIL),
 ];
 
@@ -183,8 +187,10 @@ fn invoice(store: &Store, object: &mut Map<String, Value>) {
     put(object, "paid_out_of_band", json!(false));
     let discount = first_discount(store, object);
     put(object, "discount", discount);
-    put(object, "tax", Value::Null);
-    put(object, "total_tax_amounts", json!([]));
+    let taxes = old_taxes(object.get("total_taxes"));
+    let tax = taxes.iter().filter_map(|tax| tax["amount"].as_i64()).sum::<i64>();
+    put(object, "tax", if taxes.is_empty() { Value::Null } else { json!(tax) });
+    put(object, "total_tax_amounts", json!(taxes));
     put(object, "application_fee_amount", Value::Null);
     put(object, "transfer_data", Value::Null);
     remove(object, &["total_taxes", "payments", "confirmation_secret"]);
@@ -200,7 +206,16 @@ fn line(store: &Store, object: &mut Map<String, Value>) {
     let price = pricing["price_details"]["price"].as_str().and_then(|id| store.get(Kind::Price, id));
     let price = price.map_or(Value::Null, |price| (*price).clone());
     let plan = if price["type"] == "recurring" { crate::resources::plans::object(&price) } else { Value::Null };
-    put(object, "amount_excluding_tax", object.get("amount").cloned().unwrap_or_default());
+    let taxes = old_taxes(object.get("taxes"));
+    let inside =
+        taxes.iter().filter(|tax| tax["inclusive"] == true).filter_map(|tax| tax["amount"].as_i64()).sum::<i64>();
+    let rates = taxes.iter().filter_map(|tax| store.get(Kind::TaxRate, tax["tax_rate"].as_str()?));
+    put(object, "tax_rates", rates.map(|rate| (*rate).clone()).collect());
+    put(
+        object,
+        "amount_excluding_tax",
+        json!(object.get("amount").and_then(Value::as_i64).unwrap_or_default() - inside),
+    );
     put(object, "unit_amount_excluding_tax", pricing["unit_amount_decimal"].clone());
     put(object, "plan", plan);
     put(object, "price", price);
@@ -208,10 +223,21 @@ fn line(store: &Store, object: &mut Map<String, Value>) {
     put(object, "proration_details", item["proration_details"].clone());
     put(object, "subscription", item["subscription"].clone());
     put(object, "subscription_item", item["subscription_item"].clone());
-    put(object, "tax_amounts", json!([]));
-    put(object, "tax_rates", json!([]));
+    put(object, "tax_amounts", json!(taxes));
     put(object, "type", json!("subscription"));
     remove(object, &["taxes", "subtotal"]);
+}
+
+/// Taxes as they were written before basil.
+fn old_taxes(taxes: Option<&Value>) -> Vec<Value> {
+    let old = |tax: &Value| {
+        json!({
+            "amount": tax["amount"], "inclusive": tax["tax_behavior"] == "inclusive",
+            "tax_rate": tax["tax_rate_details"]["tax_rate"], "taxability_reason": tax["taxability_reason"],
+            "taxable_amount": tax["taxable_amount"]
+        })
+    };
+    taxes.map_or(&[][..], array).iter().map(old).collect()
 }
 
 /// The invoice that a payment intent pays: only its invoice payment knows.

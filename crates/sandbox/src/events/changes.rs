@@ -50,6 +50,7 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::Coupon => vec!["coupon.created"],
         Kind::PromotionCode => vec!["promotion_code.created"],
         Kind::Discount => vec!["customer.discount.created"],
+        Kind::SubscriptionSchedule => vec!["subscription_schedule.created"],
         Kind::Subscription => vec!["customer.subscription.created"],
         Kind::Invoice => vec!["invoice.created"],
         Kind::InvoiceItem => vec!["invoiceitem.created"],
@@ -72,6 +73,8 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::PortalSession => vec!["billing_portal.session.created"],
         Kind::PortalConfiguration => vec!["billing_portal.configuration.created"],
         Kind::Meter => vec!["billing.meter.created"],
+        Kind::TaxId => vec!["customer.tax_id.created"],
+        Kind::TaxRate => vec!["tax_rate.created"],
         Kind::TestClock => vec!["test_helpers.test_clock.created"],
         _ => Vec::new(),
     }
@@ -86,6 +89,7 @@ fn removed(kind: Kind, before: &Value) -> &'static [&'static str] {
         Kind::Coupon => &["coupon.deleted"],
         Kind::Invoice => &["invoice.deleted"],
         Kind::InvoiceItem => &["invoiceitem.deleted"],
+        Kind::TaxId => &["customer.tax_id.deleted"],
         Kind::TestClock => &["test_helpers.test_clock.deleted"],
         _ => &[],
     }
@@ -101,6 +105,7 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::Coupon => vec!["coupon.updated"],
         Kind::PromotionCode => vec!["promotion_code.updated"],
         Kind::Discount => vec!["customer.discount.updated"],
+        Kind::SubscriptionSchedule => schedule(before, after),
         Kind::Subscription if became("status", "canceled") => vec!["customer.subscription.deleted"],
         Kind::Subscription if became("status", "paused") => {
             vec!["customer.subscription.updated", "customer.subscription.paused"]
@@ -129,9 +134,21 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::Meter if became("status", "inactive") => vec!["billing.meter.deactivated"],
         Kind::Meter if became("status", "active") => vec!["billing.meter.reactivated"],
         Kind::Meter => vec!["billing.meter.updated"],
+        Kind::TaxRate => vec!["tax_rate.updated"],
         Kind::TestClock if became("status", "ready") => vec!["test_helpers.test_clock.ready"],
         Kind::TestClock if became("status", "advancing") => vec!["test_helpers.test_clock.advancing"],
         _ => Vec::new(),
+    }
+}
+
+fn schedule(before: &Value, after: &Value) -> Vec<&'static str> {
+    match after["status"].as_str() {
+        _ if before["status"] == after["status"] => vec!["subscription_schedule.updated"],
+        Some("completed") => vec!["subscription_schedule.completed"],
+        Some("released") => vec!["subscription_schedule.released"],
+        // Whether it was given up or cut off is said by whoever did it.
+        Some("canceled") => Vec::new(),
+        _ => vec!["subscription_schedule.updated"],
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::calendar::DAY;
 use crate::kind::Kind;
-use crate::resources::disputes;
 use crate::resources::subscription_items::current_period;
+use crate::resources::{disputes, subscription_schedules};
 use serde_json::Value;
 
 /// How long a first payment may take.
@@ -19,7 +19,7 @@ pub(crate) const INVOICE_NOTICE: i64 = 7 * DAY;
 pub(crate) fn may_be(kind: Kind) -> bool {
     use Kind::{Charge, CheckoutSession, Coupon, Dispute, Invoice, PaymentIntent, PromotionCode, Subscription};
     let of_money = matches!(kind, Invoice | PaymentIntent | Charge | Dispute);
-    of_money || matches!(kind, Subscription | Coupon | PromotionCode | CheckoutSession)
+    of_money || matches!(kind, Kind::SubscriptionSchedule | Subscription | Coupon | PromotionCode | CheckoutSession)
 }
 
 /// The next instant; `since` is the last one that is over, so that an announcement is not made twice.
@@ -35,6 +35,7 @@ pub(crate) fn of(kind: Kind, object: &Value, since: i64) -> Option<i64> {
         Kind::PaymentIntent if object["status"] == "processing" => Some(0),
         Kind::Charge if disputes::awaits(object) => Some(0),
         Kind::Dispute => disputes::due(object),
+        Kind::SubscriptionSchedule => subscription_schedules::due(object, since),
         _ => None,
     }
 }

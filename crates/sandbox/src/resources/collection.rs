@@ -58,14 +58,14 @@ pub(crate) fn payment_of(store: &Store, invoice: &Value) -> Option<(Arc<Value>, 
 pub(crate) fn collect(world: &mut World, invoice: &Value, method: Option<&Value>) -> Paid {
     let Some((_, intent)) = payment_of(&world.store, invoice) else { return Paid::NoMethod };
     let Some(method) = method else {
-        failed(world, invoice);
+        failed(world, invoice, false);
         return Paid::NoMethod;
     };
     if payment_methods::wants_owner(method) {
         let mut intent = (*intent).clone();
         payment_intents::ask_owner(&mut intent, method, &world.base);
         world.store.put(Kind::PaymentIntent, intent);
-        let stored = failed(world, invoice);
+        let stored = failed(world, invoice, true);
         world.store.tell("invoice.payment_action_required", stored);
         return Paid::NeedsOwner;
     }
@@ -77,7 +77,7 @@ pub(crate) fn collect(world: &mut World, invoice: &Value, method: Option<&Value>
     payment_intents::charged(&mut intent, &charge, method);
     world.store.put(Kind::PaymentIntent, intent);
     if let Some(code) = decline {
-        failed(world, invoice);
+        failed(world, invoice, true);
         return Paid::Declined(code);
     }
     settle(world, invoice, true);
@@ -168,16 +168,17 @@ fn be_delinquent(world: &mut World, invoice: &Value, delinquent: bool) {
     }
 }
 
-/// A try that brought no money: the next one, or the end of trying.
-fn failed(world: &mut World, invoice: &Value) -> Arc<Value> {
+/// A try that brought no money: the next one, or the end of trying. Where there is nothing to try with, there is neither.
+fn failed(world: &mut World, invoice: &Value, tries_again: bool) -> Arc<Value> {
     let tries = usize::try_from(invoice["attempt_count"].as_i64().unwrap_or_default()).unwrap_or(usize::MAX);
     let subscription = subscription_of(&world.store, invoice);
     let first = invoice["billing_reason"] == "subscription_create"
         && subscription.as_ref().is_some_and(|subscription| subscription["status"] == "incomplete");
-    let again = PAUSES.get(tries).filter(|_| !first && subscription.is_some()).map(|days| world.now + days * DAY);
+    let trying = tries_again && !first && subscription.is_some();
+    let again = PAUSES.get(tries).filter(|_| trying).map(|days| world.now + days * DAY);
     let mut invoice = invoice.clone();
     invoices::attempted(&mut invoice, false, world.now, again);
-    let over = again.is_none() && !first && subscription.is_some();
+    let over = trying && again.is_none();
     if over {
         invoice["auto_advance"] = json!(false);
     }

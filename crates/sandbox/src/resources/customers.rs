@@ -1,7 +1,7 @@
 //! Customers.
 
 use super::{Answer, Call, Reply, address, changed, deleted, fill, find, list, named};
-use super::{coupons, payment_methods, subscriptions};
+use super::{coupons, payment_methods, subscriptions, tax_ids};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
@@ -59,7 +59,11 @@ const COMMON: &[Field] = &[
 
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
-    &[opt("payment_method", Spec::Text), opt("tax_id_data", Spec::Unsupported), opt("test_clock", Spec::Text)],
+    &[
+        opt("payment_method", Spec::Text),
+        opt("tax_id_data", Spec::List(&Spec::Hash(tax_ids::CREATE))),
+        opt("test_clock", Spec::Text),
+    ],
 ];
 
 pub(crate) const UPDATE: &[&[Field]] = &[COMMON, &[opt("default_source", Spec::Text)]];
@@ -138,7 +142,14 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         }
     }
     write(world, &mut customer, &sent)?;
-    changed(world, Kind::Customer, customer)
+    let stored = world.store.put(Kind::Customer, customer);
+    for (place, asked) in sent.list("tax_id_data").iter().enumerate() {
+        let part = |name: &str| asked[name].as_str().unwrap_or_default();
+        let param = format!("tax_id_data[{place}][type]");
+        let made = tax_ids::object(world, &stored["id"], part("type"), part("value"), &param)?;
+        world.store.put(Kind::TaxId, made);
+    }
+    Ok(Reply::One(stored))
 }
 
 /// A discount for all that the customer buys: until basil it was given by a parameter.

@@ -3,7 +3,7 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named};
+use super::{Answer, Call, Reply, deleted, find, named, tax_ids, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -26,7 +26,7 @@ const COMMON: &[Field] = &[
     opt("days_until_due", Spec::Int(0, 3650)),
     opt("default_payment_method", Spec::Clearable),
     opt("default_source", Spec::Unsupported),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
     opt("discounts", Spec::Unsupported),
     opt("due_date", Spec::Time),
@@ -89,6 +89,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let subscription = subscription.as_deref();
     let head = Head { customer: &customer, subscription, reason: "manual", at: world.now, currency: &currency };
     let mut invoice = invoices::object(&id, &head, rows);
+    invoice["customer_tax_ids"] = tax_ids::shown(&world.store, &customer);
     write(world, &mut invoice, sent)?;
     billing::take_up(world, &invoice);
     Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))
@@ -111,6 +112,8 @@ fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), Stripe
     } else {
         invoice["automatically_finalizes_at"] = Value::Null;
     }
+    tax_rates::set_defaults(&world.store, invoice, sent)?;
+    tax_rates::sum_up(&world.store, invoice);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Invoice items: what waits to be put on an invoice.
 
-use super::{Answer, Call, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, retrieve};
+use super::{
+    Answer, Call, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, retrieve, tax_rates,
+};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -38,7 +40,7 @@ const COMMON: &[Field] = &[
     opt("quantity_decimal", Spec::Unsupported),
     opt("tax_behavior", Spec::Ignored),
     opt("tax_code", Spec::Unsupported),
-    opt("tax_rates", Spec::Unsupported),
+    opt("tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("unit_amount_decimal", Spec::Decimal),
 ];
 
@@ -124,7 +126,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         if let Some(lines) = draft["lines"]["data"].as_array_mut() {
             lines.push(line);
         }
-        invoices::sum_up(&mut draft);
+        tax_rates::sum_up(&world.store, &mut draft);
         world.store.put(Kind::Invoice, draft);
     }
     changed(world, Kind::InvoiceItem, item)
@@ -154,6 +156,7 @@ fn write(world: &World, item: &mut Value, sent: &Params) -> Result<(), StripeErr
     item["quantity_decimal"] = json!(quantity.to_string());
     item["net_amount"] = item["amount"].clone();
     sent.assign(item, &["description", "discountable", "period"]);
+    tax_rates::take(&world.store, item, "tax_rates", sent)?;
     sent.merge_metadata(item);
     Ok(())
 }

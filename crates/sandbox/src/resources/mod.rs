@@ -28,10 +28,14 @@ pub(crate) mod products;
 pub(crate) mod promotion_codes;
 pub(crate) mod prorations;
 pub(crate) mod refunds;
+pub(crate) mod schedule_phases;
 pub(crate) mod setup_intents;
 pub(crate) mod subscription_changes;
 pub(crate) mod subscription_items;
+pub(crate) mod subscription_schedules;
 pub(crate) mod subscriptions;
+pub(crate) mod tax_ids;
+pub(crate) mod tax_rates;
 pub(crate) mod test_clocks;
 pub(crate) mod webhook_endpoints;
 

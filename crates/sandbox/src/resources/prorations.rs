@@ -109,6 +109,7 @@ fn write(world: &mut World, subscription: &Value, item: &Value, amount: i64, tex
     let quantity = item["quantity"].as_i64().unwrap_or(1);
     row["quantity"] = json!(quantity);
     row["quantity_decimal"] = json!(quantity.to_string());
+    row["tax_rates"] = item["tax_rates"].clone();
     row["test_clock"] = subscription["test_clock"].clone();
     world.store.put(Kind::InvoiceItem, row);
     true

@@ -3,7 +3,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscriptions::{self as subscriptions, UPDATE, retrieve_one};
-use super::{Answer, Call, Reply, prorations, subscription_items as items};
+use super::{Answer, Call, Reply, prorations, subscription_items as items, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -41,6 +41,7 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     end_trial(world, &mut subscription, sent)?;
     subscriptions::write(&mut subscription, sent);
     subscriptions::set_discounts(world, &mut subscription, sent)?;
+    tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     match sent.flag("cancel_at_period_end") {
         Some(true) => subscriptions::ask_to_end(&mut subscription, world.now),
         Some(false) => stay(&mut subscription),
@@ -72,6 +73,15 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
     if sent.flag("cancel_at_period_end") == Some(true) && sent.get("cancel_at").is_some_and(Value::is_i64) {
         let text = "You may only specify one of these parameters: cancel_at, cancel_at_period_end.";
         return Err(StripeError::invalid(text).param("cancel_at"));
+    }
+    if let (Some(schedule), true) =
+        (before["schedule"].as_str(), sent.get("cancel_at").is_some() || sent.get("cancel_at_period_end").is_some())
+    {
+        let text = format!(
+            "The subscription is managed by the subscription schedule `{schedule}`, and updating any cancelation behavior \
+             directly is not allowed. Please update the schedule instead."
+        );
+        return Err(StripeError::invalid(text));
     }
     if sent.text("payment_behavior") == Some("pending_if_incomplete") {
         return Err(StripeError::unsupported("payment_behavior=pending_if_incomplete"));

@@ -1,6 +1,6 @@
 //! Subscription items: they live in their subscription, and the billing periods live in them.
 
-use super::{Answer, Call, Reply, named, plans, prices};
+use super::{Answer, Call, Reply, named, plans, prices, tax_rates};
 use crate::calendar::{Recurrence, period};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -24,6 +24,8 @@ const PRICE_DATA: &[Field] = &[
 const PRICE_DATA_RECURRING: &[Field] =
     &[req("interval", Spec::OneOf(prices::INTERVALS)), opt("interval_count", Spec::Int(1, 1095))];
 
+const RATES: Spec = Spec::ClearableList(&Spec::Text);
+
 /// An item of a new subscription.
 pub(crate) const ITEM: &[Field] = &[
     opt("billing_thresholds", Spec::Unsupported),
@@ -33,7 +35,7 @@ pub(crate) const ITEM: &[Field] = &[
     opt("price", Spec::Text),
     opt("price_data", Spec::Hash(PRICE_DATA)),
     opt("quantity", Spec::Int(0, 1_000_000_000)),
-    opt("tax_rates", Spec::Unsupported),
+    opt("tax_rates", RATES),
 ];
 
 /// An item that is added, changed or removed.
@@ -46,6 +48,7 @@ pub(crate) const ITEM_UPDATE: &[Field] = &[
     opt("price", Spec::Text),
     opt("price_data", Spec::Hash(PRICE_DATA)),
     opt("quantity", Spec::Int(0, 1_000_000_000)),
+    opt("tax_rates", RATES),
 ];
 
 const CHANGE: &[Field] = &[
@@ -58,6 +61,7 @@ const CHANGE: &[Field] = &[
     opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
     opt("proration_date", Spec::Time),
     opt("quantity", Spec::Int(0, 1_000_000_000)),
+    opt("tax_rates", RATES),
 ];
 pub(crate) const CREATE: &[&[Field]] = &[CHANGE, &[req("subscription", Spec::Text)]];
 pub(crate) const UPDATE: &[&[Field]] = &[CHANGE];
@@ -76,7 +80,7 @@ fn through(world: &mut World, call: &Call<'_>, subscription: &str, mut item: Val
             asked[name] = value.clone();
         }
     }
-    for name in ["metadata", "plan", "price", "price_data", "quantity"] {
+    for name in ["metadata", "plan", "price", "price_data", "quantity", "tax_rates"] {
         if let Some(value) = call.params.get(name) {
             item[name] = value.clone();
         }
@@ -269,6 +273,7 @@ fn new_item(world: &mut World, subscription: &str, asked: &Value) -> Result<Valu
     let id = world.id("si");
     let mut made = object(&id, subscription, &price, asked["quantity"].as_i64().unwrap_or(1), world.now);
     Params::over(asked).merge_metadata(&mut made);
+    tax_rates::take(&world.store, &mut made, "tax_rates", &Params::over(asked))?;
     Ok(made)
 }
 
@@ -295,6 +300,7 @@ pub(crate) fn change_items(world: &mut World, subscription: &mut Value, asked: &
         }
         Params::over(change).assign(&mut items[at], &["quantity"]);
         Params::over(change).merge_metadata(&mut items[at]);
+        tax_rates::take(&world.store, &mut items[at], "tax_rates", &Params::over(change))?;
     }
     if items.is_empty() {
         return Err(StripeError::invalid("A subscription must have at least one active item.").param("items"));

@@ -5,7 +5,10 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes};
+use super::{
+    Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes, subscription_schedules,
+    tax_rates,
+};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -86,7 +89,7 @@ const COMMON: &[Field] = &[
     opt("days_until_due", Spec::Int(0, 3650)),
     opt("default_payment_method", Spec::Clearable),
     opt("default_source", Spec::Unsupported),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
     opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
     opt("invoice_settings", Spec::Unsupported),
@@ -275,6 +278,7 @@ pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Res
         subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
     }
     set_discounts(world, &mut subscription, sent)?;
+    tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     items::set_periods(&mut subscription, world.now);
     if sent.flag("cancel_at_period_end") == Some(true) {
         ask_to_end(&mut subscription, world.now);
@@ -350,7 +354,7 @@ pub(crate) fn refusal(world: &World, subscription: &Value, paid: &Paid) -> Strip
     }
 }
 
-fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
+pub(super) fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
     if customer["currency"].is_null() {
         let mut customer = customer.clone();
         customer["currency"] = currency.clone();
@@ -518,7 +522,9 @@ pub(crate) fn end(world: &mut World, subscription: &Value, details: Option<&Valu
         subscription["cancellation_details"]["reason"] = json!(reason);
     }
     stop_collecting(world, subscription["id"].as_str().unwrap_or_default());
-    world.store.put(Kind::Subscription, subscription)
+    let ended = world.store.put(Kind::Subscription, subscription);
+    subscription_schedules::end_with(world, &ended, reason == "payment_failed");
+    ended
 }
 
 /// What a subscription that is over has left unpaid is not finalized or collected by itself any more.

@@ -110,3 +110,35 @@ async fn what_is_only_announced_is_not_looked_for() {
     }
     assert_eq!(looks(), before);
 }
+
+#[tokio::test]
+async fn a_schedule_is_seen_in_the_subscription_that_it_changes() {
+    let world = in_front_of_the_business().await;
+    let now = world.now().as_second();
+    let customer =
+        world.at_stripe("POST", "/v1/customers", "source=tok_visa").await["id"].as_str().expect("an id").to_owned();
+    let form = format!(
+        "customer={customer}&start_date=now&phases[0][items][0][price]=price_starter_monthly&phases[0][end_date]={}\
+         &phases[1][items][0][price]=price_professional_monthly&phases[1][duration][interval]=month",
+        now + 3 * 24 * 60 * 60
+    );
+    let schedule = world.at_stripe("POST", "/v1/subscription_schedules", &form).await;
+    let subscription = schedule["subscription"].as_str().expect("a subscription").to_owned();
+    hear(&world, &events(&world).await).await;
+    let price = async || {
+        let ours = mirrored(&world, Resource::Subscriptions, &subscription).await.expect("mirrored");
+        ours["items"]["data"][0]["price"]["id"].as_str().expect("a price").to_owned()
+    };
+    assert_eq!(price().await, "price_starter_monthly");
+    live(&world, 4).await;
+    let told = events(&world).await;
+    hear(&world, &told).await;
+    assert_eq!(price().await, "price_professional_monthly");
+    let about = |event: &&Value| event["type"].as_str().is_some_and(|kind| kind.starts_with("subscription_schedule."));
+    let of_schedules: Vec<&Value> = told.iter().filter(about).collect();
+    assert!(of_schedules.len() >= 3, "{of_schedules:?}");
+    for event in of_schedules {
+        assert_eq!(became(&world, event).await, "nothing of it is mirrored");
+    }
+    is_as_there(&world).await;
+}
