@@ -178,7 +178,9 @@ impl Counting {
     fn compare_accounts(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
         self.catch_up(tx)?;
         let page = accounts::page(tx, &self.last_account, PAGE)?;
-        page.iter().for_each(|kept| self.compare_account(kept));
+        for kept in &page {
+            self.compare_account(kept);
+        }
         let Some(last) = page.last() else { return Ok(false) };
         self.last_account.clone_from(&last.user);
         Ok(true)
@@ -197,7 +199,9 @@ impl Counting {
         self.catch_up(tx)?;
         let asked = DaysAsked { after: self.last_day.clone(), ..DaysAsked::default() };
         let page = accounts::days(tx, &asked, PAGE)?;
-        page.iter().for_each(|kept| self.compare_day(kept));
+        for kept in &page {
+            self.compare_day(kept);
+        }
         let Some(last) = page.last() else { return Ok(false) };
         self.last_day = Some(key(last));
         Ok(true)

@@ -95,7 +95,7 @@ impl Sqlite {
         keep_private(path)?;
         let writer = connect(path)?;
         // The WAL index exists only once the write-ahead log was used.
-        writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(unusable)?;
+        writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|error| unusable(path, error))?;
         let wal = Wal::open(path).map_err(|error| OpenError::Unusable(error.into()))?;
         let known = AtomicU32::new(wal.commits().unwrap_or_default());
         let shared = Arc::new(Shared { listener: OnceLock::new(), wal, known, writing: AtomicBool::new(false) });
@@ -217,6 +217,7 @@ fn keep_private(path: &Path) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let unusable = |error| unusable(path, error);
     let connection = Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY).map_err(unusable)?;
     connection.set_prepared_statement_cache_capacity(256);
@@ -234,8 +235,15 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn unusable(error: rusqlite::Error) -> OpenError {
-    OpenError::Unusable(error.into())
+/// SQLite's own words name neither the file nor its folder, where it keeps the write-ahead log.
+fn unusable(path: &Path, error: rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OpenError::Unusable(
+            format!("{}: the file, its folder and the files beside it must be ours to write ({error})", path.display())
+                .into(),
+        ),
+        _ => OpenError::Unusable(error.into()),
+    }
 }
 
 fn read_loop(mut connection: Connection, queue: &Queue, wal: Wal) {
