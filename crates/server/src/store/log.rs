@@ -202,28 +202,48 @@ pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) 
     Ok(appended)
 }
 
-/// Ids that lead to no entry of theirs, entries that no id of their day leads to although the day is still known, and the end of
-/// the log where it is kept apart: what would lose an event or count one twice. Each in words, at most so many.
-pub fn check(tx: &mut Tx<'_>, most: i64) -> Result<Vec<String>> {
-    let lost = tx.rows(
-        "SELECT k.position FROM usage_ids k LEFT JOIN usage_log l ON l.position = k.position AND l.id = k.id
-         WHERE l.position IS NULL ORDER BY k.position LIMIT ?1",
-        args![most],
+/// A page of ids that was looked at.
+#[derive(Debug, Default)]
+pub struct IdsChecked {
+    /// Ids that lead to no entry of theirs, in words.
+    pub wrong: Vec<String>,
+    /// Where the next page goes on; nothing at the end.
+    pub last: Option<(i64, Vec<u8>)>,
+}
+
+/// Looks at the ids after this one, in their order. An id without its entry would take an event for one that is there.
+pub fn check_ids(tx: &mut Tx<'_>, (day, id): &(i64, Vec<u8>), most: i64) -> Result<IdsChecked> {
+    let rows = tx.rows(
+        "SELECT k.day, k.id, k.position, l.position FROM usage_ids k
+         LEFT JOIN usage_log l ON l.position = k.position AND l.id = k.id
+         WHERE (k.day, k.id) > (?1, ?2) ORDER BY k.day, k.id LIMIT ?3",
+        args![*day, id.clone(), most],
     )?;
-    let mut wrong = Vec::new();
-    for row in &lost {
-        wrong.push(format!("an id is known as that of the entry {}, which is not there", row.int(0)?));
+    let mut checked = IdsChecked::default();
+    for row in &rows {
+        if row.int_or_null(3)?.is_none() {
+            checked.wrong.push(format!("an id is known as that of the entry {}, which is not there", row.int(2)?));
+        }
     }
+    checked.last = rows.last().map(|row| Ok::<_, Error>((row.int(0)?, row.bytes(1)?.to_vec()))).transpose()?;
+    Ok(checked)
+}
+
+/// Entries after this one, up to that one, that no id of their day leads to although the day is still known: they could come
+/// again. Each in words, at most so many.
+pub fn check_entries(tx: &mut Tx<'_>, after: i64, to: i64, most: i64) -> Result<Vec<String>> {
     // The day of an entry as `Entry::day` says it, rounded down; ids are forgotten from the oldest day on.
     let unknown = tx.rows(
         "SELECT l.position, COALESCE(k.position, 0) FROM (
              SELECT position, id, CASE WHEN kind IN (1, 2, 3, 4, 5) THEN 2000000000 ELSE CASE WHEN source = 4 THEN 1000000000 ELSE 0 END
-                 + (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 END AS day FROM usage_log) l
+                 + (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 END AS day FROM usage_log
+             WHERE position > ?2 AND position <= ?3) l
          LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id
          WHERE k.position <> l.position OR (k.position IS NULL AND l.day > (SELECT MIN(day) FROM usage_ids))
          ORDER BY l.position LIMIT ?1",
-        args![most],
+        args![most, after, to],
     )?;
+    let mut wrong = Vec::new();
     for row in &unknown {
         let (position, other) = (row.int(0)?, row.int(1)?);
         wrong.push(match other {
@@ -231,13 +251,16 @@ pub fn check(tx: &mut Tx<'_>, most: i64) -> Result<Vec<String>> {
             other => format!("the entry {position} has the id of the entry {other}"),
         });
     }
-    if tx.dialect() == Dialect::Postgres {
-        let (held, last) = (hold_free(tx)?, head(tx)?);
-        if held != last {
-            wrong.push(format!("the log ends at {last}, the next entry would come after {held}"));
-        }
-    }
     Ok(wrong)
+}
+
+/// What is wrong with the end of the log where it is kept apart.
+pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
+    if tx.dialect() == Dialect::Sqlite {
+        return Ok(None);
+    }
+    let held = hold_free(tx)?;
+    Ok((held != last).then(|| format!("the log ends at {last}, the next entry would come after {held}")))
 }
 
 fn hold_free(tx: &mut Tx<'_>) -> Result<i64> {

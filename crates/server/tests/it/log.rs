@@ -9,6 +9,7 @@ mod many;
 mod power;
 mod pressure;
 mod processes;
+mod readers;
 mod scale;
 mod served;
 mod spoilt;

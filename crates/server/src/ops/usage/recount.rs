@@ -1,7 +1,7 @@
 //! The log counted anew from its first entry, and what is kept compared with it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use billing::account::Account;
 
@@ -10,11 +10,13 @@ use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
-use crate::store::accounts::{self, Day, Page};
+use crate::store::accounts::{self, Day, DaysAsked, Snapshot};
 use crate::store::{Tx, log};
 
 /// How many entries are read at a time.
-const READ: i64 = 10_000;
+const READ: i64 = 2_000;
+/// How many accounts or days are compared at a time.
+const PAGE: i64 = 1_000;
 /// How many differences are named.
 const NAMED: usize = 100;
 /// The same, for a query.
@@ -29,55 +31,224 @@ pub struct Recount {
     pub differences: Vec<String>,
 }
 
-/// Counts the log anew and compares with it, in one snapshot: what was written down, at the entry where it was, and the accounts
-/// in memory at the end.
+/// Counts the log anew and compares with it: what was written down, at the entry where it was, and the accounts in memory at the
+/// end.
 pub async fn recount(app: &App) -> Result<Recount> {
-    let app = app.clone();
-    app.clone().db.read(move |tx| compare(tx, &app)).await
-}
-
-fn compare(tx: &mut Tx<'_>, app: &App) -> Result<Recount> {
-    let (written, head) = (accounts::position(tx)?, log::head(tx)?);
-    let mut recount = Recount { entries: head, ..Recount::default() };
+    let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     if written > head {
-        recount.differences.push(format!("the accounts stand at {written}, the log ends at {head}"));
-        return Ok(recount);
+        let difference = format!("the accounts stand at {written}, the log ends at {head}");
+        return Ok(Recount { entries: head, differences: vec![difference], ..Recount::default() });
     }
-    recount.differences = log::check(tx, MOST)?;
-    let book = Book::open(0);
-    count_to(tx, &book, written, &mut recount)?;
-    let counted = book.turn().take();
-    compare_accounts(tx, &book, &mut recount)?;
-    let days = counted.map(|taken| taken.page.days).unwrap_or_default();
-    compare_days(tx, &days, &mut recount)?;
-    count_to(tx, &book, head, &mut recount)?;
-    recount.users = book.len();
-    compare_memory(app, &book, head, &mut recount);
+    let counting = Arc::new(Mutex::new(Counting::default()));
+    let steps: [Step; 5] =
+        [Counting::count, Counting::check_ids, Counting::compare_accounts, Counting::compare_days, Counting::end];
+    for step in steps {
+        to_the_end(app, &counting, step).await?;
+    }
+    let mut recount = std::mem::take(&mut lock(&counting).recount);
     recount.differences.truncate(NAMED);
     Ok(recount)
 }
 
-/// Folds the log up to an entry, and names the entries that it has not.
-fn count_to(tx: &mut Tx<'_>, book: &Book, to: i64, recount: &mut Recount) -> Result<()> {
-    while book.applied() < to {
-        let mut expected = book.applied();
-        let entries = log::read(tx, expected, READ.min(to - expected))?;
-        let mut turn = book.turn();
-        for entry in &entries {
-            expected += 1;
-            if entry.position != expected {
-                recount.differences.push(format!("the log has no entry {expected}"));
-                expected = entry.position;
-            }
-            fold(book, &mut turn, entry, recount);
+/// Does a part of the work on a snapshot of its own; whether there is more.
+type Step = fn(&mut Counting, &mut Tx<'_>, &App) -> Result<bool>;
+
+/// The log only grows at its end, so it can be read in steps. One snapshot of all of it would keep SQLite's write-ahead log from
+/// beginning anew for as long as that takes (F-17).
+async fn to_the_end(
+    app: &App,
+    counting: &Arc<Mutex<Counting>>,
+    step: impl Fn(&mut Counting, &mut Tx<'_>, &App) -> Result<bool> + Clone + Send + 'static,
+) -> Result<()> {
+    loop {
+        let (step, counting, for_step) = (step.clone(), Arc::clone(counting), app.clone());
+        if !app.db.read(move |tx| step(&mut lock(&counting), tx, &for_step)).await? {
+            return Ok(());
         }
-        if entries.is_empty() {
-            recount.differences.push(format!("the log has no entry {}", expected + 1));
-            expected = to;
-        }
-        turn.moved_to(expected);
     }
-    Ok(())
+}
+
+fn lock(counting: &Mutex<Counting>) -> MutexGuard<'_, Counting> {
+    counting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Day, user, type.
+type DayKey = (i64, String, String);
+
+fn key(day: &Day) -> DayKey {
+    (day.day, day.user.clone(), day.event_type.clone())
+}
+
+/// A recount that is under way.
+struct Counting {
+    book: Book,
+    /// Each with whether it was compared.
+    days: BTreeMap<DayKey, (Day, bool)>,
+    /// The users whose accounts were compared.
+    compared: HashSet<String>,
+    last_id: (i64, Vec<u8>),
+    last_account: String,
+    last_day: Option<DayKey>,
+    recount: Recount,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self {
+            book: Book::open(0),
+            days: BTreeMap::new(),
+            compared: HashSet::new(),
+            last_id: (i64::MIN, Vec::new()),
+            last_account: String::new(),
+            last_day: None,
+            recount: Recount::default(),
+        }
+    }
+}
+
+impl Counting {
+    fn differs(&mut self, difference: String) {
+        self.recount.differences.push(difference);
+    }
+
+    fn count(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        let written = accounts::position(tx)?;
+        self.count_some(tx, written)
+    }
+
+    /// A portion of the log up to an entry; whether there is more.
+    fn count_some(&mut self, tx: &mut Tx<'_>, to: i64) -> Result<bool> {
+        self.count_to(tx, to.min(self.book.applied() + READ))?;
+        Ok(self.book.applied() < to)
+    }
+
+    /// Folds the log up to an entry, and names the entries that it has not, or whose ids are not known.
+    fn count_to(&mut self, tx: &mut Tx<'_>, to: i64) -> Result<()> {
+        while self.book.applied() < to {
+            let mut expected = self.book.applied();
+            let until = to.min(expected + READ);
+            self.recount.differences.extend(log::check_entries(tx, expected, until, MOST)?);
+            let mut entries = log::read(tx, expected, until - expected)?;
+            entries.retain(|entry| entry.position <= until);
+            let mut turn = self.book.turn();
+            for entry in &entries {
+                expected += 1;
+                if entry.position != expected {
+                    self.recount.differences.push(format!("the log has no entry {expected}"));
+                    expected = entry.position;
+                }
+                fold(&self.book, &mut turn, entry, &mut self.recount);
+            }
+            if expected < until {
+                self.recount.differences.push(format!("the log has no entry {}", expected + 1));
+            }
+            turn.moved_to(until);
+        }
+        Ok(())
+    }
+
+    /// Counts what was written down since the step before, so that this snapshot can be compared.
+    fn catch_up(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        let written = accounts::position(tx)?;
+        if written < self.book.applied() {
+            return Err(Error::internal("what is written down was begun anew while it was compared: look again"));
+        }
+        self.count_to(tx, written)?;
+        let days = self.book.turn().take().map(|taken| taken.page.days).unwrap_or_default();
+        for day in days {
+            let (sum, _) = self
+                .days
+                .entry(key(&day))
+                .or_insert_with(|| (Day { quantity: 0, events: 0, cost_pico: 0, ..day.clone() }, false));
+            sum.quantity += day.quantity;
+            sum.events += day.events;
+            sum.cost_pico += day.cost_pico;
+        }
+        Ok(())
+    }
+
+    fn check_ids(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        let checked = log::check_ids(tx, &self.last_id, READ)?;
+        self.recount.differences.extend(checked.wrong);
+        let Some(last) = checked.last else { return Ok(false) };
+        self.last_id = last;
+        Ok(true)
+    }
+
+    fn compare_accounts(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        self.catch_up(tx)?;
+        let page = accounts::page(tx, &self.last_account, PAGE)?;
+        for kept in &page {
+            self.compare_account(kept);
+        }
+        let Some(last) = page.last() else { return Ok(false) };
+        self.last_account.clone_from(&last.user);
+        Ok(true)
+    }
+
+    fn compare_account(&mut self, kept: &Snapshot) {
+        self.compared.insert(kept.user.clone());
+        match self.book.get(&kept.user) {
+            None => self.differs(format!("user {}: an account without an entry", kept.user)),
+            Some(slot) if slot.lock().account.encode() == kept.state => {}
+            Some(slot) => self.differs(difference(&kept.user, &kept.state, &slot.lock().account)),
+        }
+    }
+
+    fn compare_days(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        self.catch_up(tx)?;
+        let asked = DaysAsked { after: self.last_day.clone(), ..DaysAsked::default() };
+        let page = accounts::days(tx, &asked, PAGE)?;
+        for kept in &page {
+            self.compare_day(kept);
+        }
+        let Some(last) = page.last() else { return Ok(false) };
+        self.last_day = Some(key(last));
+        Ok(true)
+    }
+
+    fn compare_day(&mut self, kept: &Day) {
+        let name = format!("user {}, {}, day {}", kept.user, kept.event_type, kept.day);
+        let Some((day, is_compared)) = self.days.get_mut(&key(kept)) else {
+            return self.differs(format!("{name}: kept {} without an event", kept.quantity));
+        };
+        *is_compared = true;
+        if day != kept {
+            let (quantity, events) = (day.quantity, day.events);
+            self.differs(format!(
+                "{name}: kept {} in {} events, the log says {quantity} in {events}",
+                kept.quantity, kept.events
+            ));
+        }
+    }
+
+    /// What no page had: it came behind the pages that were read already, or is not there. And what is in memory.
+    fn end(&mut self, tx: &mut Tx<'_>, app: &App) -> Result<bool> {
+        self.catch_up(tx)?;
+        let mut unseen = self.book.slots();
+        unseen.retain(|slot| !self.compared.contains(&*slot.user));
+        for slot in unseen.iter().take(NAMED) {
+            match accounts::whole(tx, &slot.user)? {
+                Some(kept) => self.compare_account(&kept),
+                None => self.differs(format!("user {}: entries without an account", slot.user)),
+            }
+        }
+        let unseen = self.days.values().filter(|(_, is_compared)| !is_compared).map(|(day, _)| day.clone());
+        for day in unseen.take(NAMED).collect::<Vec<_>>() {
+            let (user, event_type) = (Some(day.user.clone()), Some(day.event_type.clone()));
+            let asked = DaysAsked { user, event_type, from: Some(day.day), to: Some(day.day), after: None };
+            match accounts::days(tx, &asked, 1)?.first() {
+                Some(kept) => self.compare_day(kept),
+                None => self.differs(format!("user {}, {}, day {}: not kept", day.user, day.event_type, day.day)),
+            }
+        }
+        let head = log::head(tx)?;
+        self.recount.differences.extend(log::check_end(tx, head)?);
+        self.count_to(tx, head)?;
+        (self.recount.entries, self.recount.users) = (head, self.book.len());
+        compare_memory(app, &self.book, head, &mut self.recount);
+        Ok(false)
+    }
 }
 
 /// The accounts in memory, where they stand at the same entry.
@@ -115,26 +286,6 @@ fn fold(book: &Book, turn: &mut crate::counters::book::Turn<'_>, entry: &log::Lo
     }
 }
 
-fn compare_accounts(tx: &mut Tx<'_>, book: &Book, recount: &mut Recount) -> Result<()> {
-    let mut counted: HashMap<Box<str>, Arc<Slot>> =
-        book.slots().into_iter().map(|slot| (slot.user.clone(), slot)).collect();
-    let mut after = String::new();
-    loop {
-        let page = accounts::page(tx, &after, 1_000)?;
-        let Some(last) = page.last() else { break };
-        after.clone_from(&last.user);
-        for kept in &page {
-            match counted.remove(kept.user.as_str()) {
-                None => recount.differences.push(format!("user {}: an account without an entry", kept.user)),
-                Some(slot) if slot.lock().account.encode() == kept.state => {}
-                Some(slot) => recount.differences.push(difference(&kept.user, &kept.state, &slot.lock().account)),
-            }
-        }
-    }
-    recount.differences.extend(counted.keys().map(|user| format!("user {user}: entries without an account")));
-    Ok(())
-}
-
 /// In words what two accounts do not agree in.
 fn difference(user: &str, kept: &[u8], counted: &Account) -> String {
     let Ok(kept) = Account::decode(kept) else { return format!("user {user}: the account cannot be read") };
@@ -154,43 +305,6 @@ fn difference(user: &str, kept: &[u8], counted: &Account) -> String {
         );
     }
     format!("user {user}: the account at {} is not that of the log at {}", kept.position(), counted.position())
-}
-
-fn compare_days(tx: &mut Tx<'_>, days: &[Day], recount: &mut Recount) -> Result<()> {
-    let key = |day: &Day| (day.day, day.user.clone(), day.event_type.clone());
-    let mut counted: BTreeMap<_, Day> = BTreeMap::new();
-    for day in days {
-        let sum =
-            counted.entry(key(day)).or_insert_with(|| Day { quantity: 0, events: 0, cost_pico: 0, ..day.clone() });
-        sum.quantity += day.quantity;
-        sum.events += day.events;
-        sum.cost_pico += day.cost_pico;
-    }
-    let mut asked = accounts::DaysAsked::default();
-    loop {
-        let page = accounts::days(tx, &asked, 1_000)?;
-        let Some(last) = page.last() else { break };
-        asked.after = Some(key(last));
-        for kept in &page {
-            let name = || format!("user {}, {}, day {}", kept.user, kept.event_type, kept.day);
-            match counted.remove(&key(kept)) {
-                Some(day) if day == *kept => {}
-                Some(day) => recount.differences.push(format!(
-                    "{}: kept {} in {} events, the log says {} in {}",
-                    name(),
-                    kept.quantity,
-                    kept.events,
-                    day.quantity,
-                    day.events
-                )),
-                None => recount.differences.push(format!("{}: kept {} without an event", name(), kept.quantity)),
-            }
-        }
-    }
-    for day in counted.values() {
-        recount.differences.push(format!("user {}, {}, day {}: not kept", day.user, day.event_type, day.day));
-    }
-    Ok(())
 }
 
 /// One account, from its entries alone, up to this one.
@@ -213,7 +327,11 @@ pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
 ///
 /// What is written stands at another entry than before, so that every process that still has accounts in memory counts anew.
 pub async fn repair(app: &App) -> Result<()> {
-    let (to, page) = app.db.read(counted_anew).await?;
+    let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
+    let to = if written == head { (head - 1).max(0) } else { head };
+    let counting = Arc::new(Mutex::new(Counting::default()));
+    to_the_end(app, &counting, move |counting, tx, _| counting.count_some(tx, to)).await?;
+    let page = lock(&counting).book.turn().take().map(|taken| taken.page).unwrap_or_default();
     app.db
         .write(move |tx| {
             accounts::forget(tx)?;
@@ -221,13 +339,4 @@ pub async fn repair(app: &App) -> Result<()> {
         })
         .await?;
     totals::start_over(app).await
-}
-
-fn counted_anew(tx: &mut Tx<'_>) -> Result<(i64, Page)> {
-    let (written, head) = (accounts::position(tx)?, log::head(tx)?);
-    let to = if written == head { (head - 1).max(0) } else { head };
-    let book = Book::open(0);
-    count_to(tx, &book, to, &mut Recount::default())?;
-    let taken = book.turn().take();
-    Ok((to, taken.map(|taken| taken.page).unwrap_or_default()))
 }

@@ -7,6 +7,7 @@
 mod postgres;
 mod sqlite;
 mod value;
+mod wal;
 
 use std::sync::{Arc, OnceLock};
 

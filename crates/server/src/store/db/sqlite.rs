@@ -1,15 +1,15 @@
 //! SQLite: one writer thread with group commit, a few readers, and an eye on other processes.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
 
+use super::wal::{BUSY, Reading, Room, Wal};
 use super::{Arg, Change, DbError, Dialect, Driver, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
 use crate::error::{Error, Result};
 
@@ -18,6 +18,8 @@ const OLDEST: (i32, &str) = (3_051_003, "3.51.3");
 /// How many waiting transactions share one commit.
 const GROUP_MAX: usize = 512;
 const READERS: usize = 2;
+/// So many steps of SQLite's machine lie between two looks at whether a read has to give way.
+const STEPS: i32 = 20_000;
 
 pub(super) struct Sqlite {
     writes: Arc<Queue>,
@@ -30,7 +32,7 @@ pub(super) struct Sqlite {
 /// What the writer thread and the requests both see.
 struct Shared {
     listener: OnceLock<Listener>,
-    commits: CommitCount,
+    wal: Wal,
     /// The count after the last commit that the listener has heard of.
     known: AtomicU32,
     /// Our own writer is at work: it holds the write lock, so nobody else can commit, and it has looked before it began.
@@ -82,25 +84,6 @@ impl Queue {
     }
 }
 
-/// SQLite's own count of committed transactions: the field `iChange` of the WAL index (sqlite.org/walformat.html).
-///
-/// The file is never closed while the process lives: closing any descriptor of it would drop SQLite's locks.
-struct CommitCount(&'static File);
-
-impl CommitCount {
-    fn open(database: &Path) -> Result<Self, OpenError> {
-        let mut name = database.as_os_str().to_owned();
-        name.push("-shm");
-        let file = File::open(PathBuf::from(name)).map_err(|error| OpenError::Unusable(error.into()))?;
-        Ok(Self(Box::leak(Box::new(file))))
-    }
-
-    fn read(&self) -> Option<u32> {
-        let mut bytes = [0_u8; 4];
-        self.0.read_exact_at(&mut bytes, 8).ok().map(|()| u32::from_ne_bytes(bytes))
-    }
-}
-
 impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
@@ -112,10 +95,10 @@ impl Sqlite {
         keep_private(path)?;
         let writer = connect(path)?;
         // The WAL index exists only once the write-ahead log was used.
-        writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(unusable)?;
-        let commits = CommitCount::open(path)?;
-        let known = AtomicU32::new(commits.read().unwrap_or_default());
-        let shared = Arc::new(Shared { listener: OnceLock::new(), commits, known, writing: AtomicBool::new(false) });
+        writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|error| unusable(path, error))?;
+        let wal = Wal::open(path).map_err(|error| OpenError::Unusable(error.into()))?;
+        let known = AtomicU32::new(wal.commits().unwrap_or_default());
+        let shared = Arc::new(Shared { listener: OnceLock::new(), wal, known, writing: AtomicBool::new(false) });
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
         let mut threads = Vec::new();
         let (queue, seen) = (Arc::clone(&writes), Arc::clone(&shared));
@@ -123,7 +106,7 @@ impl Sqlite {
         for _ in 0..READERS {
             let reader = connect(path)?;
             let queue = Arc::clone(&reads);
-            threads.push(thread("store-reader", move || read_loop(reader, &queue))?);
+            threads.push(thread("store-reader", move || read_loop(reader, &queue, wal))?);
         }
         Ok(Self { writes, reads, shared, version: rusqlite::version().to_owned(), threads })
     }
@@ -168,7 +151,7 @@ impl Drop for Sqlite {
 impl Shared {
     /// Drops every rendered answer when the count of commits is not the one that we know.
     fn notice(&self) {
-        let seen = self.commits.read();
+        let seen = self.wal.commits();
         let is_known = || seen == Some(self.known.load(Ordering::SeqCst));
         // While our writer is at work the next count is its own commit's. The last look is for one that has ended meanwhile.
         let is_ours =
@@ -189,7 +172,7 @@ impl Shared {
 
     /// The same inside the write lock, where nobody else can commit: from here on every new count is ours.
     fn notice_and_write(&self) {
-        let seen = self.commits.read();
+        let seen = self.wal.commits();
         if seen != Some(self.known.load(Ordering::SeqCst)) {
             self.notice_new(seen);
         }
@@ -198,7 +181,7 @@ impl Shared {
 
     /// After our own commit: only what it changed is dropped, unless somebody else has committed as well.
     fn committed(&self, before: Option<u32>, wrote: bool, changes: &[Change]) {
-        let after = self.commits.read();
+        let after = self.wal.commits();
         let expected = before.map(|count| count.wrapping_add(u32::from(wrote)));
         let ours_alone = after.is_some() && after == expected;
         tell(&self.listener, if ours_alone { changes } else { &[Change::Everything] });
@@ -234,8 +217,9 @@ fn keep_private(path: &Path) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let unusable = |error| unusable(path, error);
     let connection = Connection::open(path).map_err(unusable)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(unusable)?;
+    connection.busy_timeout(BUSY).map_err(unusable)?;
     connection.set_prepared_statement_cache_capacity(256);
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(unusable)?;
     if mode != "wal" {
@@ -251,16 +235,25 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-fn unusable(error: rusqlite::Error) -> OpenError {
-    OpenError::Unusable(error.into())
+/// SQLite's own words name neither the file nor its folder, where it keeps the write-ahead log.
+fn unusable(path: &Path, error: rusqlite::Error) -> OpenError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => OpenError::Unusable(
+            format!("{}: the file, its folder and the files beside it must be ours to write ({error})", path.display())
+                .into(),
+        ),
+        _ => OpenError::Unusable(error.into()),
+    }
 }
 
-fn read_loop(mut connection: Connection, queue: &Queue) {
+fn read_loop(mut connection: Connection, queue: &Queue, wal: Wal) {
     while let Some(jobs) = queue.take(1) {
         for mut job in jobs {
-            let failed = match connection.transaction() {
+            let reading = wal.reading();
+            let watched = connection.progress_handler(STEPS, Some(move || reading.must_give_way()));
+            let failed = match watched.and_then(|()| connection.transaction()) {
                 Ok(transaction) => {
-                    job.run(&mut Tx::on(&mut Session(&transaction)));
+                    job.run(&mut Tx::on(&mut Session { connection: &transaction, reading: Some(reading) }));
                     transaction.finish().err()
                 }
                 Err(error) => Some(error),
@@ -271,6 +264,7 @@ fn read_loop(mut connection: Connection, queue: &Queue) {
 }
 
 fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
+    let mut room = Room::new(shared.wal);
     while let Some(mut jobs) = queue.take(GROUP_MAX) {
         match write_group(&connection, &mut jobs, shared) {
             Ok(()) => jobs.into_iter().for_each(|job| job.answer(None)),
@@ -286,6 +280,7 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
                 }
             }
         }
+        room.make(&connection);
     }
 }
 
@@ -294,12 +289,12 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     // Inside the write lock nobody else can commit: what is new here is somebody else's.
     shared.notice_and_write();
-    let before = shared.commits.read();
+    let before = shared.wal.commits();
     let rows_before = connection.total_changes();
     let mut changes = Vec::new();
     for job in jobs {
         connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-        let mut session = Session(connection);
+        let mut session = Session { connection, reading: None };
         let mut tx = Tx::on(&mut session);
         if job.run(&mut tx) {
             changes.append(&mut tx.changes);
@@ -313,11 +308,17 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
     Ok(())
 }
 
-struct Session<'c>(&'c Connection);
+struct Session<'c> {
+    connection: &'c Connection,
+    reading: Option<Reading>,
+}
 
 impl Driver for Session<'_> {
     fn rows(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, DbError> {
-        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        if self.reading.is_some_and(Reading::must_give_way) {
+            return Err(DbError::Contention("a long read gives way to the write-ahead log".into()));
+        }
+        let mut statement = self.connection.prepare_cached(sql).map_err(classify)?;
         let columns = statement.column_count();
         let mut rows = statement.query(rusqlite::params_from_iter(args)).map_err(classify)?;
         let mut out = Vec::new();
@@ -329,13 +330,13 @@ impl Driver for Session<'_> {
     }
 
     fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, DbError> {
-        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(classify)?;
         let changed = statement.execute(rusqlite::params_from_iter(args)).map_err(classify)?;
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))
     }
 
     fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError> {
-        let mut statement = self.0.prepare_cached(sql).map_err(classify)?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(classify)?;
         work(&mut |args| {
             for (at, arg) in args.iter().enumerate() {
                 statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
@@ -346,7 +347,7 @@ impl Driver for Session<'_> {
     }
 
     fn script(&mut self, sql: &str) -> Result<(), DbError> {
-        self.0.execute_batch(sql).map_err(classify)
+        self.connection.execute_batch(sql).map_err(classify)
     }
 
     fn dialect(&self) -> Dialect {
@@ -393,7 +394,9 @@ impl ToSql for Arg<'_> {
 
 fn classify(error: rusqlite::Error) -> DbError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbError::Contention(error.into()),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted) => {
+            DbError::Contention(error.into())
+        }
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
             DbError::Unavailable(error.into())
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -14,6 +15,14 @@ use super::{Answer, database};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const BINARY: &str = env!("CARGO_BIN_EXE_billhook");
+
+/// The user and the group that own nothing, where root runs the tests; else we are somebody in particular.
+pub const NOBODY: &str = "65534";
+
+/// Root may write everywhere.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").expect("this process").uid() == 0
+}
 
 /// A folder and an environment to run the binary in.
 pub struct Program {
@@ -89,21 +98,49 @@ impl Program {
 
     pub fn start(&self, args: &[&str]) -> Running {
         let mut command = Command::new(BINARY);
-        command.args(args);
-        self.spawn(command)
+        self.spawn(command.args(args))
     }
 
     /// The same, killed by `strace` where one of its threads makes a system call for this time. It ends with us as well:
     /// whatever `strace` runs would go on when `strace` is killed.
     pub fn start_killed_at(&self, call: &str, time: usize, args: &[&str]) -> Running {
-        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when={time}"));
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
-        command.args(["setpriv", "--pdeathsig", "KILL", "--", BINARY]).args(args);
-        self.spawn(command)
+        self.start_traced(call, &format!("signal=KILL:when={time}"), args)
     }
 
-    fn spawn(&self, mut command: Command) -> Running {
+    /// The same with an error instead, from one time to another.
+    pub fn start_failing_at(&self, call: &str, error: &str, [from, to]: [usize; 2], args: &[&str]) -> Running {
+        self.start_traced(call, &format!("error={error}:when={from}..{to}"), args)
+    }
+
+    /// The same at every time, for one file of the folder.
+    pub fn start_failing_on(&self, file: &str, call: &str, error: &str, args: &[&str]) -> Running {
+        let (path, inject) = (self.path(file), format!("inject={call}:error={error}"));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(path).args(["-e", &inject]);
+        self.spawn(command.args(["setpriv", "--pdeathsig", "KILL", "--", BINARY]).args(args))
+    }
+
+    fn start_traced(&self, call: &str, what: &str, args: &[&str]) -> Running {
+        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{what}"));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]);
+        self.spawn(command.args(["setpriv", "--pdeathsig", "KILL", "--", BINARY]).args(args))
+    }
+
+    /// The same as nobody in particular, who owns nothing. The binary is copied where everybody may go.
+    pub fn run_as_nobody(&self, args: &[&str]) -> Done {
+        let binary = self.path("billhook");
+        if !binary.exists() {
+            std::fs::copy(BINARY, &binary).expect("a copy");
+        }
+        let mut command = Command::new("setpriv");
+        if is_root() {
+            command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        }
+        self.spawn(command.arg("--").arg(binary).args(args)).wait()
+    }
+
+    fn spawn(&self, command: &mut Command) -> Running {
         let mut child = command
             .current_dir(&self.folder)
             .env_clear()

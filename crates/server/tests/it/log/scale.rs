@@ -11,7 +11,7 @@ use super::{add_users, now, one, program, record};
 use crate::harness::Database;
 
 /// Makes the log this long, past the program: entries like the last one of the user, each leading to the one before.
-async fn lengthen(app: &App, to: i64) {
+pub async fn lengthen(app: &App, to: i64) {
     usage::totals::write_down_now(app).await.expect("written down");
     app.db
         .write(move |tx| {

@@ -397,3 +397,34 @@ async fn f20_a_postgres_that_ends_under_load_loses_and_doubles_nothing() {
     }
     all_is_there_once(&service, running, &base).await;
 }
+
+/// F-18: the file system becomes read-only under a running server, and writable again. Who writes is told to come back, who reads
+/// is answered, and it heals by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f18_a_file_system_that_becomes_read_only_refuses_writes_answers_reads_and_heals() {
+    let database = Database::sqlite();
+    let mut service = Service::on(&database);
+    service.think_of_more();
+    let running = service.program.start_failing_at("pwrite64", "EROFS", [60, 90], &SERVE);
+    let base = running.stderr.base();
+    let (http, url) = (client(), format!("{base}/api/v1/usage/events"));
+    let refused = Arc::clone(&service.refused);
+    for number in 0..service.journal.len() {
+        let born = Instant::now();
+        while service.journal[number].heard == Heard::Nothing {
+            assert!(born.elapsed() < Duration::from_secs(30), "it did not heal");
+            let before = refused.load(Ordering::SeqCst);
+            let heard = tell_one(&http, &url, &service.key, &service.journal[number], &refused).await;
+            service.journal[number].heard = heard;
+            if refused.load(Ordering::SeqCst) > before {
+                assert_eq!(service.complaints(Some(&base)).await, Vec::<String>::new(), "reads go on");
+            }
+        }
+    }
+    assert!(refused.load(Ordering::SeqCst) > 3, "nobody was refused");
+    assert_eq!(service.complaints(Some(&base)).await, Vec::<String>::new(), "it has healed");
+    running.kill();
+    let running = service.program.start(&SERVE);
+    let base = running.stderr.base();
+    all_is_there_once(&service, running, &base).await;
+}
