@@ -10,6 +10,8 @@ mod million;
 mod size;
 mod start;
 mod sync;
+mod verify;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -35,6 +37,8 @@ const SECTIONS: &[Section] = &[
     ("history", history::run),
     ("million", million::run),
     ("sync", sync::run),
+    ("verify", verify::run),
+    ("webhooks", webhooks::run),
     ("start", start::run),
     ("size", size::run),
 ];
@@ -67,6 +71,8 @@ pub fn run(words: &[&str]) -> Outcome {
         "bare_route",
         "--example",
         "bare_log",
+        "--example",
+        "bare_webhooks",
     ]))?;
     let release = target.join("release");
     let bench = Bench {

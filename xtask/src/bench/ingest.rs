@@ -144,7 +144,7 @@ impl Load<'_> {
 }
 
 /// Processor time of a process so far, all threads, user and system.
-fn processor_seconds(pid: u32) -> Outcome<f64> {
+pub fn processor_seconds(pid: u32) -> Outcome<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).map_err(Fault::system(path))?;
     let ticks: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

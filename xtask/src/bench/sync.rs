@@ -1,5 +1,6 @@
 //! A first full sync of about 100,000 objects from the sandbox: how fast, beside a reader that only reads, and how much memory.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,35 +22,52 @@ pub fn run(bench: &Bench) -> Outcome {
     let (read, read_per_second) = bare_reader(&base_url)?;
     println!("a bare reader: {read} objects of {} lists, {read_per_second:.0} objects/s", LISTS.len());
 
+    let sync = watched(&mut billhook(bench, &place, &base_url, "sync"))?;
+    let objects = sync.said.iter().filter_map(|line| objects_in(line)).max().unwrap_or(0);
+    println!("billhook sync: {objects} objects in {:.1} s, peak {} MiB resident", sync.seconds, sync.peak_kib / 1024);
+    let per_second = f64::from(objects) / sync.seconds;
+    println!("{per_second:.0} objects/s, {:.2} of the bare reader", per_second / read_per_second);
+    Ok(())
+}
+
+/// A command of ours in front of this sandbox.
+pub fn billhook(bench: &Bench, place: &Path, base_url: &str, word: &str) -> Command {
     let mut command = unconfigured(Command::new(&bench.program));
-    command.arg("sync").current_dir(&place).env("DATABASE_URL", "sqlite://sync.db");
-    command.env("STRIPE_SECRET_KEY", KEY).env("STRIPE_API_BASE", &base_url);
+    command.arg(word).current_dir(place).env("DATABASE_URL", "sqlite://sync.db");
+    command.env("STRIPE_SECRET_KEY", KEY).env("STRIPE_API_BASE", base_url);
     // Our own politeness towards Stripe is not what is measured.
     command.env("STRIPE_RATE", "10000");
+    command
+}
+
+/// A program that came to its end by itself.
+pub struct Watched {
+    pub seconds: f64,
+    pub peak_kib: u64,
+    pub said: Vec<String>,
+}
+
+/// Runs a program to its end and looks at its memory meanwhile.
+pub fn watched(command: &mut Command) -> Outcome<Watched> {
     let begin = Instant::now();
-    let mut sync = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "TERM")?;
-    let lines = sync.lines();
-    let (mut objects, mut peak_kib, mut said) = (0, 0, String::new());
+    let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), "TERM")?;
+    let lines = running.lines();
+    let (mut peak_kib, mut said) = (0, Vec::new());
     let status = loop {
-        peak_kib = peak_kib.max(status_kib(sync.pid(), "VmHWM").unwrap_or(0));
+        peak_kib = peak_kib.max(status_kib(running.pid(), "VmHWM").unwrap_or(0));
         while let Some(line) = lines.next_within(Duration::from_millis(20)) {
-            objects = objects.max(objects_in(&line).unwrap_or(0));
-            said = line;
+            said.push(line);
         }
-        match sync.ended() {
+        match running.ended() {
             Some(status) => break status,
-            None if begin.elapsed() > PATIENCE => return Err(Fault::Wrong("`billhook sync` did not end".into())),
+            None if begin.elapsed() > PATIENCE => return Err(Fault::Wrong("the program did not end".into())),
             None => {}
         }
     };
-    let seconds = begin.elapsed().as_secs_f64();
     if !status.success() {
-        return Err(Fault::Wrong(format!("`billhook sync` failed ({status}): {said}")));
+        return Err(Fault::Wrong(format!("the program failed ({status}): {}", said.join("\n"))));
     }
-    println!("billhook sync: {objects} objects in {seconds:.1} s, peak {} MiB resident", peak_kib / 1024);
-    let per_second = f64::from(objects) / seconds;
-    println!("{per_second:.0} objects/s, {:.2} of the bare reader", per_second / read_per_second);
-    Ok(())
+    Ok(Watched { seconds: begin.elapsed().as_secs_f64(), peak_kib, said })
 }
 
 /// Reads the lists page by page and does nothing with them.

@@ -32,6 +32,7 @@ pub fn of_texts(resource: Resource, id: &str, ours: Option<&str>, theirs: Option
         theirs: theirs.to_owned(),
     };
     let (ours, theirs) = match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours == theirs => return Vec::new(),
         (Some(ours), Some(theirs)) => (ours, theirs),
         (None, None) => return Vec::new(),
         (None, Some(_)) => return vec![difference("", "not there", "there")],

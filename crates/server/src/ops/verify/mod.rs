@@ -7,7 +7,7 @@ pub mod sampling;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 use self::difference::Difference;
@@ -118,28 +118,28 @@ impl Walk<'_> {
             return Ok(false);
         };
         while let Some(objects) = page {
-            self.compare(resource, objects, tell).await?;
-            page = pages.next().await.map_err(mirror::unavailable)?.map(|page| page.objects);
+            // The next page is on its way while this one is compared.
+            let (next, compared) = tokio::join!(pages.next(), self.compare(resource, objects, tell));
+            compared?;
+            page = next.map_err(mirror::unavailable)?.map(|page| page.objects);
         }
         Ok(true)
     }
 
     async fn payment_methods(&mut self, tell: Tell<'_>) -> Result<bool> {
-        let mut after = String::new();
+        let (app, stripe) = (self.app, self.stripe);
+        let mut some = payment_methods_after(app, stripe, String::new()).await?;
         loop {
-            let from = after.clone();
-            let customers = self.app.db.read(move |tx| customers::ids(tx, &from, CUSTOMERS)).await?;
-            let Some(last) = customers.last().cloned() else { return Ok(true) };
-            for some in customers.chunks(ABREAST) {
-                for found in join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await {
-                    match found {
-                        Ok(found) => self.compare(Resource::PaymentMethods, found, tell).await?,
-                        Err(error) if error.is_not_found() => return Ok(false),
-                        Err(error) => return Err(mirror::unavailable(error)),
-                    }
+            match some {
+                Methods::Of { last, objects } => {
+                    let next = payment_methods_after(app, stripe, last);
+                    let (next, compared) = tokio::join!(next, self.compare(Resource::PaymentMethods, objects, tell));
+                    compared?;
+                    some = next?;
                 }
+                Methods::End => return Ok(true),
+                Methods::NoSuchList => return Ok(false),
             }
-            after = last;
         }
     }
 
@@ -157,8 +157,11 @@ impl Walk<'_> {
         }
         self.verified.objects += page.len() as u64;
         let (run, ids) = (self.met(resource), page.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
-        self.app.db.write(move |tx| verification::meet(tx, &run, &ids)).await?;
-        for id in suspects(self.app, resource, page).await? {
+        // Side by side, so that both share one commit.
+        let met = self.app.db.write(move |tx| verification::meet(tx, &run, &ids));
+        let (met, suspects) = tokio::join!(met, suspects(self.app, resource, page));
+        met?;
+        for id in suspects? {
             self.look_closer(resource, &id, tell).await?;
         }
         Ok(())
@@ -170,6 +173,28 @@ impl Walk<'_> {
         self.verified.different += u64::from(!differences.is_empty());
         differences.iter().for_each(&mut *tell);
         Ok(())
+    }
+}
+
+/// Payment methods of some customers.
+enum Methods {
+    /// `last` is the last of the customers.
+    Of {
+        last: String,
+        objects: Vec<Box<RawValue>>,
+    },
+    End,
+    NoSuchList,
+}
+
+async fn payment_methods_after(app: &App, stripe: &Stripe, after: String) -> Result<Methods> {
+    let customers = app.db.read(move |tx| customers::ids(tx, &after, CUSTOMERS)).await?;
+    let Some(last) = customers.last().cloned() else { return Ok(Methods::End) };
+    let asked = stream::iter(&customers).map(|customer| payment_methods_of(stripe, customer));
+    match asked.buffer_unordered(ABREAST).try_collect::<Vec<_>>().await {
+        Ok(found) => Ok(Methods::Of { last, objects: found.into_iter().flatten().collect() }),
+        Err(error) if error.is_not_found() => Ok(Methods::NoSuchList),
+        Err(error) => Err(mirror::unavailable(error)),
     }
 }
 
