@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use jiff::civil::{Date, DateTime, Time};
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Span, Timestamp};
 
@@ -119,7 +120,8 @@ fn first_instant(zone: &TimeZone, date: Date) -> Result<Timestamp, TimeError> {
 
 /// RFC 3339 in UTC with whole seconds and `Z`; a fraction is cut off, never rounded into the future.
 pub fn wire(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    const SECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    SECONDS.timestamp_to_string(&at)
 }
 
 /// Reads RFC 3339, strictly: a full date and time with `Z` or an offset. The leap second 23:59:60 (UTC) is accepted and

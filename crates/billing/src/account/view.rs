@@ -59,13 +59,28 @@ pub struct Room {
     pub credits: Option<Credits>,
     /// From this instant on the numbers differ even if nothing is used.
     pub until_ms: i64,
+    /// The first millisecond of the day.
+    pub day_start_ms: i64,
     /// The end of the day.
     pub day_end_ms: i64,
+    /// The first millisecond of the period.
+    pub period_start_ms: i64,
     /// The end of the period.
     pub period_end_ms: i64,
+    /// The credits of the whole period: those included, and as many beyond them as the terms allow.
+    pub quota: Credits,
     /// The terms have ended.
     pub expired: bool,
     used: Vec<(Arc<str>, Quantity, Quantity)>,
+}
+
+/// What a period gives, with what may go beyond it.
+fn quota(period: &Period) -> Credits {
+    let beyond = match period.terms.overage {
+        Overage::Bill => period.terms.overage_cap.unwrap_or(Credits::ZERO),
+        Overage::Block => Credits::ZERO,
+    };
+    period.included.plus(beyond).unwrap_or(period.included)
 }
 
 /// Which of the slots speaks for an instant.
@@ -158,8 +173,11 @@ impl Account {
         Ok(Room {
             credits: if expired { Some(Credits::ZERO) } else { self.credits_left(period, now_ms) },
             until_ms: ends.filter(|end_ms| *end_ms > now_ms).fold(day_end_ms.min(period_end_ms), i64::min),
+            day_start_ms: standing.day.start_ms,
             day_end_ms,
+            period_start_ms: period.span.start_ms,
             period_end_ms,
+            quota: quota(period),
             expired,
             used: used.map(|kind| (Arc::clone(&kind.name), standing.in_day(kind), standing.in_period(kind))).collect(),
         })

@@ -4,6 +4,7 @@
 //! Two answers are kept apart. A body that is not one JSON document is 400. A document that does not have the shape the
 //! endpoint asks for is 422, with a pointer to the place.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::fmt;
@@ -227,7 +228,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut names = HashSet::new();
+        let mut names = Names::default();
         while let Some(Name(name)) = members.next_key()? {
             if !names.insert(name) {
                 return Err(A::Error::custom(TWICE));
@@ -238,9 +239,32 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// A member's name. Borrowed where the text has no escapes would save a copy; bodies here are small.
+/// A member's name, out of the text itself where it has no escapes.
 #[derive(Deserialize)]
-struct Name(String);
+struct Name<'t>(#[serde(borrow)] Cow<'t, str>);
+
+/// The names that an object has had so far. Most objects have few members.
+#[derive(Default)]
+struct Names<'t> {
+    first: Vec<Cow<'t, str>>,
+    more: HashSet<Cow<'t, str>>,
+}
+
+impl<'t> Names<'t> {
+    const FEW: usize = 16;
+
+    /// Whether it is a new one.
+    fn insert(&mut self, name: Cow<'t, str>) -> bool {
+        if self.first.contains(&name) {
+            return false;
+        }
+        if self.first.len() < Self::FEW {
+            self.first.push(name);
+            return true;
+        }
+        self.more.insert(name)
+    }
+}
 
 /// The fault of a document that is JSON, but not the JSON that was asked for. Names what was expected, and where; never
 /// the value that was sent.

@@ -12,13 +12,17 @@ use utoipa::{PartialSchema, ToSchema};
 use super::events::exact;
 use crate::error::{Error, Fault, Result};
 
+const MICRO: i64 = 1_000_000;
+
 /// Money: a JSON number with the decimals of its currency (`49.00`, `4900` yen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(pub Money);
 
 /// Credits or a quantity: a JSON number without needless zeros (`585`, `0.5`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Number(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    micro: i64,
+}
 
 /// An instant: RFC 3339, UTC, whole seconds, `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +57,13 @@ impl Exact {
 
 impl From<Credits> for Number {
     fn from(credits: Credits) -> Self {
-        Self(credits.wire())
+        Self { micro: credits.micro() }
     }
 }
 
 impl From<Quantity> for Number {
     fn from(quantity: Quantity) -> Self {
-        Self(quantity.wire())
+        Self { micro: quantity.micro() }
     }
 }
 
@@ -75,7 +79,10 @@ impl Serialize for Amount {
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        number(self.0.clone(), serializer)
+        if self.micro % MICRO == 0 {
+            return serializer.serialize_i64(self.micro / MICRO);
+        }
+        number(Credits::from_micro(self.micro).wire(), serializer)
     }
 }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use billing::catalogue::{Limit, Overage, Tier, WhenUnknown};
 use billing::limit::{Gcra, Refusal};
-use billing::time::Window;
-use billing::usage::{Credits, Quantity};
-use jiff::Timestamp;
+use billing::usage::Quantity;
 
 use super::usage::{self, following};
 use crate::app::App;
@@ -97,27 +95,31 @@ fn millis(ms: i64) -> Duration {
 
 /// How the limits stand that a demand touches (S-37). What is held for reservations is taken off.
 pub(super) fn states(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers) -> Vec<LimitState> {
-    let view = slot.lock().account.at(demand.now.as_millisecond());
-    let state = |name, quota: i64, remaining: i64, window: &Window| LimitState {
+    if numbers.credits.is_none() && demand.limit.is_none() {
+        return Vec::new();
+    }
+    let now_ms = demand.now.as_millisecond();
+    // Where this cannot be worked out, the demand was refused as uncountable.
+    let Ok(room) = slot.lock().room(now_ms) else { return Vec::new() };
+    let (day, period) = ((room.day_start_ms, room.day_end_ms), (room.period_start_ms, room.period_end_ms));
+    let state = |name, quota: i64, remaining: i64, (start_ms, end_ms): (i64, i64)| LimitState {
         name,
         quota: quota.max(remaining),
         remaining: remaining.max(0),
-        reset_seconds: seconds(demand.now, window.end),
-        window_seconds: seconds(window.start, window.end),
+        reset_seconds: seconds(now_ms, end_ms),
+        window_seconds: seconds(start_ms, end_ms),
     };
     let mut states = Vec::new();
     if let Some(credits) = numbers.credits {
-        let beyond = if view.terms.overage == Overage::Bill { view.terms.overage_cap } else { None };
-        let quota = view.included.plus(beyond.unwrap_or(Credits::ZERO)).unwrap_or(view.included);
-        states.push(state("credits", quota.micro(), credits.micro(), &view.period));
+        states.push(state("credits", room.quota.micro(), credits.micro(), period));
     }
     let Some(limit) = demand.limit else { return states };
     let left = |quota: Quantity, taken: Quantity| quota.micro().saturating_sub(taken.micro());
     if let Some(quota) = limit.per_day {
-        states.push(state("day", quota.micro(), left(quota, numbers.today), &view.day));
+        states.push(state("day", quota.micro(), left(quota, numbers.today), day));
     }
     if let Some(quota) = limit.per_month {
-        states.push(state("month", quota.micro(), left(quota, numbers.month), &view.period));
+        states.push(state("month", quota.micro(), left(quota, numbers.month), period));
     }
     if let Some(quota) = limit.per_minute {
         states.push(minute(demand, numbers.tat_ns, quota));
@@ -140,7 +142,7 @@ fn minute(demand: &Demand<'_>, tat_ns: Option<i64>, quota: Quantity) -> LimitSta
 }
 
 /// Whole seconds, rounded up: whoever waits so long does not come too early.
-fn seconds(from: Timestamp, to: Timestamp) -> u64 {
-    let ms = to.as_millisecond().saturating_sub(from.as_millisecond()).max(0);
+fn seconds(from_ms: i64, to_ms: i64) -> u64 {
+    let ms = to_ms.saturating_sub(from_ms).max(0);
     u64::try_from(ms.saturating_add(999) / 1_000).unwrap_or_default()
 }
