@@ -128,6 +128,11 @@ pub(super) fn set_defaults(store: &Store, invoice: &mut Value, sent: &Params) ->
 
 /// Adds an invoice up, with its taxes.
 pub(crate) fn sum_up(store: &Store, invoice: &mut Value) {
+    let taxed = |line: &Value| !array(&line["taxes"]).is_empty();
+    if array(&invoice["default_tax_rates"]).is_empty() && !array(&invoice["lines"]["data"]).iter().any(taxed) {
+        invoice["total_taxes"] = json!([]);
+        return invoices::sum_up(invoice);
+    }
     let defaults = asked(&invoice["default_tax_rates"]);
     let exempt = match invoice["customer_tax_exempt"].as_str() {
         Some("exempt") => Some("customer_exempt"),
@@ -151,10 +156,6 @@ pub(crate) fn sum_up(store: &Store, invoice: &mut Value) {
     }
     invoices::sum_up(invoice);
     let totals = totals(array(&invoice["lines"]["data"]));
-    if totals.is_empty() {
-        invoice["total_taxes"] = json!([]);
-        return;
-    }
     let sum = |inclusive: bool| totals.iter().filter(|tax| is_inside(tax) == inclusive).filter_map(tax_of).sum::<i64>();
     let (before, subtotal) = (invoice["total"].as_i64().unwrap_or_default(), invoice["subtotal"].as_i64());
     let total = before + sum(false);
