@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
-use crate::ops::usage::{following, totals, upkeep};
+use crate::ops::usage::upkeep::Upkeep;
+use crate::ops::usage::{following, totals};
 use crate::store::db::Dialect;
 
 /// How often the accounts are written down.
@@ -20,11 +21,12 @@ const UPKEEP: Duration = Duration::from_mins(1);
 
 /// Works until it is told to stop, and writes the accounts down a last time.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let [mut write_down, mut follow, mut upkeep] = [WRITE_DOWN, following(&app), UPKEEP].map(|period| {
+    let [mut write_down, mut follow, mut time] = [WRITE_DOWN, following(&app), UPKEEP].map(|period| {
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick
     });
+    let mut upkeep = Upkeep::default();
     loop {
         let (what, done) = tokio::select! {
             _ = stop.changed() => break,
@@ -34,7 +36,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             _ = follow.tick() => ("the log was not followed", following::follow_log(&app).await),
             () = app.follow_log.notified() => ("the log was not followed", following::follow_log(&app).await),
-            _ = upkeep.tick() => ("expired packs and ids were not seen to", upkeep::once(&app).await),
+            _ = time.tick() => ("expired packs and ids were not seen to", upkeep.once(&app).await),
         };
         if let Err(error) = done {
             tracing::error!(%error, what, "will be tried again");

@@ -64,7 +64,7 @@ async fn a_pack_is_given_once(database: Database) {
         assert!(matches!(grant("60").await, Ok(Some(Verdict::Conflict { .. }))), "another pack of this name");
         assert_eq!(stands(&world, &user).await, ("0".to_owned(), "150".to_owned()));
         // Ids of days are forgotten; these are not.
-        usage::upkeep::once(&world.app).await.expect("upkeep");
+        usage::upkeep::Upkeep::default().once(&world.app).await.expect("upkeep");
     }
     assert!(grant("1000000000001").await.is_err(), "more than a pack may hold");
     is_whole(&world).await;

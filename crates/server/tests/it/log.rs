@@ -6,6 +6,7 @@ mod breaks;
 mod crash;
 mod first;
 mod many;
+mod packs;
 mod power;
 mod pressure;
 mod processes;

@@ -1,8 +1,11 @@
 //! What time brings: packs expire, ids become too old to come again.
 
+use billing::account::Account;
+
 use super::{corrections, failed};
 use crate::app::App;
 use crate::error::Result;
+use crate::store::accounts;
 use crate::store::log::{self, DAY_MS};
 
 /// Ids removed in one transaction.
@@ -10,19 +13,46 @@ const BATCH: i64 = 2_000;
 /// Days that ids are kept beyond the window: a clock may be wrong.
 const SPARE_DAYS: i64 = 2;
 
-/// Looks once.
-pub async fn once(app: &App) -> Result<()> {
-    expire_packs(app).await?;
-    forget_ids(app).await
+/// How many written accounts are looked at each time: a million of them have had their turn after a few hours.
+const ACCOUNTS: i64 = 5_000;
+
+/// What is seen to again and again.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    /// The last user whose written account was looked at.
+    after: String,
 }
 
-async fn expire_packs(app: &App) -> Result<()> {
-    let now_ms = app.clock.now().as_millisecond();
-    for slot in app.book.slots() {
-        let over = slot.lock().account.packs_expired(now_ms);
-        for pack in over {
-            corrections::expire(app, &slot.user, &pack).await?;
+impl Upkeep {
+    /// Looks once.
+    pub async fn once(&mut self, app: &App) -> Result<()> {
+        let now_ms = app.clock.now().as_millisecond();
+        for slot in app.book.slots() {
+            let over = slot.lock().account.packs_expired(now_ms);
+            expire(app, &slot.user, over).await?;
         }
+        self.expire_written(app, now_ms).await?;
+        forget_ids(app).await
+    }
+
+    /// The same for some of the accounts that are not in memory. What is left of an expired pack counts for nothing meanwhile: only
+    /// the entry that says so comes later.
+    async fn expire_written(&mut self, app: &App, now_ms: i64) -> Result<()> {
+        let after = self.after.clone();
+        let page = app.db.read(move |tx| accounts::page(tx, &after, ACCOUNTS)).await?;
+        self.after = page.last().map(|last| last.user.clone()).unwrap_or_default();
+        for kept in page.iter().filter(|kept| app.book.get(&kept.user).is_none()) {
+            // One that cannot be read is counted anew from the log when somebody needs it.
+            let over = Account::decode(&kept.state).map(|account| account.packs_expired(now_ms)).unwrap_or_default();
+            expire(app, &kept.user, over).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn expire(app: &App, user: &str, packs: Vec<String>) -> Result<()> {
+    for pack in packs {
+        corrections::expire(app, user, &pack).await?;
     }
     Ok(())
 }

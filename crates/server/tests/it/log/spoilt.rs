@@ -144,7 +144,7 @@ async fn history_and_live(database: Database) {
     assert_eq!(run("history-first").await, [Verdict::Recorded { position: 3, late: false }]);
     assert_eq!(record(&app, vec![one("history-first", &users[0])]).await, [Verdict::Duplicate { position: 3 }]);
     clock.set(instant("2027-02-01T00:00:00Z"));
-    usage::upkeep::once(&app).await.expect("forgotten");
+    usage::upkeep::Upkeep::default().once(&app).await.expect("forgotten");
     assert_eq!(run("history-first").await, [Verdict::Duplicate { position: 3 }]);
     settled(&app).await;
 }
