@@ -67,7 +67,9 @@ async fn storm(base: &str, events: &[Told]) -> Storm {
     });
     let mut storm = Storm::default();
     let answers: Vec<_> = sent.buffer_unordered(AT_ONCE).collect().await;
-    answers.into_iter().for_each(|(told, took)| storm.add(told, took));
+    for (told, took) in answers {
+        storm.add(told, took);
+    }
     storm
 }
 
