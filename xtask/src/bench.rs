@@ -3,6 +3,7 @@
 
 mod ask;
 mod endpoints;
+mod held;
 mod history;
 mod ingest;
 mod load;

@@ -183,7 +183,7 @@ fn password() -> Outcome<String> {
 // ---- Redis ----
 
 /// An empty Redis that keeps nothing on disk.
-fn start_redis(program: &Path, home: &Path) -> Outcome<(String, Running)> {
+pub fn start_redis(program: &Path, home: &Path) -> Outcome<(String, Running)> {
     let place = emptied(home.join("redis"))?;
     let (pid_file, log) = (home.join("redis.pid"), home.join("redis.log"));
     // Redis rewrites its command line; the mark lets the next run recognise it as ours.

@@ -1,6 +1,6 @@
--- Events for wrk: ids that grow like ULIDs, a thousand users, one body of BATCH events for each request.
+-- Events for wrk: ids that grow like ULIDs, USERS users in turn, one body of BATCH events for each request.
 local alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-local batch = tonumber(os.getenv("BATCH"))
+local batch, users = tonumber(os.getenv("BATCH")), tonumber(os.getenv("USERS"))
 local seconds = os.time()
 local now = os.date("!%Y-%m-%dT%H:%M:%SZ", seconds)
 local counter = 0
@@ -20,19 +20,19 @@ local prefix = crockford(seconds * 1000, 10) .. crockford(tonumber(os.getenv("RU
 
 local function event()
   counter = counter + 1
-  return '{"transaction_id":"' .. prefix .. crockford(counter, 10) .. '","user_id":"usr_bench_' .. counter % 1000
+  return '{"transaction_id":"' .. prefix .. crockford(counter, 10) .. '","user_id":"usr_bench_' .. counter % users
     .. '","type":"inference","quantity":3,"timestamp":"' .. now .. '","properties":{"model":"m-1"}}'
 end
 
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 
--- ASK=check or ASK=reserve: a question instead of an event.
+-- ASK=check, ASK=reserve or ASK=held: a question instead of an event.
 local ask = os.getenv("ASK")
 local function question()
   counter = counter + 1
-  return '{"user_id":"usr_bench_' .. counter % 1000 .. '","type":"inference","quantity":1'
-    .. (ask == "reserve" and ',"ttl_seconds":1}' or "}")
+  return '{"user_id":"usr_bench_' .. counter % users .. '","type":"inference","quantity":1'
+    .. (ask == "reserve" and ',"ttl_seconds":1}' or ask == "held" and ',"ttl_seconds":300}' or "}")
 end
 
 request = function()

@@ -11,8 +11,8 @@ use crate::services::free_port;
 use crate::shell::{Fault, Outcome, emptied, output, root, unconfigured};
 
 const USERS: &str = "1000";
-const PATIENCE: Duration = Duration::from_secs(20);
-const CLIENT_CORE: usize = 1;
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const CLIENT_CORE: usize = 1;
 /// Events of a request, connections that send them, and the share of the composed limit that is aimed at.
 const SHAPES: &[(u32, &str, f64)] = &[(1, "64", 0.60), (100, "16", 0.89), (1_000, "8", 0.89)];
 
@@ -36,13 +36,8 @@ pub fn run(bench: &Bench) -> Outcome {
         "events a request", "events/CPU-s", "parts, at best", "wall/s", "ratio", "aim"
     );
     for (number, (batch, connections, aim)) in SHAPES.iter().enumerate() {
-        let load = Load {
-            url: &format!("http://{address}/api/v1/usage/events"),
-            header: &header,
-            batch: *batch,
-            connections,
-            ask: None,
-        };
+        let url = format!("http://{address}/api/v1/usage/events");
+        let load = Load { batch: *batch, connections, ..Load::new(&url, &header) };
         let mut rounds = Vec::new();
         for round in 0..bench.rounds {
             let parts = parts(bench, *batch, &place.join(format!("raw-{number}-{round}.db")))?;
@@ -61,7 +56,7 @@ pub fn run(bench: &Bench) -> Outcome {
     println!("\n{:<24} {:>14} {:>14} {:>14} {:>7} {:>6}", "", "requests/CPU-s", "bare route", "wall/s", "ratio", "aim");
     for (number, (name, path)) in [("check", "check"), ("reserve", "reservations")].into_iter().enumerate() {
         let url = format!("http://{address}/api/v1/usage/{path}");
-        let load = Load { url: &url, header: &header, batch: 1, connections: "64", ask: Some(name) };
+        let load = Load { ask: Some(name), ..Load::new(&url, &header) };
         let mut rounds = Vec::new();
         for round in 0..bench.rounds {
             let bare = bare_post(bench, &bench.program.with_file_name("examples").join("bare_log"))?;
@@ -77,7 +72,8 @@ pub fn run(bench: &Bench) -> Outcome {
             0.88
         );
     }
-    Ok(())
+    drop(server);
+    super::held::run(bench, &place, billhook, &header)
 }
 
 /// What the parts can do together: the harmonic sum of them. A single event costs a request instead of a share of one, and
@@ -100,34 +96,39 @@ fn parts(bench: &Bench, batch: u32, file: &Path) -> Outcome<f64> {
 }
 
 /// Requests for each processor second of a route that reads a body and answers a few bytes.
-fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
+pub fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
     let mut command = Command::new(program);
     let mut server = Running::start(command.args(["post", "127.0.0.1:0"]).stdout(Stdio::piped()), "TERM")?;
     let url = server.lines().next_within(Duration::from_secs(10));
     let url = url.ok_or_else(|| Fault::Wrong("the bare route did not start".into()))?;
-    let load = Load { url: &format!("{url}/"), header: "Accept: */*", batch: 1, connections: "64", ask: None };
-    Ok(load.shoot(bench, server.pid(), 1)?.per_processor_second)
+    Ok(Load::new(&format!("{url}/"), "Accept: */*").shoot(bench, server.pid(), 1)?.per_processor_second)
 }
 
-struct Load<'a> {
-    url: &'a str,
-    header: &'a str,
-    batch: u32,
-    connections: &'a str,
-    /// `check` or `reserve`: a question instead of events.
-    ask: Option<&'a str>,
+pub struct Load<'a> {
+    pub url: &'a str,
+    pub header: &'a str,
+    pub batch: u32,
+    pub connections: &'a str,
+    pub users: &'a str,
+    /// `check`, `reserve` or `held`, which is for longer than a run: a question instead of events.
+    pub ask: Option<&'a str>,
 }
 
-struct Shot {
-    per_second: f64,
-    per_processor_second: f64,
+pub struct Shot {
+    pub requests: f64,
+    pub per_second: f64,
+    pub per_processor_second: f64,
 }
 
-impl Load<'_> {
-    fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
+impl<'a> Load<'a> {
+    pub fn new(url: &'a str, header: &'a str) -> Self {
+        Self { url, header, batch: 1, connections: "64", users: USERS, ask: None }
+    }
+
+    pub fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
         let before = processor_seconds(pid)?;
         let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
-        wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string());
+        wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string()).env("USERS", self.users);
         wrk.envs(self.ask.map(|ask| ("ASK", ask)));
         wrk.args(["-t1", "-c", self.connections, "-d", &format!("{}s", bench.seconds), "-H", self.header, "-s"]);
         let text = output(wrk.arg(root().join("xtask/src/bench/ingest.lua")).arg(self.url))?;
@@ -136,10 +137,11 @@ impl Load<'_> {
         }
         let line = text.lines().map(str::trim).find(|line| line.contains(" requests in "));
         let requests = line.and_then(|line| line.split(' ').next()).and_then(|word| word.parse::<f64>().ok());
-        let events = requests.ok_or_else(|| Fault::Wrong(format!("wrk said\n{text}")))? * f64::from(self.batch);
+        let requests = requests.ok_or_else(|| Fault::Wrong(format!("wrk said\n{text}")))?;
+        let events = requests * f64::from(self.batch);
         let seconds = f64::from(u32::try_from(bench.seconds).unwrap_or(1));
         let used = processor_seconds(pid)? - before;
-        Ok(Shot { per_second: events / seconds, per_processor_second: events / used })
+        Ok(Shot { requests, per_second: events / seconds, per_processor_second: events / used })
     }
 }
 

@@ -3,21 +3,27 @@ local function expire(prefix, now)
   local freed = 0
   while true do
     local due = redis.call('ZRANGEBYSCORE', prefix .. 'x', '-inf', now, 'LIMIT', 0, 100)
+    if #due == 0 then return freed end
+    local ids_of = {}
     for _, member in ipairs(due) do
       local cut = string.find(member, '\0', 1, true)
-      local user, id = string.sub(member, 1, cut - 1), string.sub(member, cut + 1)
-      local hold = redis.call('HGET', prefix .. 'h:' .. user, id)
-      if hold then
-        local state, quantity, credits, _, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
-        if state == 'h' then
-          if credits ~= '0' then redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', '-' .. credits) end
-          if quantity ~= '0' then redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, '-' .. quantity) end
+      local user = string.sub(member, 1, cut - 1)
+      ids_of[user] = ids_of[user] or {}
+      table.insert(ids_of[user], string.sub(member, cut + 1))
+    end
+    for user, ids in pairs(ids_of) do
+      local account, holds = prefix .. 'a:' .. user, prefix .. 'h:' .. user
+      for _, hold in ipairs(redis.call('HMGET', holds, unpack(ids))) do
+        -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
+        local quantity, credits, kind = string.match(hold or '', '^h:(%d+):(%d+):%d+:(.*)$')
+        if kind then
+          if credits ~= '0' then redis.call('HINCRBY', account, 'held', '-' .. credits) end
+          if quantity ~= '0' then redis.call('HINCRBY', account, 'h:' .. kind, '-' .. quantity) end
           freed = freed + 1
         end
-        redis.call('HDEL', prefix .. 'h:' .. user, id)
       end
-      redis.call('ZREM', prefix .. 'x', member)
+      redis.call('HDEL', holds, unpack(ids))
     end
-    if #due < 100 then return freed end
+    redis.call('ZREM', prefix .. 'x', unpack(due))
   end
 end

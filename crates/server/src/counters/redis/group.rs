@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::notation::Told;
-use super::publication::{is_exact, number};
+use super::publication::number;
 use crate::counters::Outage;
 
 /// Demands in one call, which keeps the server from others as long as it runs.
@@ -67,21 +67,10 @@ impl Queue {
 
     /// The first of those who wait and are still there, as many as one call may decide.
     pub fn next_group(&self) -> Group<'_> {
-        let (mut waiting, mut first) = (self.lock(), Vec::new());
-        let (mut quantity, mut credits) = (0_i64, 0_i64);
-        while first.len() < GROUP_MAX
-            && let Some(next) = waiting.pop_front_if(|next| {
-                // The script sums them up in numbers of its own. One alone always fits.
-                (quantity, credits) = (quantity + next.line.quantity, credits + next.line.credits);
-                is_exact(quantity) && is_exact(credits)
-            })
-        {
-            if !next.hears.is_closed() {
-                first.push(next);
-            }
-        }
-        drop(waiting);
-        Group { queue: self, waiting: first }
+        let mut waiting = self.lock();
+        waiting.retain(|waiting| !waiting.hears.is_closed());
+        let count = waiting.len().min(GROUP_MAX);
+        Group { queue: self, waiting: waiting.drain(..count).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {

@@ -40,6 +40,8 @@ use super::{Answer, Ask, Demand, Numbers, Outage, Port, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
 const TRIES: usize = 8;
+/// How long one waits at most for those before them, whatever keeps them: each of their calls has a deadline of its own.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 /// Numbers the lives of accounts that this process begins.
 static LIVES: AtomicU64 = AtomicU64::new(1);
 /// How long it is remembered whose a reservation was after it has expired.
@@ -103,7 +105,8 @@ impl Redis {
             Err(error) => return Ok(uncountable(error)),
         };
         let question = Question { book, slot, demand, ask, cost };
-        let decided = self.try_to_decide(&question).await;
+        let decided = tokio::time::timeout(HEARD_WITHIN, self.try_to_decide(&question)).await;
+        let decided = decided.unwrap_or_else(|_| Err(Outage("those before it are not done".into())));
         // An answer that means nothing is no answer, however fast it came.
         decided.inspect_err(|_| self.link.doubt())
     }
@@ -325,11 +328,13 @@ impl Port for Redis {
 
     async fn counted(&self, slot: &Slot, now: Timestamp) {
         let queue = slot.lock().there.queue();
-        let _telling = queue.telling().await;
-        // Whoever told before may have told this as well; where it fails, whoever publishes the shard comes to it.
-        if !slot.lock().there.untold.is_empty() {
-            let _ = self.publish_slot(slot, now).await;
-        }
+        let told = async {
+            let _telling = queue.telling().await;
+            // Whoever told before may have told this as well.
+            if slot.lock().there.untold.is_empty() { Ok(()) } else { self.publish_slot(slot, now).await }
+        };
+        // Where this fails, whoever publishes the shard comes to it.
+        let _ = tokio::time::timeout(view::DEADLINE, told).await;
     }
 
     async fn is_released(&self, id: &str, known: &Known) -> Result<bool, Outage> {

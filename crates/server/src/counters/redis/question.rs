@@ -5,7 +5,7 @@ use std::sync::Arc;
 use billing::catalogue::Limit;
 use billing::hold::Hold;
 use billing::limit::{Gcra, Refusal};
-use billing::usage::{Credits, Quantity};
+use billing::usage::{Credits, Quantity, UsageError};
 
 use super::group::Line;
 use super::notation::{Told, hold_of};
@@ -100,6 +100,7 @@ impl Question<'_> {
         let limit = |of: fn(&Limit) -> Option<Quantity>| self.demand.limit.and_then(of).unwrap_or_default();
         Ok(match told.what.as_str() {
             "over" => Refusal::TrialOver,
+            "uncountable" => Refusal::Uncountable(UsageError::Overflow),
             "credits" => Refusal::Credits {
                 reset_ms: room.period_end_ms,
                 remaining: numbers.credits.unwrap_or_default().max(Credits::ZERO),

@@ -106,3 +106,16 @@ async fn f11_a_group_outlives_whoever_asked_for_it() {
     rig.world.clock.advance(TTL);
     assert_eq!(rig.left().await, "5");
 }
+
+/// Numbers of Lua are exact below 2^53 only. What would leave them is refused, in one group as in many.
+#[tokio::test]
+async fn what_is_held_stays_a_number_that_redis_can_count() {
+    let rig = Rig::new(Adapter::Redis).await.in_tier("open");
+    let all = join_all((0..10).map(|_| reserve_new(&rig, "inference", "1000000000", TTL))).await;
+    let codes: Vec<_> = all.into_iter().map(code).collect();
+    assert_eq!(codes[..9], ["ok"; 9]);
+    assert_eq!(codes[9], "invalid /quantity");
+    assert_eq!(code(reserve_new(&rig, "inference", "7199254", TTL).await), "ok");
+    assert_eq!(code(reserve_new(&rig, "inference", "0.740992", TTL).await), "invalid /quantity");
+    assert_eq!(code(reserve_new(&rig, "inference", "0.740991", TTL).await), "ok");
+}
