@@ -3,6 +3,7 @@
 
 mod ask;
 mod endpoints;
+mod flush;
 mod history;
 mod ingest;
 mod load;
@@ -33,6 +34,7 @@ const SECTIONS: &[Section] = &[
     ("endpoints", endpoints::run),
     ("ingest", ingest::run),
     ("history", history::run),
+    ("flush", flush::run),
     ("million", million::run),
     ("sync", sync::run),
     ("start", start::run),

@@ -109,22 +109,22 @@ fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
     Ok(load.shoot(bench, server.pid(), 1)?.per_processor_second)
 }
 
-struct Load<'a> {
-    url: &'a str,
-    header: &'a str,
-    batch: u32,
-    connections: &'a str,
+pub struct Load<'a> {
+    pub url: &'a str,
+    pub header: &'a str,
+    pub batch: u32,
+    pub connections: &'a str,
     /// `check` or `reserve`: a question instead of events.
-    ask: Option<&'a str>,
+    pub ask: Option<&'a str>,
 }
 
-struct Shot {
-    per_second: f64,
+pub struct Shot {
+    pub per_second: f64,
     per_processor_second: f64,
 }
 
 impl Load<'_> {
-    fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
+    pub fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
         let before = processor_seconds(pid)?;
         let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
         wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string());
