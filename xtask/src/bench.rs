@@ -3,6 +3,7 @@
 
 mod ask;
 mod endpoints;
+mod flush;
 mod held;
 mod history;
 mod ingest;
@@ -36,6 +37,7 @@ const SECTIONS: &[Section] = &[
     ("endpoints", endpoints::run),
     ("ingest", ingest::run),
     ("history", history::run),
+    ("flush", flush::run),
     ("million", million::run),
     ("sync", sync::run),
     ("verify", verify::run),
