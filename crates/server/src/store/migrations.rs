@@ -11,6 +11,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0003_lago", include_str!("migrations/0003_lago.sql")),
     ("0004_webhooks", include_str!("migrations/0004_webhooks.sql")),
     ("0005_own_tier", include_str!("migrations/0005_own_tier.sql")),
+    ("0006_told_by_others", include_str!("migrations/0006_told_by_others.sql")),
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.

@@ -44,7 +44,8 @@ fn rows(program: &Program) -> Vec<String> {
 
 /// What a migration from nothing says: each step, oldest first.
 fn every_step() -> String {
-    let steps = ["0001_foundation", "0002_metering", "0003_lago", "0004_webhooks", "0005_own_tier"];
+    let steps =
+        ["0001_foundation", "0002_metering", "0003_lago", "0004_webhooks", "0005_own_tier", "0006_told_by_others"];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }
 

@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod program;
+pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
