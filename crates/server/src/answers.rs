@@ -1,7 +1,7 @@
 //! Rendered answers and signed-in accounts, kept until the transaction that changes them.
 //!
 //! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
-//! its answer. Commits of other processes are noticed at the next request (`Db::notice_other_writers`).
+//! its answer. Commits of other processes are noticed at the next request, or heard of (`Db::notice_other_writers`).
 
 pub mod keys;
 

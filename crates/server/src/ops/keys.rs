@@ -78,11 +78,15 @@ pub async fn list(app: &App) -> Result<Vec<ServiceKey>> {
     app.db.read(keys::all).await
 }
 
-/// Revokes a key by its id: it is good for nothing from the next request on, in every process.
+/// Revokes a key by its id: it is good for nothing when this returns, in every process.
 pub async fn revoke(app: &App, id: &str) -> Result<()> {
     let (id, now) = (id.to_owned(), app.clock.now());
     let revoked = app.db.write(move |tx| keys::revoke(tx, &id, now)).await?;
-    if revoked { Ok(()) } else { Err(Error::NotFound) }
+    if !revoked {
+        return Err(Error::NotFound);
+    }
+    app.db.outwait_other_readers().await;
+    Ok(())
 }
 
 /// Whether a text can be a key at all.

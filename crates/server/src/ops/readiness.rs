@@ -42,7 +42,9 @@ pub async fn look(app: &App) -> Readiness {
     let lago = super::lago::examine::facts(app).await;
     let webhooks = webhooks::facts(app).await.unwrap_or_else(|_| json!({}));
     let verify = sampling::facts(app).await.unwrap_or_else(|_| json!({}));
-    let facts = json!({ "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify });
+    let unnoticed = app.db.unnoticed();
+    let answers = json!({ "kept": unnoticed.is_none(), "why_not": unnoticed });
+    let facts = json!({ "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify, "answers": answers });
     Readiness { missing, facts }
 }
 

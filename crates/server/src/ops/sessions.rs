@@ -37,16 +37,20 @@ pub async fn issue(app: &App, user: &str, ttl: Duration) -> Result<String> {
     Ok(token)
 }
 
-/// Ends the session of a token; whether there was one.
+/// Ends the session of a token, in every process; whether there was one.
 pub async fn revoke(app: &App, token: &str) -> Result<bool> {
     let hash = hex(&hash(token));
-    app.db.write(move |tx| sessions::remove(tx, &hash)).await
+    let was_there = app.db.write(move |tx| sessions::remove(tx, &hash)).await?;
+    app.db.outwait_other_readers().await;
+    Ok(was_there)
 }
 
-/// Ends every session of a user; how many there were.
+/// Ends every session of a user, in every process; how many there were.
 pub async fn revoke_all(app: &App, user: &str) -> Result<u64> {
     let user = user.to_owned();
-    app.db.write(move |tx| sessions::remove_all(tx, &user)).await
+    let count = app.db.write(move |tx| sessions::remove_all(tx, &user)).await?;
+    app.db.outwait_other_readers().await;
+    Ok(count)
 }
 
 /// Whose token this is, as the database says now.

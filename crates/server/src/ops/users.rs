@@ -48,16 +48,25 @@ pub async fn link(app: &App, id: &str, customer: &str) -> Result<()> {
     app.db.write(move |tx| users::link(tx, &id, &customer, &now)).await
 }
 
+/// Makes an admin of a user, or takes that back: then nobody lets them in as one any more when this returns.
 pub async fn set_admin(app: &App, id: &str, admin: bool) -> Result<()> {
     let (id, now) = (id.to_owned(), database_time(app.clock.now()));
-    app.db.write(move |tx| users::set_admin(tx, &id, admin, &now)).await
+    app.db.write(move |tx| users::set_admin(tx, &id, admin, &now)).await?;
+    if !admin {
+        app.db.outwait_other_readers().await;
+    }
+    Ok(())
 }
 
-/// Disables a user: their sessions stop at once. Or enables them again.
+/// Disables a user: their sessions are good for nothing when this returns. Or enables them again.
 pub async fn set_disabled(app: &App, id: &str, disabled: bool) -> Result<()> {
     let now = app.clock.now();
     let id = id.to_owned();
-    app.db.write(move |tx| users::set_disabled(tx, &id, disabled.then_some(now), &database_time(now))).await
+    app.db.write(move |tx| users::set_disabled(tx, &id, disabled.then_some(now), &database_time(now))).await?;
+    if disabled {
+        app.db.outwait_other_readers().await;
+    }
+    Ok(())
 }
 
 pub async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<User>> {

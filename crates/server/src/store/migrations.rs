@@ -13,6 +13,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0005_own_tier", include_str!("migrations/0005_own_tier.sql")),
     ("0006_revenue", include_str!("migrations/0006_revenue.sql")),
     ("0007_by_list", include_str!("migrations/0007_by_list.sql")),
+    ("0008_told_by_others", include_str!("migrations/0008_told_by_others.sql")),
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.

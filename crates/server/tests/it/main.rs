@@ -21,6 +21,7 @@ mod leaks;
 mod log;
 mod metering;
 mod mirror;
+mod news;
 mod outage;
 mod store;
 mod stripe_gateway;

@@ -1,6 +1,7 @@
 //! The store: one suite that runs on SQLite and on PostgreSQL, and beside it what only one of the two promises.
 
 mod log;
+mod news;
 mod pages;
 mod people;
 mod postgres;

@@ -4,6 +4,7 @@
 //! network between begin and commit, a client that goes away leaves no half effect, and on SQLite the one writer thread
 //! can commit many closures with one disk flush.
 
+mod news;
 mod postgres;
 mod sqlite;
 mod value;
@@ -313,15 +314,33 @@ impl Db {
         let _ = slot.set(Box::new(listener));
     }
 
-    /// Whether rendered answers may be kept: only where a commit by another process is noticed at once.
+    /// Whether rendered answers may be kept: only where we notice what other processes commit.
     pub fn notices_other_writers(&self) -> bool {
-        matches!(&*self.0, Engine::Sqlite(_))
+        self.unnoticed().is_none()
     }
 
-    /// Looks whether another process has written; if so, the listener hears `Everything` before this returns.
+    /// Why commits of other processes are not noticed now; nothing where they are.
+    pub fn unnoticed(&self) -> Option<&'static str> {
+        match &*self.0 {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(postgres) => postgres.news().silence(),
+        }
+    }
+
+    /// Looks whether another process has written, or may have without our hearing of it; if so, the listener hears
+    /// `Everything` before this returns.
     pub fn notice_other_writers(&self) {
-        if let Engine::Sqlite(sqlite) = &*self.0 {
-            sqlite.notice_other_writers();
+        match &*self.0 {
+            Engine::Sqlite(sqlite) => sqlite.notice_other_writers(),
+            Engine::Postgres(postgres) => postgres.news().look(),
+        }
+    }
+
+    /// Waits until no other process can show any more what was so before now. On SQLite they look at every request; on
+    /// PostgreSQL one that has just lost its connection goes on for a moment.
+    pub async fn outwait_other_readers(&self) {
+        if matches!(&*self.0, Engine::Postgres(_)) {
+            tokio::time::sleep(news::HEARD_FOR).await;
         }
     }
 

@@ -11,16 +11,24 @@ use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, Config, IsolationLevel, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Change, DbError, Dialect, Driver, Isolation, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
+use super::news::{self, Ear, News};
+use super::{Change, DbError, Dialect, Driver, Isolation, Job, Listener, Many, OpenError, Row, Tx, Value, args, tell};
 use crate::error::Result;
 
 const CONNECTIONS: usize = 4;
+/// How our connections are called; the triggers of migration 0008 know us by it.
+const NAME: &str = "billhook";
 /// How long work that others keep getting in the way of is tried again, before its caller is told to come back (F-20).
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// How long a new connection may take: a caller hears within two seconds that the database is away (F-20).
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How many notifications that are not for it a connection may have taken in.
+const STRAY_MAX: usize = 1_000;
 
 pub(super) struct Postgres {
+    /// Goes first: it uses the queue.
+    news: News,
     queue: Arc<Queue>,
     shared: Arc<OnceLock<Listener>>,
     version: String,
@@ -28,7 +36,7 @@ pub(super) struct Postgres {
 }
 
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     state: Mutex<(VecDeque<Box<dyn Job>>, bool)>,
     filled: Condvar,
     /// Shared by first tries, held alone by a second one: among ourselves nobody loses twice.
@@ -36,6 +44,11 @@ struct Queue {
 }
 
 impl Queue {
+    pub(super) fn push(&self, job: Box<dyn Job>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(job);
+        self.filled.notify_one();
+    }
+
     fn take(&self) -> Option<Box<dyn Job>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -52,34 +65,41 @@ impl Queue {
 
 impl Postgres {
     pub(super) fn open(address: &str) -> Result<Self, OpenError> {
-        let mut config: Config =
+        let mut config: tokio_postgres::Config =
             address.parse().map_err(|_| OpenError::Address("not a valid postgres:// address".into()))?;
         if !address.contains("sslmode=") && is_local(&config) {
             config.ssl_mode(SslMode::Disable);
         }
-        config.connect_timeout(CONNECT_TIMEOUT).application_name("billhook");
+        config.connect_timeout(CONNECT_TIMEOUT).application_name(NAME);
+        let (listening, config) = (config.clone(), Config::from(config));
         let mut first = connect(&config).map_err(|error| OpenError::Unusable(error.into()))?;
         refuse_unsafe(&mut first)?;
         let version = setting(&mut first, "SHOW server_version").map_err(|error| OpenError::Unusable(error.into()))?;
         let (queue, shared) = (Arc::new(Queue::default()), Arc::new(OnceLock::new()));
+        let news = News::new(listening, Arc::clone(&queue), Arc::clone(&shared));
         let mut clients = vec![Some(first)];
         clients.resize_with(CONNECTIONS, || None);
         let threads = clients
             .into_iter()
             .map(|client| {
-                let (queue, shared, config) = (Arc::clone(&queue), Arc::clone(&shared), config.clone());
+                let (queue, shared) = (Arc::clone(&queue), Arc::clone(&shared));
+                let (config, ear) = (config.clone(), Arc::clone(news.ear()));
+                let connection = Connection { client, statements: HashMap::new(), config, ear };
                 std::thread::Builder::new()
                     .name("store-postgres".into())
-                    .spawn(move || serve(Connection { client, statements: HashMap::new() }, &config, &queue, &shared))
+                    .spawn(move || serve(connection, &queue, &shared))
                     .map_err(|error| OpenError::Unusable(error.into()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { queue, shared, version, threads })
+        Ok(Self { news, queue, shared, version, threads })
     }
 
     pub(super) fn submit(&self, job: Box<dyn Job>) {
-        self.queue.state.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(job);
-        self.queue.filled.notify_one();
+        self.queue.push(job);
+    }
+
+    pub(super) fn news(&self) -> &News {
+        &self.news
     }
 
     pub(super) fn listener(&self) -> &OnceLock<Listener> {
@@ -108,21 +128,25 @@ impl Drop for Postgres {
     }
 }
 
-/// TLS with the machine's own trust store; a server on this machine is spoken to in the clear unless the address asks.
 fn connect(config: &Config) -> Result<Client, postgres::Error> {
+    match tls() {
+        Some(tls) => config.connect(tls),
+        None => config.connect(postgres::NoTls),
+    }
+}
+
+/// TLS with the machine's own trust store; a server on this machine is spoken to in the clear unless the address asks.
+/// Nothing where this machine has no trust store: then only a server that asks for no TLS will let us in.
+pub(super) fn tls() -> Option<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(rustls_platform_verifier::BuilderVerifierExt::with_platform_verifier);
-    match tls {
-        Ok(builder) => config.connect(MakeRustlsConnect::new(builder.with_no_client_auth())),
-        // No trust store on this machine: only a server that asks for no TLS will let us in.
-        Err(_) => config.connect(postgres::NoTls),
-    }
+    tls.ok().map(|builder| MakeRustlsConnect::new(builder.with_no_client_auth()))
 }
 
 /// Whether every host of the address is this machine.
-fn is_local(config: &Config) -> bool {
+fn is_local(config: &tokio_postgres::Config) -> bool {
     config.get_hosts().iter().all(|host| match host {
         Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
         Host::Unix(_) => true,
@@ -151,11 +175,13 @@ fn refuse_unsafe(client: &mut Client) -> Result<(), OpenError> {
 struct Connection {
     client: Option<Client>,
     statements: HashMap<&'static str, Statement>,
+    config: Config,
+    ear: Arc<Ear>,
 }
 
-fn serve(mut connection: Connection, config: &Config, queue: &Queue, listener: &OnceLock<Listener>) {
+fn serve(mut connection: Connection, queue: &Queue, listener: &OnceLock<Listener>) {
     while let Some(mut job) = queue.take() {
-        let failure = match until_nobody_is_in_the_way(&mut connection, config, queue, job.as_mut()) {
+        let failure = match until_nobody_is_in_the_way(&mut connection, queue, job.as_mut()) {
             Ok(changes) => {
                 tell(listener, &changes);
                 None
@@ -169,37 +195,45 @@ fn serve(mut connection: Connection, config: &Config, queue: &Queue, listener: &
 /// Tries once beside the others, then alone: only another process can still be in the way.
 fn until_nobody_is_in_the_way(
     connection: &mut Connection,
-    config: &Config,
     queue: &Queue,
     job: &mut dyn Job,
 ) -> Result<Vec<Change>, DbError> {
     let beside = queue.turn.read().unwrap_or_else(PoisonError::into_inner);
     let start = Instant::now();
-    let mut outcome = attempt_once(connection, config, job);
+    let mut outcome = attempt_once(connection, job);
     drop(beside);
     while matches!(outcome, Err(DbError::Contention(_))) && start.elapsed() < PATIENCE {
         let _alone = queue.turn.write().unwrap_or_else(PoisonError::into_inner);
-        outcome = attempt_once(connection, config, job);
+        outcome = attempt_once(connection, job);
     }
     outcome
 }
 
 /// One transaction; what it changed, once it is committed.
-fn attempt_once(connection: &mut Connection, config: &Config, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
-    let before = match &mut connection.client {
-        Some(client) if !client.is_closed() => transact(client, &mut connection.statements, job),
-        _ => Begun::Not(DbError::Unavailable("not connected".into())),
+fn attempt_once(connection: &mut Connection, job: &mut dyn Job) -> Result<Vec<Change>, DbError> {
+    let before = match connection.client.as_mut().and_then(usable) {
+        Some(client) => transact(client, &mut connection.statements, job),
+        None => Begun::Not(DbError::Unavailable("not connected".into())),
     };
     if let Begun::Done(outcome) = before {
         return outcome;
     }
     // Not connected yet, or ended while it rested, which only BEGIN shows. Nothing was done on it: another takes its place.
     connection.statements.clear();
-    let client = connection.client.insert(connect(config).map_err(DbError::away)?);
+    if connection.client.take().is_some() {
+        connection.ear.doubt();
+    }
+    let client = connection.client.insert(connect(&connection.config).map_err(DbError::away)?);
     match transact(client, &mut connection.statements, job) {
         Begun::Done(outcome) => outcome,
         Begun::Not(error) => Err(error),
     }
+}
+
+/// A pooler may lend us a connection that listens for somebody else. What is heard on it is kept for nobody, and is not to
+/// fill our memory.
+fn usable(client: &mut Client) -> Option<&mut Client> {
+    (!client.is_closed() && client.notifications().len() < STRAY_MAX).then_some(client)
 }
 
 /// Whether a transaction was begun, and what became of it.
@@ -224,6 +258,7 @@ fn work(mut session: Session<'_>, job: &mut dyn Job) -> Result<Vec<Change>, DbEr
     let done = job.run(&mut tx);
     let changes = std::mem::take(&mut tx.changes);
     if done {
+        say(&mut session, &changes)?;
         session.transaction.commit().map_err(classify)?;
         return Ok(changes);
     }
@@ -232,6 +267,15 @@ fn work(mut session: Session<'_>, job: &mut dyn Job) -> Result<Vec<Change>, DbEr
         return Err(DbError::Contention("serialization conflict".into()));
     }
     Ok(Vec::new())
+}
+
+/// Tells all who listen, us as well: with the commit, in the order of the commits, and not without it. Where the answer to our
+/// COMMIT is lost on its way, this is how we hear that it was done.
+fn say(session: &mut Session<'_>, changes: &[Change]) -> Result<(), DbError> {
+    if !changes.is_empty() {
+        session.run("SELECT pg_notify(?1, ?2)", args![news::CHANNEL, news::notation::written(changes)])?;
+    }
+    Ok(())
 }
 
 struct Session<'c> {

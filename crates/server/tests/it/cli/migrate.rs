@@ -52,6 +52,7 @@ fn every_step() -> String {
         "0005_own_tier",
         "0006_revenue",
         "0007_by_list",
+        "0008_told_by_others",
     ];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }

@@ -32,7 +32,7 @@ async fn two() -> (Rig, Rig) {
 fn name(database: &Database) -> String {
     match database {
         Database::Postgres { name, .. } => name.clone(),
-        Database::Sqlite(_) => unreachable!("this is PostgreSQL"),
+        Database::Sqlite(_) | Database::Elsewhere(_) => unreachable!("this is PostgreSQL"),
     }
 }
 

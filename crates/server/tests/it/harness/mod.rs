@@ -3,6 +3,7 @@
 pub mod database;
 pub mod postgres;
 pub mod program;
+pub mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -20,7 +20,7 @@ fn administer(sql: String) {
 fn name(database: &Database) -> String {
     match database {
         Database::Postgres { name, .. } => name.clone(),
-        Database::Sqlite(_) => panic!("not a server"),
+        Database::Sqlite(_) | Database::Elsewhere(_) => panic!("not a server"),
     }
 }
 

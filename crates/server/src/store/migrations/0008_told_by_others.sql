@@ -1,0 +1,10 @@
+-- Who may come in, and as what, is also written by others: by the platform, or by somebody at psql. Our own transactions say what
+-- they change. For others PostgreSQL says that something has changed; SQLite counts every commit, whoever made it.
+-- only postgres: CREATE FUNCTION billhook_told_by_others() RETURNS trigger LANGUAGE plpgsql AS $$
+-- only postgres: BEGIN
+-- only postgres:     IF current_setting('application_name') <> 'billhook' THEN PERFORM pg_notify('billhook', ''); END IF;
+-- only postgres:     RETURN NULL;
+-- only postgres: END $$;
+-- only postgres: CREATE TRIGGER told_by_others AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON users EXECUTE FUNCTION billhook_told_by_others();
+-- only postgres: CREATE TRIGGER told_by_others AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sessions EXECUTE FUNCTION billhook_told_by_others();
+-- only postgres: CREATE TRIGGER told_by_others AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON service_keys EXECUTE FUNCTION billhook_told_by_others();
