@@ -13,7 +13,6 @@ use super::server::Server;
 use super::trace::Dice;
 use super::{Rig, code};
 use crate::harness::Database;
-use crate::harness::database::variable;
 
 /// Tenths of a credit.
 const CAP: u64 = 50;
@@ -36,9 +35,7 @@ struct Hold {
 fn same(database: &Database) -> Database {
     match database {
         Database::Sqlite(path) => Database::Sqlite(path.clone()),
-        Database::Postgres { name, .. } => {
-            Database::Postgres { server: variable("BILLHOOK_TEST_POSTGRES"), name: name.clone() }
-        }
+        Database::Postgres { .. } | Database::Elsewhere(_) => Database::Elsewhere(database.address()),
     }
 }
 

@@ -105,7 +105,7 @@ async fn a_database_in_which_words_have_met_is_right_after_the_next_sync() {
         let sql = made_before(&account);
         match &database {
             Database::Sqlite(path) => rusqlite::Connection::open(path).unwrap().execute_batch(&sql).unwrap(),
-            Database::Postgres { .. } => {
+            Database::Postgres { .. } | Database::Elsewhere(_) => {
                 let sql = sql.replace("-- only postgres: ", "").replace("INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY");
                 let sql = sql.replace(" BLOB", " BYTEA").replace(") WITHOUT ROWID", ")");
                 on_server(&database.address(), move |client| client.batch_execute(&sql).unwrap());
