@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use billing::account::Account;
+use futures_util::future::join_all;
 
 use super::usage::failed;
 use crate::app::App;
@@ -26,6 +27,8 @@ const READ: i64 = 5_000;
 const PAGE: i64 = 500;
 /// After so many differences it is enough.
 const NAMED: usize = 100;
+/// How many shards are published anew at a time: while Redis takes one in, the next is read and written out.
+const ABREAST: usize = 4;
 /// Further behind than this, a shard is published anew instead of reading the log.
 const BEHIND_MAX: i64 = 200_000;
 
@@ -215,24 +218,47 @@ async fn publish_anew(app: &App, shared: &Redis, view: &mut View, shards: BTreeS
     for slot in app.book.slots() {
         in_memory.entry(book::shard_of(&slot.user)).or_default().push(slot);
     }
-    for shard in shards {
-        let written = app.db.read(move |tx| written(tx, shard)).await?;
-        let mut pending = view.pending.remove(&shard).unwrap_or_default();
-        in_memory.remove(&shard).into_iter().flatten().for_each(|slot| pending.slot(slot));
-        for (user, account) in written {
-            pending.account(&user, account);
-        }
-        let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await;
-        match there {
-            Ok(Mark::At(position)) if position == to => view.set(shard, Some(to)),
-            Ok(_) => view.set(shard, None),
-            Err(outage) => {
-                view.pending.insert(shard, pending);
-                return Err(unavailable(outage));
+    let shards: Vec<i64> = shards.into_iter().collect();
+    for some in shards.chunks(ABREAST) {
+        let jobs = some.iter().map(|shard| {
+            let mut pending = view.pending.remove(shard).unwrap_or_default();
+            in_memory.remove(shard).into_iter().flatten().for_each(|slot| pending.slot(slot));
+            publish_whole(app, shared, *shard, pending, to)
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let mut outcome = Ok(());
+        for (shard, pending, there) in join_all(jobs).await {
+            match there {
+                Ok(Mark::At(position)) if position == to => view.set(shard, Some(to)),
+                Ok(_) => view.set(shard, None),
+                Err(error) => {
+                    view.pending.insert(shard, pending);
+                    outcome = Err(error);
+                }
             }
         }
+        outcome?;
     }
     Ok(())
+}
+
+/// Publishes a shard with all its accounts: those that are to be published anyway, and what is written down of the others.
+async fn publish_whole(
+    app: &App,
+    shared: &Redis,
+    shard: i64,
+    mut pending: Pending,
+    to: i64,
+) -> (i64, Pending, Result<Mark>) {
+    let written = match app.db.read(move |tx| written(tx, shard)).await {
+        Ok(written) => written,
+        Err(error) => return (shard, pending, Err(error)),
+    };
+    for (user, account) in written {
+        pending.account(&user, account);
+    }
+    let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await.map_err(unavailable);
+    (shard, pending, there)
 }
 
 fn written(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<(String, Account)>> {
