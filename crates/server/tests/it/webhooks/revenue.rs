@@ -116,6 +116,26 @@ async fn i07_on_postgres_as_well() {
     assert_eq!(movements(&world).await, EVENTFUL);
 }
 
+/// Within one second nobody knows which event was first, least of all by their ids; what Stripe shows in the end holds.
+#[tokio::test]
+async fn events_of_one_second_end_in_what_stripe_shows() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    later(&account, 10);
+    world.clock.advance(Duration::from_secs(10));
+    let made = account.put("subscriptions", "sub_1", &active(1));
+    let grown = account.put("subscriptions", "sub_1", &active(3));
+    let renamed =
+        |told: &Told, id: &str| Told { id: id.to_owned(), body: told.body.replace(&told.id, id), ..told.clone() };
+    for told in [renamed(&grown, "evt_a"), renamed(&made, "evt_z")] {
+        take(&world, &told).await;
+        drain(&world).await;
+        adds_up(&world).await;
+    }
+    let movements = of(&world).await.movements;
+    assert_eq!(movements.last().map(|last| last.after.minor()), Some(14_700), "{movements:?}");
+}
+
 #[tokio::test]
 async fn a_cause_with_a_date_in_the_past_takes_effect_then() {
     let account = Account::open(now());
