@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// How long a new connection may take: a caller hears within two seconds that the database is away (F-20).
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
+/// How long a transaction of ours may rest. Microseconds lie between two of its statements; what a process that was frozen had
+/// locked must not be kept from all others (F-09).
+const RESTING: &str = "SET idle_in_transaction_session_timeout = '10s'";
+
 /// How many notifications that are not for it a connection may have taken in.
 const STRAY_MAX: usize = 1_000;
 
@@ -129,10 +133,12 @@ impl Drop for Postgres {
 }
 
 fn connect(config: &Config) -> Result<Client, postgres::Error> {
-    match tls() {
-        Some(tls) => config.connect(tls),
-        None => config.connect(postgres::NoTls),
-    }
+    let mut client = match tls() {
+        Some(tls) => config.connect(tls)?,
+        None => config.connect(postgres::NoTls)?,
+    };
+    client.batch_execute(RESTING)?;
+    Ok(client)
 }
 
 /// TLS with the machine's own trust store; a server on this machine is spoken to in the clear unless the address asks.

@@ -53,6 +53,31 @@ async fn f20_ended_connections_cost_no_call() {
     }
 }
 
+/// A process that stops in the middle of a transaction keeps what it has locked for ten seconds, and then it has nothing.
+#[tokio::test]
+async fn f09_what_a_frozen_process_has_locked_is_free_again() {
+    let database = Database::postgres();
+    let (frozen, other) = (open(&database).await, open(&Database::Elsewhere(database.address())).await);
+    let (has_locked, locked) = tokio::sync::oneshot::channel();
+    let mut has_locked = Some(has_locked);
+    let freezing = tokio::spawn(async move {
+        let work = frozen.write(move |tx| {
+            increment(tx)?;
+            if let Some(locked) = has_locked.take() {
+                locked.send(()).expect("the test waits");
+                std::thread::sleep(Duration::from_secs(13));
+            }
+            increment(tx)
+        });
+        work.await
+    });
+    locked.await.expect("locked");
+    let start = Instant::now();
+    assert_eq!(other.write(increment).await.expect("written"), 1, "nothing of the frozen one");
+    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert!(unavailable(&freezing.await.expect("ended").expect_err("it has lost its connection")));
+}
+
 #[tokio::test]
 async fn f20_a_connection_that_ends_in_the_middle_leaves_nothing_and_says_so() {
     let database = Database::postgres();
