@@ -60,22 +60,22 @@ async fn f09_what_a_frozen_process_has_locked_is_free_again() {
     let (frozen, other) = (open(&database).await, open(&Database::Elsewhere(database.address())).await);
     let (has_locked, locked) = tokio::sync::oneshot::channel();
     let mut has_locked = Some(has_locked);
-    let freezing = tokio::spawn(async move {
-        let work = frozen.write(move |tx| {
-            increment(tx)?;
-            if let Some(locked) = has_locked.take() {
-                locked.send(()).expect("the test waits");
-                std::thread::sleep(Duration::from_secs(13));
-            }
-            increment(tx)
-        });
-        work.await
+    let freezing = frozen.write(move |tx| {
+        increment(tx)?;
+        if let Some(locked) = has_locked.take() {
+            locked.send(()).expect("the test waits");
+            std::thread::sleep(Duration::from_secs(13));
+        }
+        increment(tx)
     });
-    locked.await.expect("locked");
-    let start = Instant::now();
-    assert_eq!(other.write(increment).await.expect("written"), 1, "nothing of the frozen one");
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
-    assert!(unavailable(&freezing.await.expect("ended").expect_err("it has lost its connection")));
+    let beside = async {
+        locked.await.expect("locked");
+        let start = Instant::now();
+        assert_eq!(other.write(increment).await.expect("written"), 1, "nothing of the frozen one");
+        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    };
+    let (frozen, ()) = tokio::join!(freezing, beside);
+    assert!(unavailable(&frozen.expect_err("it has lost its connection")));
 }
 
 #[tokio::test]
