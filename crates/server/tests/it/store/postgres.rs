@@ -70,9 +70,8 @@ async fn f09_what_a_frozen_process_has_locked_is_free_again() {
     });
     let beside = async {
         locked.await.expect("locked");
-        let start = Instant::now();
+        // Had it waited until the frozen one went on, it would count on from there.
         assert_eq!(other.write(increment).await.expect("written"), 1, "nothing of the frozen one");
-        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     };
     let (frozen, ()) = tokio::join!(freezing, beside);
     assert!(unavailable(&frozen.expect_err("it has lost its connection")));
