@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
@@ -28,7 +29,7 @@ pub struct Catalogue {
     /// Whether past due subscriptions count as revenue.
     pub past_due: PastDue,
     /// By name; the four of [`EVENT_TYPES`] always among them.
-    pub events: BTreeMap<String, EventType>,
+    pub events: BTreeMap<Arc<str>, EventType>,
     /// In the order of the file.
     pub tiers: Vec<Tier>,
 }

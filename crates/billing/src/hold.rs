@@ -4,7 +4,7 @@
 //! release, or by its expiry. Its id is remembered until it would have expired, so that neither a second release nor a
 //! late repetition of the reservation does anything (I-04).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::usage::{Credits, Quantity};
@@ -13,7 +13,7 @@ use crate::usage::{Credits, Quantity};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// The event type.
-    pub kind: String,
+    pub kind: Arc<str>,
     /// How much of it.
     pub quantity: Quantity,
     /// What that costs at most, in credits.
@@ -58,12 +58,12 @@ impl Member {
 /// All holds of an account, and their sums.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {
-    holds: BTreeMap<Arc<str>, State>,
+    holds: HashMap<Arc<str>, State>,
     /// All of them by the end of their time, resolved ones too.
     due: BTreeSet<(i64, Arc<str>)>,
     credits: i128,
     /// In the order in which the types were first held.
-    kinds: Vec<(Box<str>, i128)>,
+    kinds: Vec<(Arc<str>, i128)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +87,11 @@ impl Held {
     }
 
     /// Places a hold. Whether there is room for it was decided before ([`crate::limit::decide`]).
-    pub fn place(&mut self, id: &str, hold: Hold) -> Placed {
-        if let Some(state) = self.holds.get(id) {
+    pub fn place(&mut self, id: impl AsRef<str> + Into<Arc<str>>, hold: Hold) -> Placed {
+        if let Some(state) = self.holds.get(id.as_ref()) {
             return placed_before(state, &hold);
         }
-        let id: Arc<str> = Arc::from(id);
+        let id = id.into();
         self.add(&hold, i128::saturating_add);
         self.due.insert((hold.expires_ms, Arc::clone(&id)));
         self.holds.insert(id, State::Held(hold));
@@ -147,7 +147,7 @@ impl Held {
         Quantity::from_micro(counted(sum))
     }
 
-    /// The holds with their ids, in the order of the ids.
+    /// The holds with their ids, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Hold)> {
         self.holds.iter().filter_map(|(id, state)| match state {
             State::Held(hold) => Some((&**id, hold)),
@@ -171,7 +171,7 @@ impl Held {
         let quantity = i128::from(hold.quantity.micro());
         match self.kinds.iter_mut().find(|(name, _)| **name == *hold.kind) {
             Some((_, held)) => *held = sum(*held, quantity),
-            None => self.kinds.push((Box::from(&*hold.kind), sum(0, quantity))),
+            None => self.kinds.push((Arc::clone(&hold.kind), sum(0, quantity))),
         }
     }
 }

@@ -197,7 +197,7 @@ pub struct Account {
 pub fn cost(catalogue: &Catalogue, by_type: &BTreeMap<String, Quantity>) -> Result<Credits, UsageError> {
     let mut sum = Ratio::ZERO;
     for (kind, quantity) in by_type {
-        let event = catalogue.events.get(kind).ok_or_else(|| UsageError::UnknownType(kind.clone()))?;
+        let event = catalogue.events.get(kind.as_str()).ok_or_else(|| UsageError::UnknownType(kind.clone()))?;
         sum = sum.plus(Ratio::whole(quantity.0).times(Ratio::new(i128::from(event.credits.0), i128::from(MICRO))?)?)?;
     }
     i64::try_from(sum.round_half_up()?).map(Credits).map_err(|_| UsageError::Overflow)

@@ -1,4 +1,5 @@
-//! The yardstick of `cargo xtask bench`: the least that axum can do, which is to answer `GET /` with bytes it was given.
+//! The yardstick of `cargo xtask bench`: the least that axum can do, which is to answer `GET /` with bytes it was given, and
+//! `POST /` with the same once it has read the body.
 //!
 //!     bare_route --listen 127.0.0.1:0 --answer FILE
 //!
@@ -24,13 +25,15 @@ async fn main() -> Result<(), Failure> {
         return Err("usage: bare_route --listen ADDR --answer FILE".into());
     };
     let (headers, body) = parsed(&std::fs::read_to_string(file)?)?;
-    let answer = get(move || {
-        let answer = (headers.clone(), body.clone());
-        async move { answer }
+    let answer = (headers, body);
+    let posted = answer.clone();
+    let route = get(async move || answer.clone()).post(async move |read: Bytes| {
+        std::hint::black_box(read.len());
+        posted.clone()
     });
     let listener = TcpListener::bind(address).await?;
     println!("http://{}", listener.local_addr()?);
-    axum::serve(listener, Router::new().route("/", answer)).await?;
+    axum::serve(listener, Router::new().route("/", route)).await?;
     Ok(())
 }
 

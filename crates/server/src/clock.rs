@@ -1,6 +1,7 @@
 //! The two inputs that nobody may take from the air: the time and chance.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -47,13 +48,42 @@ impl Clock for Manual {
 /// Where randomness comes from: the operating system, or a seeded sequence so that a run can be repeated.
 #[derive(Debug)]
 pub enum Chance {
-    System(ring::rand::SystemRandom),
+    System(Box<Mutex<Pool>>),
     Seeded(AtomicU64),
+}
+
+/// Random bytes that were fetched and not given away yet: one call of the system's for many of ours.
+pub struct Pool {
+    bytes: [u8; 1024],
+    left: usize,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Each byte is given away once and kept nowhere after that.
+    fn take(&mut self, out: &mut [u8]) -> Result<(), ring::error::Unspecified> {
+        for part in out.chunks_mut(self.bytes.len()) {
+            if part.len() > self.left {
+                self.left = 0;
+                ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut self.bytes)?;
+                self.left = self.bytes.len();
+            }
+            part.fill(0);
+            part.swap_with_slice(&mut self.bytes[self.left - part.len()..self.left]);
+            self.left -= part.len();
+        }
+        Ok(())
+    }
 }
 
 impl Chance {
     pub fn system() -> Self {
-        Self::System(ring::rand::SystemRandom::new())
+        Self::System(Box::new(Mutex::new(Pool { bytes: [0; 1024], left: 0 })))
     }
 
     pub fn seeded(seed: u64) -> Self {
@@ -64,7 +94,7 @@ impl Chance {
     pub fn bytes<const N: usize>(&self) -> crate::error::Result<[u8; N]> {
         let mut out = [0_u8; N];
         match self {
-            Self::System(source) => ring::rand::SecureRandom::fill(source, &mut out)
+            Self::System(pool) => (pool.lock().unwrap_or_else(PoisonError::into_inner).take(&mut out))
                 .map_err(|_| crate::error::Error::internal("the system gave no random bytes"))?,
             Self::Seeded(state) => {
                 for chunk in out.chunks_mut(8) {

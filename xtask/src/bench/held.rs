@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::ingest::{CLIENT_CORE, Load, PATIENCE, bare_post, processor_seconds};
+use super::ingest::{Bare, CLIENT_CORE, Load, PATIENCE, processor_seconds};
 use super::{Bench, median};
 use crate::running::{Running, pinned};
 use crate::services::{free_port, start_redis};
@@ -43,10 +43,10 @@ pub fn run(bench: &Bench, place: &Path, billhook: impl Fn() -> Command, header: 
     for (number, users) in ["1", "1000"].into_iter().enumerate() {
         let load = Load { users, ask: Some("held"), ..Load::new(&route, header) };
         load.shoot(bench, server.pid(), 2_000 + number)?; // every account is published once
-        let mut rounds = Vec::new();
+        let (bare, mut rounds) = (Bare::of(bench, &load)?, Vec::new());
         for round in 0..bench.rounds {
             let raw = redis.raw_rate(number * 100 + round)?;
-            let bare = bare_post(bench, &bench.program.with_file_name("examples").join("bare_log"))?;
+            let bare = bare.rate(bench, &load)?;
             let (before, calls) = (processor_seconds(redis.pid)?, redis.calls()?);
             let shot = load.shoot(bench, server.pid(), 3_000 + number * 100 + round)?;
             let there = shot.requests / (processor_seconds(redis.pid)? - before);

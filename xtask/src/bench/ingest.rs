@@ -1,7 +1,7 @@
 //! Recording events over HTTP, durable and counted once, for each second of the server's processor time, beside what its parts
-//! cost at the least: reading the JSON, and writing the same rows with nothing around it.
+//! cost at the least: taking the requests and reading the JSON, and writing the same rows with nothing around it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub fn run(bench: &Bench) -> Outcome {
         let load = Load { batch: *batch, connections, ..Load::new(&url, &header) };
         let mut rounds = Vec::new();
         for round in 0..bench.rounds {
-            let parts = parts(bench, *batch, &place.join(format!("raw-{number}-{round}.db")))?;
+            let parts = parts(bench, &load, &place.join(format!("raw-{number}-{round}.db")))?;
             let ours = load.shoot(bench, server.pid(), number * 100 + round)?;
             rounds.push((ours, parts));
         }
@@ -57,9 +57,10 @@ pub fn run(bench: &Bench) -> Outcome {
     for (number, (name, path)) in [("check", "check"), ("reserve", "reservations")].into_iter().enumerate() {
         let url = format!("http://{address}/api/v1/usage/{path}");
         let load = Load { ask: Some(name), ..Load::new(&url, &header) };
+        let bare = Bare::of(bench, &load)?;
         let mut rounds = Vec::new();
         for round in 0..bench.rounds {
-            let bare = bare_post(bench, &bench.program.with_file_name("examples").join("bare_log"))?;
+            let bare = bare.rate(bench, &load)?;
             rounds.push((load.shoot(bench, server.pid(), 1_000 + number * 100 + round)?, bare));
         }
         let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
@@ -76,34 +77,61 @@ pub fn run(bench: &Bench) -> Outcome {
     super::held::run(bench, &place, billhook, &header)
 }
 
-/// What the parts can do together: the harmonic sum of them. A single event costs a request instead of a share of one, and
-/// shares its commit with those that wait beside it.
-fn parts(bench: &Bench, batch: u32, file: &Path) -> Outcome<f64> {
+/// What the parts can do together: the harmonic sum of them. The first is a route that takes the same requests and only reads
+/// the events; a single event shares its commit with those that wait beside it.
+fn parts(bench: &Bench, load: &Load<'_>, file: &Path) -> Outcome<f64> {
     let program = bench.program.with_file_name("examples").join("bare_log");
-    let seconds = bench.seconds.to_string();
-    let number = |words: &[&str]| -> Outcome<f64> {
-        let text = output(pinned(CLIENT_CORE, Command::new(&program).args(words)).stderr(Stdio::null()))?;
-        text.trim().parse().map_err(|_| Fault::Wrong(format!("bare_log said {text}")))
-    };
-    let first =
-        if batch == 1 { bare_post(bench, &program)? } else { number(&["parse", &batch.to_string(), &seconds])? };
-    let rows = batch.max(64).to_string();
-    let append = number(&["append", &rows, &seconds, &file.display().to_string()])?;
+    let mut parse = Command::new(&program);
+    let mut server = Running::start(parse.args(["parse", "127.0.0.1:0"]).stdout(Stdio::piped()), "TERM")?;
+    let url = address(&mut server)?;
+    let parse = Load { url: &url, ..*load }.shoot(bench, server.pid(), 1)?.per_processor_second;
+    drop(server);
+    let (rows, seconds) = (load.batch.max(64).to_string(), bench.seconds.to_string());
+    let mut append = Command::new(&program);
+    append.args(["append", &rows, &seconds, &file.display().to_string()]);
+    let text = output(pinned(CLIENT_CORE, &append).stderr(Stdio::null()))?;
+    let append: f64 = text.trim().parse().map_err(|_| Fault::Wrong(format!("bare_log said {text}")))?;
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
-    Ok(1.0 / (1.0 / first + 1.0 / append))
+    Ok(1.0 / (1.0 / parse + 1.0 / append))
 }
 
-/// Requests for each processor second of a route that reads a body and answers a few bytes.
-pub fn bare_post(bench: &Bench, program: &Path) -> Outcome<f64> {
-    let mut command = Command::new(program);
-    let mut server = Running::start(command.args(["post", "127.0.0.1:0"]).stdout(Stdio::piped()), "TERM")?;
+fn address(server: &mut Running) -> Outcome<String> {
     let url = server.lines().next_within(Duration::from_secs(10));
-    let url = url.ok_or_else(|| Fault::Wrong("the bare route did not start".into()))?;
-    Ok(Load::new(&format!("{url}/"), "Accept: */*").shoot(bench, server.pid(), 1)?.per_processor_second)
+    url.map(|url| format!("{url}/")).ok_or_else(|| Fault::Wrong("the bare route did not start".into()))
 }
 
+/// A route that takes the same requests, reads them, and answers the same bytes as ours.
+pub struct Bare {
+    answer: PathBuf,
+}
+
+impl Bare {
+    pub fn of(bench: &Bench, load: &Load<'_>) -> Outcome<Self> {
+        let answer = bench.place.join("answer");
+        let ask = r#"{"user_id":"usr_bench_1","type":"inference","quantity":1}"#;
+        let mut curl = Command::new("curl");
+        curl.args(["-si", "-H", load.header, "-H", "Content-Type: application/json", "-d", ask, load.url]);
+        let text = output(&mut curl)?;
+        if !text.starts_with("HTTP/1.1 20") {
+            return Err(Fault::Wrong(format!("{} said {text}", load.url)));
+        }
+        std::fs::write(&answer, text).map_err(Fault::system("writing the bare route's answer"))?;
+        Ok(Self { answer })
+    }
+
+    /// Requests for each processor second.
+    pub fn rate(&self, bench: &Bench, load: &Load<'_>) -> Outcome<f64> {
+        let mut command = Command::new(&bench.bare_route);
+        command.args(["--listen", "127.0.0.1:0", "--answer"]).arg(&self.answer).stdout(Stdio::piped());
+        let mut server = Running::start(&mut command, "TERM")?;
+        let url = address(&mut server)?;
+        Ok(Load { url: &url, ..*load }.shoot(bench, server.pid(), 1)?.per_processor_second)
+    }
+}
+
+#[derive(Clone, Copy)]
 pub struct Load<'a> {
     pub url: &'a str,
     pub header: &'a str,

@@ -4,6 +4,7 @@
 //! stops at the first fault would have people fix a file one run at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use toml::Spanned;
@@ -116,16 +117,16 @@ impl Reader<'_> {
     }
 
     /// Those of the file, and those that every catalogue has.
-    fn events(&mut self, root: &Node<'_, '_>) -> BTreeMap<String, EventType> {
+    fn events(&mut self, root: &Node<'_, '_>) -> BTreeMap<Arc<str>, EventType> {
         let mut events = BTreeMap::new();
         for node in self.tables(root, "events") {
             self.only(&node.inner, &["credits", "lago_code"]);
             let credits = self.credits(&node.inner, "credits");
             let lago_code = self.string(&node.inner, "lago_code").map(str::to_owned);
-            events.insert(node.name.to_owned(), event_type(node.name, credits, lago_code));
+            events.insert(Arc::from(node.name), event_type(node.name, credits, lago_code));
         }
         for name in EVENT_TYPES {
-            events.entry(name.to_owned()).or_insert_with(|| event_type(name, None, None));
+            events.entry(Arc::from(name)).or_insert_with(|| event_type(name, None, None));
         }
         events
     }
@@ -134,7 +135,7 @@ impl Reader<'_> {
         &mut self,
         root: &Node<'_, '_>,
         currency: Option<Currency>,
-        events: &BTreeMap<String, EventType>,
+        events: &BTreeMap<Arc<str>, EventType>,
     ) -> Vec<Tier> {
         let nodes = self.tables(root, "tiers");
         if nodes.is_empty() {
@@ -149,7 +150,7 @@ impl Reader<'_> {
         &mut self,
         named: &Named<'_, '_>,
         currency: Option<Currency>,
-        events: &BTreeMap<String, EventType>,
+        events: &BTreeMap<Arc<str>, EventType>,
     ) -> Option<Tier> {
         let node = &named.inner;
         let members = ["name", "price", "stripe_prices", "included_credits", "price_per_1k", "overage", "overage_cap"];
@@ -177,7 +178,7 @@ impl Reader<'_> {
         Some(Tier { id, name, price, stripe_prices, included_credits, price_per_1k, overage, overage_cap, limits })
     }
 
-    fn limits(&mut self, tier: &Node<'_, '_>, events: &BTreeMap<String, EventType>) -> BTreeMap<String, Limit> {
+    fn limits(&mut self, tier: &Node<'_, '_>, events: &BTreeMap<Arc<str>, EventType>) -> BTreeMap<String, Limit> {
         let mut limits = BTreeMap::new();
         for Named { name, inner: node } in self.tables(tier, "limits") {
             self.only(&node, &["per_day", "per_month", "per_minute", "when_unknown"]);

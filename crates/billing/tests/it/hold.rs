@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::check;
 
 fn hold(kind: &str, quantity: i64, expires_ms: i64) -> Hold {
-    let kind = kind.to_owned();
+    let kind = kind.into();
     Hold { kind, quantity: Quantity::from_micro(quantity), credits: Credits::from_micro(2 * quantity), expires_ms }
 }
 
@@ -76,7 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// What is held is the sum of the holds, by type and in all.
 fn adds_up(held: &Held) -> bool {
     let sum = |of: fn(&Hold) -> i64, kind: Option<&str>| -> i64 {
-        held.iter().map(|(_, hold)| hold).filter(|hold| kind.is_none_or(|kind| hold.kind == kind)).map(of).sum()
+        held.iter().map(|(_, hold)| hold).filter(|hold| kind.is_none_or(|kind| *hold.kind == *kind)).map(of).sum()
     };
     let kinds =
         ["i", "tts"].iter().all(|kind| held.quantity(kind).micro() == sum(|hold| hold.quantity.micro(), Some(kind)));
@@ -91,7 +91,7 @@ proptest! {
             match step {
                 Step::Place(id, kind, quantity, ttl) => {
                     let kind = if kind { "i" } else { "tts" };
-                    held.place(&id.to_string(), hold(kind, quantity, now_ms + ttl));
+                    held.place(id.to_string(), hold(kind, quantity, now_ms + ttl));
                 }
                 Step::Take(id) => {
                     let there = held.get(&id.to_string()).cloned();

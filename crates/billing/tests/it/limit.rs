@@ -28,7 +28,7 @@ fn asked(line: &str) -> String {
     let mut held = Held::new();
     if let Some(amount) = option("held=") {
         let (quantity, credits) = (quantity(amount), credits(amount));
-        held.place("h", Hold { kind: "inference".to_owned(), quantity, credits, expires_ms: i64::MAX });
+        held.place("h", Hold { kind: "inference".into(), quantity, credits, expires_ms: i64::MAX });
     }
     let ask = option("ask=").expect("a question");
     let (amount, weight) = ask.split_once('*').unwrap_or((ask, "1"));
@@ -98,7 +98,7 @@ fn overspends(cap: i64, asks: &[(i64, i64, bool)], worth: Worth) -> bool {
             continue;
         }
         let id = position.to_string();
-        held.place(&id, Hold { kind: "tts".to_owned(), quantity, credits, expires_ms: i64::MAX });
+        held.place(id.as_str(), Hold { kind: "tts".into(), quantity, credits, expires_ms: i64::MAX });
         if *done {
             let fact = Fact::Usage { kind: "tts", quantity, weight };
             let entry = Entry { position, event_ms: at_ms, received_ms: at_ms, fact };
@@ -144,8 +144,8 @@ fn i03_a_cap_of_five_grants_fifty_tenths() {
     let mut granted = 0;
     for place in 0..1_000 {
         if limit::decide(&room, &held, None, "tts", quantity("1"), tenth).is_ok() {
-            let hold = Hold { kind: "tts".to_owned(), quantity: quantity("1"), credits: tenth, expires_ms: i64::MAX };
-            held.place(&place.to_string(), hold);
+            let hold = Hold { kind: "tts".into(), quantity: quantity("1"), credits: tenth, expires_ms: i64::MAX };
+            held.place(place.to_string(), hold);
             granted += 1;
         }
     }

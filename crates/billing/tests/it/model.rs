@@ -161,7 +161,7 @@ impl State {
         if limit::decide(&room, held, None, "inference", quantity, WEIGHT).is_ok() {
             let credits = limit::credits_for(quantity, WEIGHT).expect("credits");
             let expires_ms = self.now_ms() + TTL_MS;
-            let placed = self.held.place(&id, Hold { kind: "inference".to_owned(), quantity, credits, expires_ms });
+            let placed = self.held.place(id.as_str(), Hold { kind: "inference".into(), quantity, credits, expires_ms });
             assert_eq!(placed, Placed::New);
             self.granted[client] += 1;
         }

@@ -43,7 +43,7 @@ pub fn shard_of(user: &str) -> i64 {
 /// All accounts in memory.
 #[derive(Debug)]
 pub struct Book {
-    parts: Vec<RwLock<HashMap<Box<str>, Arc<Slot>>>>,
+    parts: Vec<RwLock<HashMap<Arc<str>, Arc<Slot>>>>,
     hasher: RandomState,
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
@@ -59,7 +59,7 @@ pub struct Book {
     /// What is held lies in Redis.
     is_shared: bool,
     /// What is held of accounts that were forgotten and are not read again yet.
-    apart: Mutex<HashMap<Box<str>, Apart>>,
+    apart: Mutex<HashMap<Arc<str>, Apart>>,
 }
 
 /// What a slot has beside its account: not in the log.
@@ -84,7 +84,7 @@ struct Changed {
 /// One account in memory, with what is held of it.
 #[derive(Debug)]
 pub struct Slot {
-    pub user: Box<str>,
+    pub user: Arc<str>,
     state: Mutex<State>,
 }
 
@@ -191,7 +191,7 @@ impl Book {
         Self { is_shared, ..self }
     }
 
-    fn part(&self, user: &str) -> &RwLock<HashMap<Box<str>, Arc<Slot>>> {
+    fn part(&self, user: &str) -> &RwLock<HashMap<Arc<str>, Arc<Slot>>> {
         let at = self.hasher.hash_one(user) % (PARTS as u64);
         &self.parts[usize::try_from(at).unwrap_or_default()]
     }
@@ -225,7 +225,7 @@ impl Book {
         kept
     }
 
-    fn apart(&self) -> MutexGuard<'_, HashMap<Box<str>, Apart>> {
+    fn apart(&self) -> MutexGuard<'_, HashMap<Arc<str>, Apart>> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use billing::hold::Hold;
 use billing::limit::{self, Refusal};
 use billing::usage::UsageError;
 use jiff::Timestamp;
@@ -60,21 +59,10 @@ fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Answer {
         Ok(admitted) => admitted,
         Err(refusal) => return Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
     };
-    let hold =
-        Hold { kind: demand.kind.to_owned(), quantity: demand.quantity, credits: cost, expires_ms: ask.expires_ms };
-    state.held.place(ask.id, hold);
+    let known = ask.held(slot, cost);
+    state.held.place(Arc::clone(ask.id), known.hold());
     drop(state);
-    part.insert(
-        ask.id,
-        Known {
-            user: Arc::from(&*slot.user),
-            kind: demand.kind.into(),
-            quantity: demand.quantity,
-            credits: cost,
-            expires_ms: ask.expires_ms,
-            fate: Fate::Held,
-        },
-    );
+    part.insert(ask.id, known);
     Answer { verdict: Verdict::Granted, numbers }
 }
 

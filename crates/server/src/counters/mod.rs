@@ -14,6 +14,8 @@ pub mod reservations;
 pub use self::embedded::Embedded;
 pub use self::redis::{Mark, Pending, Redis, View};
 
+use std::sync::Arc;
+
 use billing::catalogue::Limit;
 use billing::limit::{self, Gcra, Refusal};
 use billing::usage::{Credits, Quantity, UsageError};
@@ -25,7 +27,8 @@ use self::reservations::{Fate, Known};
 /// What somebody wants to use.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
-    pub kind: &'a str,
+    /// As the catalogue has it.
+    pub kind: &'a Arc<str>,
     pub quantity: Quantity,
     /// Credits for one unit.
     pub weight: Credits,
@@ -37,7 +40,7 @@ pub struct Demand<'a> {
 /// A demand that is to be held.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    pub id: &'a str,
+    pub id: &'a Arc<str>,
     /// The id was made by this program and is nobody else's.
     pub is_new: bool,
     pub demand: Demand<'a>,
@@ -217,6 +220,20 @@ impl Numbers {
             today: more(self.today),
             month: more(self.month),
             ..self
+        }
+    }
+}
+
+impl Ask<'_> {
+    /// It as it is remembered once it is held.
+    fn held(&self, slot: &Slot, cost: Credits) -> Known {
+        Known {
+            user: Arc::clone(&slot.user),
+            kind: Arc::clone(self.demand.kind),
+            quantity: self.demand.quantity,
+            credits: cost,
+            expires_ms: self.expires_ms,
+            fate: Fate::Held,
         }
     }
 }

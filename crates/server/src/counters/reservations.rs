@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
 
 /// Parts of the map, so that two requests rarely meet.
@@ -25,7 +26,7 @@ const UNDER_WAY_MS: i64 = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub user: Arc<str>,
-    pub kind: Box<str>,
+    pub kind: Arc<str>,
     pub quantity: Quantity,
     /// What is held for it; nothing where it was let through undecided.
     pub credits: Credits,
@@ -54,6 +55,16 @@ pub enum Fate {
 }
 
 impl Known {
+    /// What is held of the account for it.
+    pub fn hold(&self) -> Hold {
+        Hold {
+            kind: Arc::clone(&self.kind),
+            quantity: self.quantity,
+            credits: self.credits,
+            expires_ms: self.expires_ms,
+        }
+    }
+
     /// Nobody resolved it, and its time is over.
     pub fn is_over(&self, now_ms: i64) -> bool {
         self.expires_ms <= now_ms && matches!(self.fate, Fate::Held | Fate::Undecided)
@@ -198,9 +209,9 @@ impl Reservations {
     }
 
     /// Takes one over that the database has as open.
-    pub fn restore(&self, id: &str, known: Known) {
-        let id = self.part(id).insert(id, known);
-        lock(&self.written).insert(id);
+    pub fn restore(&self, id: &Arc<str>, known: Known) {
+        self.part(id).insert(id, known);
+        lock(&self.written).insert(Arc::clone(id));
     }
 }
 
@@ -210,20 +221,18 @@ impl Part {
     }
 
     /// Remembers a new one, or a new life of one that had expired.
-    pub fn insert(&mut self, id: &str, known: Known) -> Arc<str> {
-        let id: Arc<str> = Arc::from(id);
-        self.due.push(Reverse((known.expires_ms, Arc::clone(&id))));
-        self.moved.push(Arc::clone(&id));
-        self.known.insert(Arc::clone(&id), known);
-        id
+    pub fn insert(&mut self, id: &Arc<str>, known: Known) {
+        self.due.push(Reverse((known.expires_ms, Arc::clone(id))));
+        self.moved.push(Arc::clone(id));
+        self.known.insert(Arc::clone(id), known);
     }
 
     pub fn resolve(&mut self, id: &str, fate: Fate) {
-        if let Some((id, known)) = self.known.get_key_value(id) {
-            let (id, mut known) = (Arc::clone(id), known.clone());
+        if let Some((id, _)) = self.known.get_key_value(id) {
+            self.moved.push(Arc::clone(id));
+        }
+        if let Some(known) = self.known.get_mut(id) {
             known.fate = fate;
-            self.moved.push(Arc::clone(&id));
-            self.known.insert(id, known);
         }
     }
 

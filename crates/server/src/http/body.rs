@@ -28,7 +28,8 @@ use crate::error::{Error, Fault, Result};
 const DEPTH_MAX: u32 = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A JSON document: extracted from a request, or the body of an answer.
+/// A JSON document: extracted from a request, or the body of an answer. A type that is extracted names all its members and
+/// has none of any shape.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -39,7 +40,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(request.headers()) {
             return Err(malformed("body.media_type", "Send Content-Type: application/json."));
         }
-        parse(&whole(request.into_body()).await?).map(|Object(value)| Self(value))
+        named(&whole(request.into_body()).await?).map(Self)
     }
 }
 
@@ -92,6 +93,9 @@ pub enum Kind {
 pub fn kind(headers: &HeaderMap) -> Option<Kind> {
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next()?.to_str().ok(), kinds.next()) else { return None };
+    if kind == "application/json" {
+        return Some(Kind::Json);
+    }
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Some(Kind::Json),
@@ -134,6 +138,16 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
     strictly(text)?;
     serde_json::from_str(text).map_err(|fault| misshapen(text, &fault))
+}
+
+/// The same for an object whose type names all its members, in one reading: that refuses by itself what [`strictly`] looks for.
+/// Which of the two faults it is, is looked at afterwards.
+fn named<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
+    match serde_json::from_str(text) {
+        Ok(Object(value)) => Ok(value),
+        Err(fault) => Err(strictly(text).err().unwrap_or_else(|| misshapen(text, &fault))),
+    }
 }
 
 /// Looks whether a text is one unambiguous JSON document.

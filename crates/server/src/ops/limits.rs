@@ -51,13 +51,13 @@ fn tier_of<'a>(app: &'a App, slot: &Slot) -> Option<&'a Tier> {
 }
 
 /// A demand of so much of a type by this account, with the limits of its tier.
-pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &'a str, quantity: Quantity) -> Result<Demand<'a>> {
-    let weight = usage::weight(app, kind)
+pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quantity) -> Result<Demand<'a>> {
+    let (kind, weight) = usage::kind(app, kind)
         .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
     if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
-    let limit = tier_of(app, slot).and_then(|tier| tier.limits.get(kind));
+    let limit = tier_of(app, slot).and_then(|tier| tier.limits.get(&**kind));
     Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
 }
 

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
@@ -138,7 +137,7 @@ pub async fn reserve(app: &App, ask: Ask) -> Result<Reservation> {
         Some(id) => id,
         None => Counters::new_id(&ask.user, demand.now, app.chance.bytes()?),
     };
-    let placed = counters::Ask { id: &id, is_new, demand, expires_ms };
+    let placed = counters::Ask { id: &Arc::from(&*id), is_new, demand, expires_ms };
     let answer = match app.counters.reserve(&app.book, &slot, &placed).await {
         Ok(answer) => answer,
         Err(outage) if limits::is_open(&slot, demand.limit) => {
@@ -195,14 +194,14 @@ fn let_through(app: &App, id: &str, user: &str, demand: &Demand<'_>, expires_ms:
     }
     let known = Known {
         user: Arc::from(user),
-        kind: demand.kind.into(),
+        kind: Arc::clone(demand.kind),
         quantity: demand.quantity,
         credits: Credits::ZERO,
         expires_ms,
         fate: Fate::Undecided,
     };
     let answer = Reservation { replayed: false, ..replayed(id.to_owned(), &known) };
-    part.insert(id, known);
+    part.insert(&Arc::from(id), known);
     Ok(answer)
 }
 
@@ -257,7 +256,7 @@ pub async fn commit(app: &App, id: &str, commit: Commit) -> Result<Committed> {
         Error::invalid(pointer, "this reservation is unknown or long over: say user_id and type to commit it")
     };
     let (user, kind) = match known {
-        Some(known) => (known.user.to_string(), known.kind.into_string()),
+        Some(known) => (known.user.to_string(), known.kind.to_string()),
         None => (commit.user.ok_or_else(|| missing("/user_id"))?, commit.kind.ok_or_else(|| missing("/type"))?),
     };
     let wanted = Wanted { id, user, kind, quantity: commit.quantity, at: commit.at, late: !is_live, now };
@@ -372,7 +371,7 @@ fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
         return;
     }
     part.insert(
-        wanted.id,
+        &Arc::from(wanted.id),
         Known {
             user: Arc::from(&*wanted.user),
             kind: wanted.kind.as_str().into(),
@@ -552,10 +551,9 @@ pub async fn restore(app: &App) -> Result<()> {
         };
         let known = known(&row);
         if held_here {
-            let hold =
-                Hold { kind: row.kind, quantity: known.quantity, credits: known.credits, expires_ms: known.expires_ms };
-            slot.lock().held.place(&row.id, hold);
-            app.book.reservations.restore(&row.id, known);
+            let id = Arc::from(row.id);
+            slot.lock().held.place(Arc::clone(&id), known.hold());
+            app.book.reservations.restore(&id, known);
         }
     }
     Ok(())

@@ -287,7 +287,7 @@ impl Port for Redis {
             Ok(answer) => answer,
             Err(outage) => {
                 // It may have been placed before the answer was lost.
-                self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((slot.user.clone(), ask.id.into()));
+                self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push(((*slot.user).into(), (**ask.id).into()));
                 return Err(outage);
             }
         };

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use billing::catalogue::Limit;
-use billing::hold::Hold;
 use billing::limit::{Gcra, Refusal};
 use billing::usage::{Credits, Quantity, UsageError};
 
@@ -13,7 +12,7 @@ use super::pointer_life;
 use super::publication::cut;
 use crate::counters::book::{Book, Slot, State};
 use crate::counters::embedded;
-use crate::counters::reservations::{Fate, Known, Part};
+use crate::counters::reservations::{Known, Part};
 use crate::counters::{Answer, Ask, Demand, Outage, Verdict};
 
 /// A minute in microseconds, and a little: more than any rate allows.
@@ -37,7 +36,7 @@ impl Question<'_> {
         let cap = |of: fn(&Limit) -> Option<Quantity>| demand.limit.and_then(of).map(|cap| cut(cap.micro()));
         Line {
             id: ask.map_or("", |ask| ask.id).into(),
-            kind: demand.kind.into(),
+            kind: (**demand.kind).into(),
             quantity: demand.quantity.micro(),
             credits: cost.micro(),
             expires_ms: ask.map_or(0, |ask| ask.expires_ms),
@@ -75,9 +74,9 @@ impl Question<'_> {
         }
         state.there.seen = state.there.seen.max(told.seen);
         let known = if is_first {
-            asked_for(self.slot, ask, self.cost)
+            ask.held(self.slot, self.cost)
         } else {
-            Known { user: Arc::from(&*self.slot.user), ..hold_of(&told.hold)? }
+            Known { user: Arc::clone(&self.slot.user), ..hold_of(&told.hold)? }
         };
         let verdict = embedded::again(&known, &self.slot.user, self.demand);
         let is_held = matches!(verdict, Verdict::Again(_));
@@ -122,26 +121,9 @@ impl Question<'_> {
     }
 }
 
-fn asked_for(slot: &Slot, ask: &Ask<'_>, cost: Credits) -> Known {
-    Known {
-        user: Arc::from(&*slot.user),
-        kind: ask.demand.kind.into(),
-        quantity: ask.demand.quantity,
-        credits: cost,
-        expires_ms: ask.expires_ms,
-        fate: Fate::Held,
-    }
-}
-
 /// Remembers here what is held there, so that it can be put back and written down.
-fn remember(part: &mut Part, state: &mut State, id: &str, known: &Known) {
-    let hold = Hold {
-        kind: known.kind.to_string(),
-        quantity: known.quantity,
-        credits: known.credits,
-        expires_ms: known.expires_ms,
-    };
-    state.held.place(id, hold);
+fn remember(part: &mut Part, state: &mut State, id: &Arc<str>, known: &Known) {
+    state.held.place(Arc::clone(id), known.hold());
     state.there.placed += 1;
     part.insert(id, known.clone());
 }

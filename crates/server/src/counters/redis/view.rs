@@ -54,8 +54,8 @@ pub struct Pending {
 
 impl Pending {
     pub fn slot(&mut self, slot: Arc<Slot>) {
-        self.accounts.remove(&slot.user);
-        self.slots.insert(slot.user.clone(), slot);
+        self.accounts.remove(&*slot.user);
+        self.slots.insert((*slot.user).into(), slot);
     }
 
     /// An account that is not in memory. What is in memory is newer.

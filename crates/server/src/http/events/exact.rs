@@ -26,8 +26,10 @@ pub fn quantity(json: &str) -> Option<Quantity> {
 }
 
 /// What is expected of a quantity.
+pub const NO_QUANTITY: &str = "expected a number that is not negative, with at most 6 decimals and no exponent";
+
 pub fn no_quantity(pointer: &str) -> Fault {
-    fault(pointer, "expected a number that is not negative, with at most 6 decimals and no exponent")
+    fault(pointer, NO_QUANTITY)
 }
 
 /// Reads RFC 3339 (S-39).

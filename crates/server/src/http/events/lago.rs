@@ -262,7 +262,7 @@ impl<'a> Sent<'a> {
         if quantity.is_none() {
             faults.insert("properties", ["value_is_invalid"]);
         }
-        let kind = app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.clone());
+        let kind = app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
         if kind.is_none() {
             faults.entry("code").or_insert(["billable_metric_not_found"]);
         }
@@ -328,7 +328,7 @@ impl<'a> Read<'a> {
 fn stored(app: &App, entry: Logged) -> Option<Event<'static>> {
     let (at, received) =
         (Timestamp::from_millisecond(entry.event_ms).ok()?, Timestamp::from_millisecond(entry.received_ms).ok()?);
-    let code = app.catalogue.events.get(&entry.event_type).map(|event| event.lago_code.clone());
+    let code = app.catalogue.events.get(&*entry.event_type).map(|event| event.lago_code.clone());
     let units = format!(r#"{{"units":"{}"}}"#, Quantity::from_micro(entry.quantity));
     Some(Event {
         lago_id: lago_id(entry.position),

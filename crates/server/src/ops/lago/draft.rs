@@ -87,7 +87,7 @@ fn fit(
         Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
     }
     // An operator who wants a type kept away from Lago gives it an empty code.
-    let code = catalogue.events.get(&entry.event_type).map(|event| event.lago_code.clone()).unwrap_or_default();
+    let code = catalogue.events.get(&*entry.event_type).map(|event| event.lago_code.clone()).unwrap_or_default();
     if code.is_empty() {
         return Ok(Some(Fit::Skip("type_without_code")));
     }

@@ -186,7 +186,7 @@ fn rebuilt(
     let Some(known) = known else { return Ok(None) };
     let Some(entry) = log::at(tx, known.position)? else { return Ok(None) };
     let Some(subscription) = lago::subscription(tx, &entry.user)? else { return Ok(None) };
-    let Some(kind) = catalogue.events.get(&entry.event_type) else { return Ok(None) };
+    let Some(kind) = catalogue.events.get(&*entry.event_type) else { return Ok(None) };
     let moment = Moment { began_ms: subscription.began_ms, now_ms };
     let event = event::of_entry(&entry, &subscription.external_id, &kind.lago_code, moment);
     Ok((event.transaction_id == transaction_id).then_some((entry.user, known.position, event)))

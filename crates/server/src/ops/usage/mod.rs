@@ -86,7 +86,7 @@ fn judged(
     if told.transaction_id.is_empty() || told.transaction_id.len() > 255 {
         return refused("invalid", "/transaction_id", "expected 1 to 255 characters");
     }
-    let Some(kind) = app.catalogue.events.get(&told.kind) else {
+    let Some(kind) = app.catalogue.events.get(&*told.kind) else {
         return refused("type.unknown", "/type", "expected an event type of the catalogue");
     };
     if told.quantity > QUANTITY_MAX || told.quantity < Quantity::ZERO {
@@ -245,7 +245,7 @@ fn with_all_types(app: &App, sums: &Sums) -> BTreeMap<String, Quantity> {
     let mut sums: BTreeMap<String, Quantity> =
         sums.iter().map(|(kind, sum)| (kind.to_string(), (*sum).max(Quantity::ZERO))).collect();
     for kind in app.catalogue.events.keys() {
-        sums.entry(kind.clone()).or_insert(Quantity::ZERO);
+        sums.entry(kind.to_string()).or_insert(Quantity::ZERO);
     }
     sums
 }
@@ -268,9 +268,14 @@ pub async fn events(app: &App, user: &User, from: Option<i64>, limit: usize) -> 
     Ok(EventPage { events, next })
 }
 
-/// Credits for so much of a type, as the catalogue weighs it now.
-pub fn weight(app: &App, kind: &str) -> Option<Credits> {
-    app.catalogue.events.get(kind).map(|event| event.credits)
+/// A type of the catalogue's, with what one of it costs in credits now.
+pub fn kind<'a>(app: &'a App, named: &str) -> Option<(&'a Arc<str>, Credits)> {
+    app.catalogue.events.get_key_value(named).map(|(kind, event)| (kind, event.credits))
+}
+
+/// Credits for one of a type, as the catalogue weighs it now.
+pub fn weight(app: &App, named: &str) -> Option<Credits> {
+    kind(app, named).map(|(_, weight)| weight)
 }
 
 pub(crate) fn failed(error: impl std::fmt::Display) -> Error {

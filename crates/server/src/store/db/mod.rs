@@ -336,12 +336,14 @@ impl Db {
         }
     }
 
-    /// Waits until no other process can show any more what was so before now. On SQLite they look at every request; on
-    /// PostgreSQL one that has just lost its connection goes on for a moment.
+    /// Waits until no other process can show any more what was so before now. On SQLite a look serves the requests of a moment;
+    /// on PostgreSQL a process that has just lost its connection goes on for a while.
     pub async fn outwait_other_readers(&self) {
-        if matches!(&*self.0, Engine::Postgres(_)) {
-            tokio::time::sleep(news::HEARD_FOR).await;
-        }
+        tokio::time::sleep(match &*self.0 {
+            Engine::Sqlite(_) => sqlite::OUTWAITED,
+            Engine::Postgres(_) => news::HEARD_FOR,
+        })
+        .await;
     }
 
     pub fn dialect(&self) -> Dialect {

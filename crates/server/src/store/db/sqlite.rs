@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, ToSql};
@@ -20,6 +21,10 @@ const GROUP_MAX: usize = 512;
 const READERS: usize = 2;
 /// So many steps of SQLite's machine lie between two looks at whether a read has to give way.
 const STEPS: i32 = 20_000;
+/// So long a look for other writers is good for.
+const LOOKED_FOR_US: u64 = 100;
+/// Ten times that: when it has passed, nobody shows any more what was so before it.
+pub(super) const OUTWAITED: Duration = Duration::from_millis(1);
 
 pub(super) struct Sqlite {
     writes: Arc<Queue>,
@@ -35,6 +40,9 @@ struct Shared {
     wal: Wal,
     /// The count after the last commit that the listener has heard of.
     known: AtomicU32,
+    /// When somebody last looked for other writers, in microseconds since `opened`.
+    looked: AtomicU64,
+    opened: Instant,
     /// Our own writer is at work: it holds the write lock, so nobody else can commit, and it has looked before it began.
     writing: AtomicBool,
 }
@@ -98,7 +106,14 @@ impl Sqlite {
         writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|error| unusable(path, error))?;
         let wal = Wal::open(path).map_err(|error| OpenError::Unusable(error.into()))?;
         let known = AtomicU32::new(wal.commits().unwrap_or_default());
-        let shared = Arc::new(Shared { listener: OnceLock::new(), wal, known, writing: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            listener: OnceLock::new(),
+            wal,
+            known,
+            looked: AtomicU64::new(0),
+            opened: Instant::now(),
+            writing: AtomicBool::new(false),
+        });
         let (writes, reads) = (Arc::new(Queue::default()), Arc::new(Queue::default()));
         let mut threads = Vec::new();
         let (queue, seen) = (Arc::clone(&writes), Arc::clone(&shared));
@@ -149,8 +164,20 @@ impl Drop for Sqlite {
 }
 
 impl Shared {
-    /// Drops every rendered answer when the count of commits is not the one that we know.
+    /// Drops every rendered answer when the count of commits is not the one that we know. A look is a call of the system's, and
+    /// one serves all requests of the next moment.
     fn notice(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let next = self.looked.load(Ordering::Relaxed).saturating_add(LOOKED_FOR_US);
+        if now < next {
+            return;
+        }
+        // Noted after the look, with the time before it: whoever relies on it looked no earlier than that.
+        self.look();
+        self.looked.fetch_max(now, Ordering::Relaxed);
+    }
+
+    fn look(&self) {
         let seen = self.wal.commits();
         let is_known = || seen == Some(self.known.load(Ordering::SeqCst));
         // While our writer is at work the next count is its own commit's. The last look is for one that has ended meanwhile.

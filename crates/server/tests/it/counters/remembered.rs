@@ -19,7 +19,7 @@ fn held(expires_ms: i64) -> Known {
 }
 
 fn reserve(all: &Reservations, id: &str, expires_ms: i64) {
-    all.part(id).insert(id, held(expires_ms));
+    all.part(id).insert(&Arc::from(id), held(expires_ms));
 }
 
 fn opened(all: &Reservations, now_ms: i64) -> Vec<String> {
