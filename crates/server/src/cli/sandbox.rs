@@ -30,15 +30,34 @@ pub(super) struct Args {
     /// Be a Lago instead of a Stripe
     #[arg(long, conflicts_with_all = ["customers", "empty"])]
     lago: bool,
-    /// How many of a thousand webhooks are sent twice
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    /// The share of webhooks that are sent twice, such as 0.2
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     duplicate: u32,
-    /// How many of a thousand webhooks are lost
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    /// The share of webhooks that are lost, such as 0.2
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     drop: u32,
-    /// Webhooks overtake each other within so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    /// Webhooks overtake each other within this time, such as 30s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
     shuffle: u32,
+}
+
+/// A share from 0 to 1 with up to three decimals, in thousandths.
+fn parse_share(text: &str) -> Result<u32, String> {
+    let wrong = || "expected a share from 0 to 1 with up to three decimals, such as 0.2".to_owned();
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    if decimals.is_empty() || decimals.len() > 3 {
+        return Err(wrong());
+    }
+    let thousandths = format!("{whole}{decimals:0<3}");
+    let is_number = !whole.is_empty() && thousandths.bytes().all(|byte| byte.is_ascii_digit());
+    let share = thousandths.parse().ok().filter(|share| is_number && *share <= 1_000);
+    share.ok_or_else(wrong)
+}
+
+/// Whole seconds with their unit.
+fn parse_time(text: &str) -> Result<u32, String> {
+    let time = crate::config::duration(text, std::time::Duration::ZERO)?;
+    u32::try_from(time.as_secs()).map_err(|_| "is too long".to_owned())
 }
 
 /// What a running sandbox is told.

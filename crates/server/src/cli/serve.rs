@@ -247,6 +247,7 @@ async fn open_business(app: &App, address: SocketAddr, inside: &Inside) -> Resul
         inside.stripe.base_url(),
         inside.lago.base_url()
     ));
+    out::say(&format!("key of both sandboxes: {SANDBOX_KEY}"));
     out::say(&format!("user   session_token={user_token}"));
     out::say(&format!("admin  session_token={admin_token}"));
     for (token, path) in [

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::book::{Book, Slot, State};
 use super::reservations::{Fate, Known};
-use super::{Answer, Ask, Demand, Numbers, Outage, Port, Released, Verdict};
+use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
 
 /// Counters in memory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,23 +19,26 @@ impl Port for Embedded {
         Ok(reserve(book, slot, ask))
     }
 
-    async fn check(&self, _: &Book, slot: &Slot, demand: &Demand<'_>) -> Result<Answer, Outage> {
+    async fn check(&self, _: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
         let mut state = slot.lock();
-        Ok(match state.decide(demand).and_then(|numbers| demand.rate(numbers.tat_ns).map(|_| numbers)) {
+        Ok(match state.pass(demand, rate) {
             Ok(numbers) => Answer { verdict: Verdict::Granted, numbers },
             Err(refusal) => Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
         })
     }
 
-    async fn release(&self, book: &Book, id: &str, _: &Known) -> Result<Released, Outage> {
+    async fn release(&self, book: &Book, id: &str, _: &Known, _: Timestamp) -> Result<Released, Outage> {
         Ok(release(book, id))
     }
 
     async fn counted(&self, _: &Slot, _: Timestamp) {}
 
-    async fn is_released(&self, _: &str, _: &Known) -> Result<bool, Outage> {
-        Ok(false)
+    /// What is remembered in this process is all there is.
+    async fn begin_commit(&self, _: &str, _: &Known, _: Timestamp) -> Result<bool, Outage> {
+        Ok(true)
     }
+
+    async fn give_up_commit(&self, _: &str, _: &Known) {}
 
     async fn find(&self, _: &str) -> Result<Option<Known>, Outage> {
         Ok(None)
@@ -106,6 +109,15 @@ impl State {
         let room = self.room(now_ms).map_err(|_| Refusal::Uncountable(UsageError::Overflow))?;
         limit::decide(&room, &self.held, demand.limit, demand.kind, demand.quantity, demand.weight)?;
         Ok(self.numbers(demand))
+    }
+
+    /// Decides, and takes the rate where that is asked; how the user stands then.
+    fn pass(&mut self, demand: &Demand<'_>, rate: Rate) -> Result<Numbers, Refusal> {
+        let numbers = self.decide(demand)?;
+        let tat_ns = demand.rate(numbers.tat_ns)?;
+        let (Some(after), Rate::Taken) = (tat_ns, rate) else { return Ok(numbers) };
+        self.set_rate(demand.kind, after);
+        Ok(Numbers { tat_ns, ..numbers })
     }
 
     /// Decides and takes the rate; how the user stands once the demand is held, and what it costs.

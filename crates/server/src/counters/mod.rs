@@ -37,6 +37,15 @@ pub struct Demand<'a> {
     pub now: Timestamp,
 }
 
+/// What becomes of the rate of a demand that is only asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// Nothing: whoever asks says later what was used.
+    Kept,
+    /// It is used up where there is room: whoever asks lets the work through and says nothing more.
+    Taken,
+}
+
 /// A demand that is to be held.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -112,22 +121,38 @@ pub trait Port {
     /// Holds what is asked for, if there is room. The same id again is the same answer.
     fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> impl Future<Output = Result<Answer, Outage>> + Send;
 
-    /// Whether there is room; nothing is held and no rate is used up.
+    /// Whether there is room; nothing is held.
     fn check(
         &self,
         book: &Book,
         slot: &Slot,
         demand: &Demand<'_>,
+        rate: Rate,
     ) -> impl Future<Output = Result<Answer, Outage>> + Send;
 
     /// Frees what is held under an id.
-    fn release(&self, book: &Book, id: &str, known: &Known) -> impl Future<Output = Result<Released, Outage>> + Send;
+    fn release(
+        &self,
+        book: &Book,
+        id: &str,
+        known: &Known,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Released, Outage>> + Send;
 
     /// The commit of a reservation is counted on this account.
     fn counted(&self, slot: &Slot, now: Timestamp) -> impl Future<Output = ()> + Send;
 
-    /// Whether somebody else has released what this process holds.
-    fn is_released(&self, id: &str, known: &Known) -> impl Future<Output = Result<bool, Outage>> + Send;
+    /// Whether this may be committed: from now on nobody releases it, in any process, unless its commit is given up. Not where
+    /// somebody has released it.
+    fn begin_commit(
+        &self,
+        id: &str,
+        known: &Known,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, Outage>> + Send;
+
+    /// The commit has come to nothing.
+    fn give_up_commit(&self, id: &str, known: &Known) -> impl Future<Output = ()> + Send;
 
     /// A reservation that this process does not know.
     fn find(&self, id: &str) -> impl Future<Output = Result<Option<Known>, Outage>> + Send;
@@ -168,17 +193,17 @@ impl Counters {
         }
     }
 
-    pub async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>) -> Result<Answer, Outage> {
+    pub async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
         match self {
-            Self::Embedded(embedded) => embedded.check(book, slot, demand).await,
-            Self::Redis(redis) => redis.check(book, slot, demand).await,
+            Self::Embedded(embedded) => embedded.check(book, slot, demand, rate).await,
+            Self::Redis(redis) => redis.check(book, slot, demand, rate).await,
         }
     }
 
-    pub async fn release(&self, book: &Book, id: &str, known: &Known) -> Result<Released, Outage> {
+    pub async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
         match self {
-            Self::Embedded(embedded) => embedded.release(book, id, known).await,
-            Self::Redis(redis) => redis.release(book, id, known).await,
+            Self::Embedded(embedded) => embedded.release(book, id, known, now).await,
+            Self::Redis(redis) => redis.release(book, id, known, now).await,
         }
     }
 
@@ -189,10 +214,17 @@ impl Counters {
         }
     }
 
-    pub async fn is_released(&self, id: &str, known: &Known) -> Result<bool, Outage> {
+    pub async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
         match self {
-            Self::Embedded(embedded) => embedded.is_released(id, known).await,
-            Self::Redis(redis) => redis.is_released(id, known).await,
+            Self::Embedded(embedded) => embedded.begin_commit(id, known, now).await,
+            Self::Redis(redis) => redis.begin_commit(id, known, now).await,
+        }
+    }
+
+    pub async fn give_up_commit(&self, id: &str, known: &Known) {
+        match self {
+            Self::Embedded(embedded) => embedded.give_up_commit(id, known).await,
+            Self::Redis(redis) => redis.give_up_commit(id, known).await,
         }
     }
 
@@ -240,7 +272,7 @@ impl Ask<'_> {
 
 impl Demand<'_> {
     /// What it costs at most.
-    fn cost(&self) -> Result<Credits, UsageError> {
+    pub fn cost(&self) -> Result<Credits, UsageError> {
         limit::credits_for(self.quantity, self.weight)
     }
 

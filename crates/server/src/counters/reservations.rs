@@ -21,6 +21,8 @@ const REMEMBERED_MS: i64 = 3_600_000;
 const OVER_MAX: usize = 2_048;
 /// After this time it is looked again whether a commit that was under way has arrived.
 const UNDER_WAY_MS: i64 = 1_000;
+/// So long after its time a commit that was under way is one that never arrived.
+const UNDER_WAY_MAX_MS: i64 = 60_000;
 
 /// A reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,7 +254,11 @@ impl Part {
                     over.push((Arc::clone(&id), Arc::clone(&known.get().user)));
                     self.over.push_back((expires_ms, id));
                 }
-                Fate::Committing { .. } => self.due.push(Reverse((now_ms + UNDER_WAY_MS, id))),
+                // Its entry will say, or nobody: then its caller went away, and it was not recorded.
+                Fate::Committing { .. } if now_ms < expires_ms + UNDER_WAY_MAX_MS => {
+                    self.due.push(Reverse((now_ms + UNDER_WAY_MS, id)));
+                }
+                Fate::Committing { .. } => self.over.push_back((expires_ms, id)),
             }
         }
         self.forget(now_ms);
@@ -267,10 +273,6 @@ impl Part {
             let Entry::Occupied(known) = self.known.entry(Arc::clone(&id)) else { continue };
             if known.get().expires_ms != over_ms {
                 continue; // a new life
-            }
-            if matches!(known.get().fate, Fate::Committing { .. }) {
-                self.due.push(Reverse((now_ms + UNDER_WAY_MS, id)));
-                continue;
             }
             known.remove();
             self.forgotten.push(id);

@@ -23,7 +23,8 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
 ///
 /// For `forwardAuth` and `auth_request`. The user is the one who is signed in; a gateway that authenticates with a service key can name
 /// one in `X-Billhook-User`. `type` and `quantity` come from the query, else from `X-Billhook-Type` and `X-Billhook-Quantity`; the
-/// quantity is 1 where nobody says. 200 lets it through, with `X-Billhook-User` and `Billing-Remaining` to pass on. Counts nothing.
+/// quantity is 1 where nobody says. 200 lets it through, with `X-Billhook-User` and `Billing-Remaining` to pass on. It uses up the
+/// rate by the minute, and no credits: what was used is recorded afterwards.
 #[utoipa::path(get, path = "/api/v1/usage/authorize", tag = "usage", operation_id = "authorize",
     params(
         ("type" = Option<String>, Query, description = "The event type"),
@@ -55,7 +56,7 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         (None, None) => Quantity::from_micro(1_000_000),
     };
     all_named(&[(user, "X-Billhook-User"), (kind, "?type")])?;
-    let standing = reservations::check(app, user, kind, quantity).await?;
+    let standing = reservations::pass(app, user, kind, quantity).await?;
     if let Some(refused) = standing.refusal {
         return Err(Error::Refused(Box::new(refused)));
     }

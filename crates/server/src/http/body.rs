@@ -28,8 +28,7 @@ use crate::error::{Error, Fault, Result};
 const DEPTH_MAX: u32 = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A JSON document: extracted from a request, or the body of an answer. A type that is extracted names all its members and
-/// has none of any shape.
+/// A JSON document: extracted from a request, or the body of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -40,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if !is_json(request.headers()) {
             return Err(malformed("body.media_type", "Send Content-Type: application/json."));
         }
-        named(&whole(request.into_body()).await?).map(Self)
+        parse(&whole(request.into_body()).await?).map(|Object(value)| Self(value))
     }
 }
 
@@ -138,16 +137,6 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
     strictly(text)?;
     serde_json::from_str(text).map_err(|fault| misshapen(text, &fault))
-}
-
-/// The same for an object whose type names all its members, in one reading: that refuses by itself what [`strictly`] looks for.
-/// Which of the two faults it is, is looked at afterwards.
-fn named<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed("body.malformed", "The body is not valid UTF-8."))?;
-    match serde_json::from_str(text) {
-        Ok(Object(value)) => Ok(value),
-        Err(fault) => Err(strictly(text).err().unwrap_or_else(|| misshapen(text, &fault))),
-    }
 }
 
 /// Looks whether a text is one unambiguous JSON document.

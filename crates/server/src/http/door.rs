@@ -46,12 +46,18 @@ pub struct Limits {
     pub body_max: usize,
     /// Bytes of a body where many things are sent at once.
     pub batch_body_max: usize,
+    /// Bytes of a body that holds whole prompts and answers, by the hundred, and is lost by its sender if it is refused.
+    pub litellm_body_max: usize,
 }
 
 impl Limits {
     /// Bytes of a body on this path.
     pub(super) fn body_max_of(&self, path: &str) -> usize {
-        if router::BATCHES.contains(&path) { self.batch_body_max } else { self.body_max }
+        match path {
+            router::LITELLM => self.litellm_body_max,
+            path if router::BATCHES.contains(&path) => self.batch_body_max,
+            _ => self.body_max,
+        }
     }
 }
 
@@ -67,6 +73,7 @@ impl Default for Limits {
             in_flight_max: 1_024,
             body_max: 1024 * 1024,
             batch_body_max: 4 * 1024 * 1024,
+            litellm_body_max: 32 * 1024 * 1024,
         }
     }
 }

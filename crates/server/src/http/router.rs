@@ -12,7 +12,9 @@ use crate::app::App;
 use crate::ops;
 
 /// Where many things are sent at once; their bodies may be larger.
-pub const BATCHES: [&str; 3] = ["/api/v1/usage/events", "/api/v1/events/batch", "/api/v1/usage/litellm"];
+pub const BATCHES: [&str; 2] = ["/api/v1/usage/events", "/api/v1/events/batch"];
+/// Where LiteLLM sends what it has gathered.
+pub const LITELLM: &str = "/api/v1/usage/litellm";
 
 /// Every route with its handler. A route that is missing in the OpenAPI document fails a test.
 pub fn routes(app: App) -> Router {
@@ -30,7 +32,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/billing/payment-methods", get(payment_methods::list))
         .route("/api/v1/billing/usage", get(usage::show))
         .route("/api/v1/usage/events", post(events::create).get(events::list))
-        .route("/api/v1/usage/litellm", post(events::create_litellm))
+        .route(LITELLM, post(events::create_litellm))
         .route("/api/v1/usage/check", post(reservations::check))
         .route("/api/v1/usage/reservations", post(reservations::create))
         .route("/api/v1/usage/reservations/{id}/commit", post(reservations::commit))

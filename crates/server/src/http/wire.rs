@@ -3,13 +3,13 @@
 use billing::money::Money;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::events::exact::{self, NO_QUANTITY};
+use super::events::exact;
 use crate::error::{Error, Fault, Result};
 
 const MICRO: i64 = 1_000_000;
@@ -40,19 +40,9 @@ impl Instant {
 }
 
 /// A quantity in a request: a number or its text, not read yet.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
 pub struct Exact(Box<RawValue>);
-
-impl<'de> Deserialize<'de> for Exact {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> std::result::Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(reader)?;
-        // What has parts is never a quantity, and nobody would look whether they are unambiguous.
-        if text.get().starts_with(['[', '{']) {
-            return Err(serde::de::Error::custom(NO_QUANTITY));
-        }
-        Ok(Self(text))
-    }
-}
 
 impl Exact {
     /// Reads it exactly.

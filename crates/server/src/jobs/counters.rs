@@ -16,7 +16,8 @@ const PUBLISH: Duration = Duration::from_millis(5);
 /// How often it is looked at whether Redis still has what it was given, and who publishes.
 const VERIFY: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_millis(200);
-const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// What was reserved since is forgotten by a process that is killed: its work still counts, but others may be given the same room.
+const WRITE_DOWN: Duration = Duration::from_millis(250);
 const TIDY: Duration = Duration::from_mins(1);
 /// After a failure; Redis is given this long to come back.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -47,6 +48,9 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             _ = tidy.tick() => {
                 app.book.tidy(i64::try_from(app.clock.now().as_nanosecond()).unwrap_or(i64::MAX));
+                if let Err(error) = reservations::forget_old(&app).await {
+                    tracing::debug!(%error, "old reservations will be forgotten later");
+                }
                 continue;
             }
         };

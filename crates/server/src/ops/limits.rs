@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use billing::catalogue::{Limit, Overage, Tier, WhenUnknown};
 use billing::limit::{Gcra, Refusal};
-use billing::usage::Quantity;
+use billing::usage::{Credits, Quantity};
 
 use super::usage::{self, following};
 use crate::app::App;
@@ -16,6 +16,8 @@ use crate::error::{Error, Fault, LimitState, Refused, Result};
 use crate::store::users;
 
 const MINUTE_SECONDS: u64 = 60;
+const MINUTE: &str = "minute";
+const CREDITS: &str = "credits";
 /// A refusal that nobody can decide is worth asking again soon.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
@@ -75,7 +77,11 @@ pub(super) fn undecidable() -> Error {
 
 /// A refusal as it is told, with all limits that the demand touches.
 pub(super) fn refused(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers, refusal: &Refusal) -> Result<Refused> {
-    let until = |reset_ms: i64| millis(reset_ms.saturating_sub(demand.now.as_millisecond()));
+    let limits = states(slot, demand, numbers);
+    // Whoever comes again when the first limit is whole must not meet the next.
+    let others = limits.iter().filter(|limit| limit.name != MINUTE && limit.remaining < demand.asked_of(limit.name));
+    let others = others.map(|limit| Duration::from_secs(limit.reset_seconds)).max().unwrap_or_default();
+    let until = |reset_ms: i64| millis(reset_ms.saturating_sub(demand.now.as_millisecond())).max(others);
     let (code, retry_after) = match refusal {
         Refusal::Credits { reset_ms, .. } => ("credits.exhausted", Some(until(*reset_ms))),
         Refusal::TrialOver => ("trial.over", None),
@@ -86,7 +92,14 @@ pub(super) fn refused(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers, refus
         Refusal::PerMinute { retry_after_ms } => ("limit.minute", Some(millis(*retry_after_ms))),
         Refusal::Uncountable(_) => return Err(Error::invalid("/quantity", "this is more than can be counted")),
     };
-    Ok(Refused { code, retry_after, limits: states(slot, demand, numbers) })
+    Ok(Refused { code, retry_after, limits })
+}
+
+impl Demand<'_> {
+    /// What it takes of a limit, in millionths.
+    fn asked_of(&self, limit: &str) -> i64 {
+        if limit == CREDITS { self.cost().map_or(i64::MAX, Credits::micro) } else { self.quantity.micro() }
+    }
 }
 
 fn millis(ms: i64) -> Duration {
@@ -111,7 +124,7 @@ pub(super) fn states(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers) -> Vec
     };
     let mut states = Vec::new();
     if let Some(credits) = numbers.credits {
-        states.push(state("credits", room.quota.micro(), credits.micro(), period));
+        states.push(state(CREDITS, room.quota.micro(), credits.micro(), period));
     }
     let Some(limit) = demand.limit else { return states };
     let left = |quota: Quantity, taken: Quantity| quota.micro().saturating_sub(taken.micro());
@@ -133,7 +146,7 @@ fn minute(demand: &Demand<'_>, tat_ns: Option<i64>, quota: Quantity) -> LimitSta
     let debt_ns = tat_ns.map_or(0, |tat_ns| tat_ns.saturating_sub(now_ns).max(0));
     let whole_again = debt_ns.saturating_add(SECOND_NS - 1) / SECOND_NS;
     LimitState {
-        name: "minute",
+        name: MINUTE,
         quota: quota.micro(),
         remaining: Gcra::remaining(tat_ns, now_ns, quota).micro(),
         reset_seconds: u64::try_from(whole_again).unwrap_or_default().min(MINUTE_SECONDS),

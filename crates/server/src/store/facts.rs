@@ -8,6 +8,8 @@ use crate::error::Result;
 pub const CATALOGUE: &str = "catalogue";
 /// The position of the log that the written accounts belong to.
 pub const ACCOUNTS_POSITION: &str = "accounts_position";
+/// The first day whose ids of usage are all kept.
+pub const IDS_FROM_DAY: &str = "ids_from_day";
 /// Which log this is: a copy that goes its own way gets another name.
 pub const USAGE_LOG: &str = "usage_log";
 /// The key that signs page cursors.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Tx;
 use super::db::{Arg, Dialect, Row, Value, args};
+use super::facts;
 use crate::error::{Error, Result};
 
 pub const DAY_MS: i64 = 86_400_000;
@@ -447,8 +448,17 @@ pub fn last_of_user(tx: &mut Tx<'_>, user: &str, before: i64) -> Result<i64> {
     tx.row(sql, args![user, before])?.map_or(Ok(0), |row| row.int(0))
 }
 
-/// Removes ids of days before this one, a few at a time; how many there were.
+/// The first day whose ids are all kept. Of an event of an earlier day nobody can say whether it was recorded before.
+pub fn ids_from(tx: &mut Tx<'_>) -> Result<i64> {
+    let day = facts::get(tx, facts::IDS_FROM_DAY)?.map_or(Ok(i64::MIN), |day| day.parse());
+    day.map_err(|_| Error::internal("impossible fact: ids_from_day"))
+}
+
+/// Removes ids of days before this one, a few at a time; how many there were. A longer window later does not bring them back.
 pub fn forget_ids(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<u64> {
+    if ids_from(tx)? < before_day {
+        facts::set(tx, facts::IDS_FROM_DAY, &before_day.to_string())?;
+    }
     tx.run(
         "DELETE FROM usage_ids WHERE (day, id) IN (SELECT day, id FROM usage_ids WHERE day < ?1 ORDER BY day, id LIMIT ?2)",
         args![before_day, most],

@@ -44,8 +44,8 @@ pub fn open(tx: &mut Tx<'_>, now_ms: i64) -> Result<Vec<Reservation>> {
     tx.rows(sql, args![now_ms])?.iter().map(reservation).collect()
 }
 
-/// Writes down what has been opened, removes what was resolved or is long over.
-pub fn save(tx: &mut Tx<'_>, opened: &[Reservation], closed: &[String], now_ms: i64) -> Result<()> {
+/// Writes down what has been opened, removes what was resolved.
+pub fn save(tx: &mut Tx<'_>, opened: &[Reservation], closed: &[String]) -> Result<()> {
     for row in opened {
         tx.run(
             "INSERT INTO reservations (id, user_id, type, quantity_micro, credits_micro, expires_ms)
@@ -57,6 +57,10 @@ pub fn save(tx: &mut Tx<'_>, opened: &[Reservation], closed: &[String], now_ms: 
     for id in closed {
         tx.run("DELETE FROM reservations WHERE id = ?1", args![id])?;
     }
-    tx.run("DELETE FROM reservations WHERE expires_ms <= ?1", args![now_ms - KEPT_MS])?;
     Ok(())
+}
+
+/// Removes what is long over.
+pub fn forget_old(tx: &mut Tx<'_>, now_ms: i64) -> Result<()> {
+    tx.run("DELETE FROM reservations WHERE expires_ms <= ?1", args![now_ms - KEPT_MS]).map(drop)
 }

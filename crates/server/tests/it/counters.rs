@@ -332,6 +332,22 @@ async fn f49_a_clock_that_steps_back_frees_nothing() {
     }
 }
 
+/// S-37: the pause that is told is the longest of those limits that refuse, not the first.
+#[tokio::test]
+async fn s37_who_comes_again_when_told_meets_no_other_limit() {
+    for adapter in BOTH {
+        let rig = Rig::new(adapter).await;
+        for (amount, waits_for) in [("2.5", "day"), ("3.5", "month")] {
+            let asked = reservations::check(rig.app(), &rig.user, "tts", quantity(amount)).await;
+            let refused = asked.expect("a standing").refusal.expect("refused");
+            let state = refused.limits.iter().find(|limit| limit.name == waits_for).expect("the limit");
+            let pause = refused.retry_after.expect("a pause");
+            let whole = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+            assert_eq!((refused.code, whole), ("limit.day", state.reset_seconds), "{adapter:?}: {amount}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_names_nobody_or_nothing_is_refused_by_name() {
     for adapter in BOTH {

@@ -14,6 +14,7 @@ mod readers;
 mod scale;
 mod served;
 mod spoilt;
+mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -45,6 +45,8 @@ pub struct Line {
     /// What it adds to the rate.
     pub rate_us: Option<i64>,
     pub pointer_ms: Option<i64>,
+    /// What is only asked about uses up its rate all the same.
+    pub takes_rate: bool,
     pub now: Timestamp,
 }
 
@@ -114,7 +116,7 @@ impl Group<'_> {
                 or_empty(line.per_day),
                 or_empty(line.per_month),
                 or_empty(line.rate_us),
-                or_empty(line.pointer_ms),
+                if line.takes_rate { b"rate".to_vec() } else { or_empty(line.pointer_ms) },
             ]);
         }
         args.push(count(kinds.len()));

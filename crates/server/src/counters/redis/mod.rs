@@ -36,7 +36,7 @@ pub use self::view::{Mark, Pending, View};
 use super::book::{self, Book, Slot};
 use super::embedded;
 use super::reservations::{Fate, Known};
-use super::{Answer, Ask, Demand, Numbers, Outage, Port, Released, Verdict};
+use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
 const TRIES: usize = 8;
@@ -46,6 +46,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(10);
 static LIVES: AtomicU64 = AtomicU64::new(1);
 /// How long it is remembered whose a reservation was after it has expired.
 const POINTER_MS: i64 = 3_600_000;
+/// How long a resolution is claimed at least.
+const CLAIM_MS: i64 = 1_000;
 
 /// Counters in Redis.
 #[derive(Debug)]
@@ -98,13 +100,14 @@ impl Redis {
         slot: &Slot,
         demand: &Demand<'_>,
         ask: Option<&Ask<'_>>,
+        rate: Rate,
     ) -> Result<Answer, Outage> {
         let cost = match demand.cost() {
             Ok(cost) if is_exact(cost.micro()) && is_exact(demand.quantity.micro()) => cost,
             Ok(_) => return Ok(uncountable(UsageError::Overflow)),
             Err(error) => return Ok(uncountable(error)),
         };
-        let question = Question { book, slot, demand, ask, cost };
+        let question = Question { book, slot, demand, ask, rate, cost };
         let decided = tokio::time::timeout(HEARD_WITHIN, self.try_to_decide(&question)).await;
         let decided = decided.unwrap_or_else(|_| Err(Outage("those before it are not done".into())));
         // An answer that means nothing is no answer, however fast it came.
@@ -224,7 +227,7 @@ impl Redis {
             state.there.life = if state.there.placed == placed { Arc::from(life) } else { Arc::default() };
         }
         for id in released {
-            self.release_there(&slot.user, &id).await?;
+            self.release_there(&slot.user, &id, claim_life(0, now)).await?;
         }
         Ok(())
     }
@@ -274,7 +277,8 @@ impl Port for Redis {
         let here = book.reservations.get(ask.id).filter(|known| !known.is_over(now_ms));
         if let Some(known) = here.as_ref().filter(|known| !matches!(known.fate, Fate::Held)) {
             let verdict = embedded::again(known, &slot.user, demand);
-            let numbers = self.decide(book, slot, &Demand { quantity: Quantity::ZERO, ..*demand }, None).await?.numbers;
+            let nothing = Demand { quantity: Quantity::ZERO, ..*demand };
+            let numbers = self.decide(book, slot, &nothing, None, Rate::Kept).await?.numbers;
             return Ok(Answer { verdict, numbers });
         }
         let claim =
@@ -282,12 +286,15 @@ impl Port for Redis {
         if let Claim::Differs(member) = claim {
             return Ok(Answer { verdict: Verdict::Differs(member), numbers: Numbers::default() });
         }
-        let decided = self.decide(book, slot, demand, Some(ask)).await;
+        let decided = self.decide(book, slot, demand, Some(ask), Rate::Taken).await;
         let answer = match decided {
             Ok(answer) => answer,
             Err(outage) => {
                 // It may have been placed before the answer was lost.
-                self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push(((*slot.user).into(), (**ask.id).into()));
+                self.unheard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(((*slot.user).into(), (**ask.id).into()));
                 return Err(outage);
             }
         };
@@ -298,11 +305,11 @@ impl Port for Redis {
         Ok(answer)
     }
 
-    async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>) -> Result<Answer, Outage> {
-        self.decide(book, slot, demand, None).await
+    async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+        self.decide(book, slot, demand, None, rate).await
     }
 
-    async fn release(&self, book: &Book, id: &str, known: &Known) -> Result<Released, Outage> {
+    async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
         // Here first: what is released must not be put back by somebody who finds it missing there.
         let here = embedded::release(book, id);
         if let Released::Before(_) = here {
@@ -311,7 +318,7 @@ impl Port for Redis {
         if known.fate == Fate::Undecided {
             return Ok(here);
         }
-        match (self.release_there(&known.user, id).await, here) {
+        match (self.release_there(&known.user, id, claim_life(known.expires_ms, now)).await, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
@@ -337,10 +344,18 @@ impl Port for Redis {
         let _ = tokio::time::timeout(view::DEADLINE, told).await;
     }
 
-    async fn is_released(&self, id: &str, known: &Known) -> Result<bool, Outage> {
-        let key = format!("{}h:{}", prefix(book::shard_of(&known.user)), known.user);
-        let there = self.link.ask(redis::cmd("HGET").arg(key).arg(id)).await?;
-        Ok(there != Value::Nil && text_of(&there)?.starts_with("r:"))
+    async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
+        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
+        let mut claim = redis::cmd("SET");
+        claim.arg(key).arg("c").arg("PX").arg(claim_life(known.expires_ms, now)).arg("NX").arg("GET");
+        let before = self.link.ask(&claim).await?;
+        Ok(before == Value::Nil || text_of(&before)? != "r")
+    }
+
+    async fn give_up_commit(&self, id: &str, known: &Known) {
+        // Where this fails, nobody releases it before its time is over.
+        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
+        let _ = self.link.ask(redis::cmd("DEL").arg(key)).await;
     }
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
@@ -359,7 +374,7 @@ impl Port for Redis {
         for (at, (user, id)) in unheard.iter().enumerate() {
             // Let through in the meantime, or asked for again and granted: then it is somebody's.
             let is_known = book.reservations.get(id).is_some_and(|known| known.fate == Fate::Held);
-            if !is_known && let Err(outage) = self.release_there(user, id).await {
+            if !is_known && let Err(outage) = self.release_there(user, id, claim_life(0, now)).await {
                 self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
                 return Err(outage);
             }
@@ -370,10 +385,11 @@ impl Port for Redis {
 }
 
 impl Redis {
-    async fn release_there(&self, user: &str, id: &str) -> Result<Released, Outage> {
+    async fn release_there(&self, user: &str, id: &str, life: Vec<u8>) -> Result<Released, Outage> {
         let prefix = prefix(book::shard_of(user));
-        let keys = [format!("{prefix}a:{user}"), format!("{prefix}h:{user}")];
-        let answer = self.link.run(&self.scripts.release, &keys.each_ref().map(String::as_bytes), &[id.into()]).await?;
+        let keys = [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}k:{id}")];
+        let args = [id.into(), life];
+        let answer = self.link.run(&self.scripts.release, &keys.each_ref().map(String::as_bytes), &args).await?;
         match text_of(&answer)?.as_str() {
             "now" => Ok(Released::Now),
             "unknown" => Ok(Released::Unknown),
@@ -390,6 +406,11 @@ fn uncountable(error: UsageError) -> Answer {
 
 fn prefix(shard: i64) -> String {
     format!("bh:{{{shard}}}:")
+}
+
+/// How long it is remembered there who resolves a reservation: as long as it would be held, in milliseconds.
+fn claim_life(expires_ms: i64, now: Timestamp) -> Vec<u8> {
+    publication::number(expires_ms.saturating_sub(now.as_millisecond()).max(CLAIM_MS))
 }
 
 fn pointer_life(expires_ms: i64, now: Timestamp) -> i64 {

@@ -13,7 +13,7 @@ use super::publication::cut;
 use crate::counters::book::{Book, Slot, State};
 use crate::counters::embedded;
 use crate::counters::reservations::{Known, Part};
-use crate::counters::{Answer, Ask, Demand, Outage, Verdict};
+use crate::counters::{Answer, Ask, Demand, Outage, Rate, Verdict};
 
 /// A minute in microseconds, and a little: more than any rate allows.
 const NEVER_US: i64 = 60_000_001;
@@ -26,13 +26,14 @@ pub struct Question<'q> {
     pub demand: &'q Demand<'q>,
     /// Nothing where it is only asked whether there is room.
     pub ask: Option<&'q Ask<'q>>,
+    pub rate: Rate,
     pub cost: Credits,
 }
 
 impl Question<'_> {
     /// As the script reads it.
     pub fn line(&self) -> Line {
-        let Self { demand, ask, cost, .. } = self;
+        let Self { demand, ask, rate, cost, .. } = self;
         let cap = |of: fn(&Limit) -> Option<Quantity>| demand.limit.and_then(of).map(|cap| cut(cap.micro()));
         Line {
             id: ask.map_or("", |ask| ask.id).into(),
@@ -44,6 +45,7 @@ impl Question<'_> {
             per_month: cap(|limit| limit.per_month),
             rate_us: rate_us(demand),
             pointer_ms: ask.filter(|ask| ask.is_new).map(|ask| pointer_life(ask.expires_ms, demand.now)),
+            takes_rate: ask.is_none() && *rate == Rate::Taken,
             now: demand.now,
         }
     }

@@ -1,5 +1,8 @@
 -- Frees a hold, at most once. It is remembered as released until it would have expired.
--- KEYS: a, h   ARGV: id
+-- KEYS: a, h, k   ARGV: id, how long it is remembered in ms that it is not to be committed
+local claim = redis.call('GET', KEYS[3])
+if claim == 'c' then return 'committed' end -- its commit is on the way to the log
+if not claim then redis.call('SET', KEYS[3], 'r', 'PX', ARGV[2]) end
 local hold = redis.call('HGET', KEYS[2], ARGV[1])
 if not hold then return 'unknown' end
 local state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')

@@ -4,7 +4,7 @@
 --       counted on the account, 8 the life of the account in which everything lies that the caller holds; then two lists, each
 --       with its length before it: kinds (kind, its rate as the caller knows it), demands (id, number of its kind, quantity,
 --       credits, expires in ms, cap of the day, cap of the period, what it adds to the rate in us, life of the pointer in ms).
---       Empty where there is none; a demand without an id only asks. Answers 'decided' and a line for each demand.
+--       Empty where there is none; a demand without an id only asks, and with 'rate' as the last it uses up its rate. Answers 'decided' and a line for each demand.
 local call, tonumber, format = redis.call, tonumber, string.format
 local EXACT = 9007199254740991 -- every number is a whole one up to this, and so is every sum of what is held
 local prefix, log, user, now, now_us = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -59,8 +59,8 @@ for line = first, last, 9 do
     after = math.min(math.max(kind.tat - now_us, 0), 60000000) + tonumber(rate)
     if after > 60000000 then what = 'minute' end
   end
+  if not what and after and (id ~= '' or ARGV[line + 8] == 'rate') then kind.tat, kind.moved = now_us + after, true end
   if not what and id ~= '' then
-    if after then kind.tat, kind.moved = now_us + after, true end
     held, kind.held, seq = held + cost, kind.held + quantity, seq + 1
     local hold = ARGV[line + 2] .. ':' .. ARGV[line + 3] .. ':' .. expires .. ':' .. kind.name
     known[id] = 'h:' .. hold
@@ -75,13 +75,13 @@ for line = first, last, 9 do
     kind.month, kind_before, kind.tat, seq, again or '')
 end
 
+local moved = {}
+for _, kind in ipairs(kinds) do
+  if #holds > 0 then moved[#moved + 1], moved[#moved + 2] = 'h:' .. kind.name, format('%.0f', kind.held) end
+  if kind.moved then moved[#moved + 1], moved[#moved + 2] = 'r:' .. kind.name, format('%.0f', kind.tat) end
+end
+if #moved > 0 then call('HSET', KEYS[1], 'seq', format('%.0f', seq), 'held', format('%.0f', held), unpack(moved)) end
 if #holds > 0 then
-  local moved = {'seq', format('%.0f', seq), 'held', format('%.0f', held)}
-  for _, kind in ipairs(kinds) do
-    moved[#moved + 1], moved[#moved + 2] = 'h:' .. kind.name, format('%.0f', kind.held)
-    if kind.moved then moved[#moved + 1], moved[#moved + 2] = 'r:' .. kind.name, format('%.0f', kind.tat) end
-  end
-  call('HSET', KEYS[1], unpack(moved))
   call('HSET', KEYS[2], unpack(holds))
   call('ZADD', KEYS[3], unpack(due))
 end

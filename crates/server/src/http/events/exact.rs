@@ -26,10 +26,8 @@ pub fn quantity(json: &str) -> Option<Quantity> {
 }
 
 /// What is expected of a quantity.
-pub const NO_QUANTITY: &str = "expected a number that is not negative, with at most 6 decimals and no exponent";
-
 pub fn no_quantity(pointer: &str) -> Fault {
-    fault(pointer, NO_QUANTITY)
+    fault(pointer, "expected a number that is not negative, with at most 6 decimals and no exponent")
 }
 
 /// Reads RFC 3339 (S-39).

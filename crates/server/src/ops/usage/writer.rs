@@ -61,6 +61,11 @@ const MICRO: i128 = 1_000_000;
 const LARGE: i128 = 1_000_000 * MICRO;
 /// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
 const MOST: i128 = 1 << 60;
+const TOO_OLD: Verdict = Verdict::Refused {
+    code: "too_old",
+    pointer: "/timestamp",
+    detail: "it is not known any more whether this was recorded: ids of its day were kept for a shorter window",
+};
 const TOO_LATE: Verdict =
     Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
 
@@ -240,6 +245,8 @@ struct Draft<'g> {
     repeated: Vec<(usize, Place, usize)>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
     large: HashMap<usize, i128>,
+    /// The first day whose ids are all kept, once somebody needs it.
+    ids_from: Option<i64>,
     verdicts: Vec<Verdict>,
 }
 
@@ -259,6 +266,7 @@ impl Group {
             timeless: HashMap::new(),
             repeated: Vec::new(),
             large: HashMap::new(),
+            ids_from: None,
             verdicts: Vec::with_capacity(total),
         };
         for (number, batch) in batches.iter().enumerate() {
@@ -345,6 +353,10 @@ impl<'g> Draft<'g> {
             self.verdicts.push(known.map_or(Ok(TOO_LATE), |known| verdict_on(tx, candidate, known))?);
             return Ok(());
         }
+        if self.is_forgotten(tx, entry)? {
+            self.verdicts.push(TOO_OLD);
+            return Ok(());
+        }
         if self.is_too_much(user, entry) {
             self.verdicts.push(TOO_MUCH);
             return Ok(());
@@ -376,6 +388,19 @@ impl<'g> Draft<'g> {
         let view = self.users[user].lock().account.at(self.now.as_millisecond());
         let most = view.in_period.iter().map(|(_, quantity)| i128::from(quantity.micro())).max();
         most.unwrap_or(0).max(i128::from(view.used.micro())) + *sum > MOST
+    }
+
+    /// Whether ids of its day were forgotten. Those of yesterday and today are always kept.
+    fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
+        let yesterday = self.now.as_millisecond().div_euclid(log::DAY_MS) - 1;
+        if entry.kind != Kind::Usage || entry.source.is_history() || entry.day() >= yesterday {
+            return Ok(false);
+        }
+        let from = match self.ids_from {
+            Some(from) => from,
+            None => *self.ids_from.insert(log::ids_from(tx)?),
+        };
+        Ok(entry.day() < from)
     }
 
     fn is_too_late(&self, user: usize, entry: &Entry) -> bool {

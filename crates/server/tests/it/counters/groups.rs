@@ -75,10 +75,31 @@ async fn what_is_asked_at_once_is_decided_one_after_another() {
         // Asking whether there is room leaves as much as there was.
         rig.world.clock.advance(Duration::from_secs(30));
         for _ in 0..2 {
-            let standing = reservations::check(rig.app(), &rig.user, "stt", quantity("30")).await.expect("a standing");
-            assert!(standing.allowed, "{adapter:?}");
+            let standing = reservations::check(rig.app(), &rig.user, "stt", quantity("30")).await;
+            assert!(standing.expect("a standing").allowed, "{adapter:?}");
         }
         assert_eq!(code(reserve_new(rig, "stt", "30", TTL).await), "ok", "{adapter:?}");
+    }
+}
+
+/// I-17: a proxy that asks lets the work through by that, and nobody says anything more. So the rate is used up, in the order of
+/// the questions.
+#[tokio::test]
+async fn i17_what_a_proxy_lets_through_uses_up_its_rate() {
+    for adapter in BOTH {
+        let rig = Rig::new(adapter).await.in_tier("open");
+        let before = rig.left().await;
+        let pass = || reservations::pass(rig.app(), &rig.user, "stt", quantity("20"));
+        let passed = join_all((0..4).map(|_| pass())).await;
+        let mut codes: Vec<&str> = (passed.iter().map(|standing| standing.as_ref().expect("a standing")))
+            .map(|standing| standing.refusal.as_ref().map_or("ok", |refused| refused.code))
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(codes, ["limit.minute", "ok", "ok", "ok"], "{adapter:?}");
+        assert_eq!(rig.left().await, before, "{adapter:?}: nothing is held");
+        assert_eq!(code(reserve_new(&rig, "stt", "1", TTL).await), "limit.minute", "{adapter:?}");
+        rig.world.clock.advance(Duration::from_secs(20));
+        assert!(pass().await.expect("a standing").allowed, "{adapter:?}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::groups::reserve_new;
 use super::lines::settled;
 use super::server::Server;
 use super::trace::published;
-use super::{Rig, code, quantity};
+use super::{Adapter, Rig, code, quantity};
 use crate::harness::Database;
 
 /// Two programs with the same database, Redis and user.
@@ -54,6 +54,40 @@ async fn i03_of_a_thousand_reservations_at_two_programs_exactly_fifty_fit() {
     assert_eq!(codes.iter().filter(|code| *code == "ok").count(), 50);
     assert!(codes.iter().all(|code| code == "ok" || code == "credits.exhausted"), "{codes:?}");
     assert_eq!((one.left().await, other.left().await), ("0".to_owned(), "0".to_owned()));
+}
+
+/// I-03, I-04: a commit and a release of one reservation at the same moment: one of them resolves it, and the other hears so. What
+/// was committed is not free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i04_committed_and_released_at_once_is_resolved_once() {
+    let (one, other) = two().await;
+    let (alone, on_redis) = (Rig::new(Adapter::Embedded).await, Rig::new(Adapter::Redis).await);
+    for (name, commits, releases) in
+        [("alone", &alone, &alone), ("on Redis", &on_redis, &on_redis), ("two", &one, &other)]
+    {
+        let mut committed = 0_u32;
+        for number in 0..60 {
+            let id = format!("race{number}");
+            commits.reserve(&id, "inference", "0.05").await.expect("held");
+            let (commit, release) = tokio::join!(commits.commit(&id, "0.05"), async {
+                // Now and then the release comes first.
+                for _ in 0..number % 6 {
+                    tokio::task::yield_now().await;
+                }
+                releases.release(&id).await
+            });
+            committed += u32::from(commit.is_ok());
+            let told = (commit.map(|_| "ok".to_owned()), release.map(|()| "ok".to_owned()));
+            match told {
+                (Ok(_), Err(error)) | (Err(error), Ok(_)) => {
+                    assert_eq!(code::<()>(Err(error)), "usage.conflict /status", "{name} {id}");
+                }
+                both => panic!("{name} {id}: {both:?}"),
+            }
+        }
+        let left = quantity("5").micro() - i64::from(committed) * quantity("0.05").micro();
+        assert_eq!(quantity(&commits.left().await).micro(), left, "{name}: {committed} committed");
+    }
 }
 
 /// What one program has reserved, another commits and releases; the user's account moves on both.
