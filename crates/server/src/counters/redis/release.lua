@@ -1,11 +1,11 @@
 -- Frees a hold, at most once. It is remembered as released until it would have expired.
--- KEYS: a, h   ARGV: id
+-- KEYS: a, h   ARGV: id, the field in which the caller counts what it does. Answers what became of it, and that count.
 local hold = redis.call('HGET', KEYS[2], ARGV[1])
-if not hold then return 'unknown' end
+if not hold then return {'unknown', 0} end
 local state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
-if state == 'r' then return 'released' end
-if state == 'c' then return 'committed' end
+if state == 'r' then return {'released', 0} end
+if state == 'c' then return {'committed', 0} end
 redis.call('HSET', KEYS[2], ARGV[1], 'r:' .. quantity .. ':' .. credits .. ':' .. expires .. ':' .. kind)
 if credits ~= '0' then redis.call('HINCRBY', KEYS[1], 'held', '-' .. credits) end
 if quantity ~= '0' then redis.call('HINCRBY', KEYS[1], 'h:' .. kind, '-' .. quantity) end
-return 'now'
+return {'now', redis.call('HINCRBY', KEYS[1], ARGV[2], 1)}
