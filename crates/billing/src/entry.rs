@@ -58,6 +58,8 @@ pub enum Fact<'a> {
         quantity: Quantity,
         /// Credits for one unit, as the event had it.
         weight: Credits,
+        /// An instant of the period in which the event counted, if it is not that of its own time.
+        counted_ms: Option<i64>,
     },
     /// Credits beside those of the tier.
     Grant(Pack),

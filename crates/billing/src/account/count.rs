@@ -13,6 +13,8 @@ pub(super) struct Counted<'a> {
     kind: &'a str,
     quantity: Quantity,
     cost_pico: i128,
+    /// In whose period it counts: its own time decides where there is none.
+    in_ms: Option<i64>,
 }
 
 /// Where an event counts.
@@ -33,14 +35,16 @@ enum Day {
 impl<'a> Counted<'a> {
     /// What a fact counts; nothing where it is no event.
     pub(super) fn of(fact: &Fact<'a>) -> Result<Option<Counted<'a>>, AccountError> {
-        let (kind, quantity, weight) = match fact {
+        let (kind, quantity, weight, in_ms) = match fact {
             Fact::Usage { quantity, .. } | Fact::Void { quantity, .. } if quantity.is_negative() => {
                 return Err(AccountError::Negative);
             }
             Fact::Usage { kind, quantity, weight } | Fact::Adjust { kind, quantity, weight } => {
-                (kind, *quantity, weight)
+                (kind, *quantity, weight, None)
             }
-            Fact::Void { kind, quantity, weight } => (kind, quantity.negated().map_err(overflow)?, weight),
+            Fact::Void { kind, quantity, weight, counted_ms } => {
+                (kind, quantity.negated().map_err(overflow)?, weight, *counted_ms)
+            }
             Fact::Grant(_) | Fact::Revoke { .. } | Fact::Expire { .. } | Fact::Plan { .. } | Fact::Roll => {
                 return Ok(None);
             }
@@ -49,7 +53,7 @@ impl<'a> Counted<'a> {
             return Err(AccountError::Negative);
         }
         let cost_pico = i128::from(quantity.micro()).saturating_mul(i128::from(weight.micro())); // 63 bits times 63
-        Ok(Some(Counted { kind, quantity, cost_pico }))
+        Ok(Some(Counted { kind, quantity, cost_pico, in_ms }))
     }
 }
 
@@ -88,7 +92,7 @@ impl Kind {
 impl Account {
     /// Counts an event in slots that hold its moment. All of it is known to fit before any of it is done.
     pub(super) fn count(&mut self, counted: &Counted<'_>, moment: Moment) -> Result<Folded, AccountError> {
-        let place = self.place(moment);
+        let place = self.place_in(counted.in_ms.unwrap_or(moment.event_ms), moment);
         let known = self.kinds.iter().position(|kind| &*kind.name == counted.kind);
         let fresh = if known.is_none() { Some(Kind::new(counted.kind)) } else { None };
         let at = known.unwrap_or(self.kinds.len());
@@ -122,9 +126,14 @@ impl Account {
     }
 
     pub(super) fn place(&self, moment: Moment) -> Place {
+        self.place_in(moment.event_ms, moment)
+    }
+
+    /// The same for the period of another instant.
+    fn place_in(&self, counted_ms: i64, moment: Moment) -> Place {
         let Moment { event_ms, received_ms, .. } = moment;
-        let own = event_ms >= self.period.span.start_ms;
-        let before = !own && event_ms >= self.before.span.start_ms && received_ms < self.grace_ends_ms();
+        let own = counted_ms >= self.period.span.start_ms;
+        let before = !own && counted_ms >= self.before.span.start_ms && received_ms < self.grace_ends_ms();
         let day = if event_ms >= self.day.start_ms {
             Some(Day::Running)
         } else if event_ms >= self.yesterday.start_ms {

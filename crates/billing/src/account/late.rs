@@ -1,4 +1,4 @@
-//! Would an event be late?
+//! Would an event be late, and where did it count?
 
 use super::{AHEAD_MS, Account, AccountError, Moment};
 
@@ -15,5 +15,11 @@ impl Account {
         let mut turned = self.clone();
         turned.roll(moment)?;
         Ok(turned.place(moment).late)
+    }
+
+    /// The first millisecond of the running period, if an event that was counted lies in it: then it counted there.
+    pub fn running_since(&self, event_ms: i64) -> Option<i64> {
+        let start_ms = self.period.span.start_ms;
+        (event_ms >= start_ms).then_some(start_ms)
     }
 }

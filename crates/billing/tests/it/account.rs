@@ -109,6 +109,23 @@ fn expired_packs_are_due_for_an_entry() {
 }
 
 #[test]
+fn what_counted_is_taken_back_where_it_counted() {
+    // The same two periods; a void says in which one its event counted.
+    check(
+        "
+        500 block; 10-30 use 5; 10-30@10-31 void 5                                                  -> 0 0
+        500 block; 10-30 use 5; 10-30@11-01T00:30 void 5                                            -> 0 0
+        500 block; 10-30 use 5; 10-30@11-02 void 5                                                  -> 5 -5 late  # its invoice is written
+        500 block; 10-01 use 1; 09-30@10-30 use 5; 09-30@11-01T00:30 void 5                         -> 6 -5 late  # without the word
+        500 block; 10-01 use 1; 09-30@10-30 use 5; 09-30@11-01T00:30 void 5 in 10-01                -> 1 0
+        500 block; 10-01 use 1; 09-30@10-30 use 5; 09-30@11-02 void 5 in 10-01                      -> 6 -5 late
+        500 block; 10-01 use 1; 10-31T23:00@11-01T02:00 use 5; 10-31T23:00@11-01T03:00 void 5 in 11-01 -> 1 0
+        ",
+        by_period,
+    );
+}
+
+#[test]
 fn f46_an_event_belongs_to_one_period_by_its_own_time() {
     // What the two periods say after it: October, November; and whether the last event was late.
     check(
@@ -125,17 +142,20 @@ fn f46_an_event_belongs_to_one_period_by_its_own_time() {
         500 block; 11-01T02:00 roll; 10-31T23:00@11-01T00:10 use 1                  -> 0 1 late   # acceptance never goes back
         500 block; 11-20@10-31T12:00 use 1; 10-31T12:10 use 2                       -> 3 0        # far ahead: five minutes at most
         ",
-        |line| {
-            let ledger = ledger(line);
-            let [october, november] = ["10-31T12:00", "11-30T12:00"].map(|day| {
-                let view = ledger.account.at(ms(day));
-                view.in_period.iter().fold(Quantity::ZERO, |sum, (_, more)| sum.plus(*more).expect("a sum"))
-            });
-            // Before anything of November came, the older of the two periods that are known is September.
-            let late = if ledger.last().late { " late" } else { "" };
-            format!("{october} {november}{late}")
-        },
+        by_period,
     );
+}
+
+/// What the two periods say: October, November; and whether the last event was late.
+fn by_period(line: &str) -> String {
+    let ledger = ledger(line);
+    let [october, november] = ["10-31T12:00", "11-30T12:00"].map(|day| {
+        let view = ledger.account.at(ms(day));
+        view.in_period.iter().fold(Quantity::ZERO, |sum, (_, more)| sum.plus(*more).expect("a sum"))
+    });
+    // Before anything of November came, the older of the two periods that are known is September.
+    let late = if ledger.last().late { " late" } else { "" };
+    format!("{october} {november}{late}")
 }
 
 #[test]

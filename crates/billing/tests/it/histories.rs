@@ -95,7 +95,7 @@ fn fact(happens: &Happens, now_ms: i64) -> (Fact<'static>, i64) {
             let weight = Credits::from_micro(weight);
             let fact = match verb {
                 0 => Fact::Usage { kind, quantity, weight },
-                1 => Fact::Void { kind, quantity, weight },
+                1 => Fact::Void { kind, quantity, weight, counted_ms: None },
                 _ => Fact::Adjust { kind, quantity: quantity.negated().expect("a quantity"), weight },
             };
             (fact, lag)
@@ -357,7 +357,7 @@ proptest! {
         let before = account.at(now_ms);
         let (quantity, weight) = (Quantity::from_micro(quantity), Credits::from_micro(1_000_000));
         then(&mut account, Fact::Usage { kind: "tts", quantity, weight });
-        then(&mut account, Fact::Void { kind: "tts", quantity, weight });
+        then(&mut account, Fact::Void { kind: "tts", quantity, weight, counted_ms: None });
         let after = account.at(now_ms);
         let net = |view: &billing::account::View| view.remaining.micro() - view.overage.micro();
         prop_assert_eq!(net(&after), net(&before));

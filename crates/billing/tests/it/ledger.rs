@@ -147,7 +147,10 @@ fn fact(text: &str, event_ms: i64) -> Fact<'_> {
     match verb {
         "use" => counted(rest, |kind, quantity, weight| Fact::Usage { kind, quantity, weight }),
         "adjust" => counted(rest, |kind, quantity, weight| Fact::Adjust { kind, quantity, weight }),
-        "void" => counted(rest, |kind, quantity, weight| Fact::Void { kind, quantity, weight }),
+        "void" => {
+            let (what, counted_ms) = rest.split_once(" in ").map_or((rest, None), |(what, at)| (what, Some(ms(at))));
+            counted(what, |kind, quantity, weight| Fact::Void { kind, quantity, weight, counted_ms })
+        }
         "grant" => Fact::Grant(pack(&words, event_ms)),
         "revoke" => Fact::Revoke { pack: rest },
         "expire" => Fact::Expire { pack: rest },

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Ending, build, configured, out};
 use crate::app::App;
-use crate::ops::usage::corrections::{self, Correction};
+use crate::ops::usage::corrections::{self, Correction, Effect};
 use crate::ops::usage::{Told, Verdict, recount};
 use crate::store::log::Source;
 
@@ -267,8 +267,14 @@ fn event(line: &str) -> Result<Told, String> {
 
 /// Says what a correction does, or would do.
 fn told(correction: &Correction) -> Result<(), Ending> {
-    let Correction { user, event_type, quantity, transaction_id, preview, verdict } = correction;
-    let text = format!("{transaction_id}: {quantity} {event_type} for {user}");
+    let Correction { user, event_type, quantity, transaction_id, effect, preview, verdict } = correction;
+    let place = match effect {
+        Some(Effect::Nothing) => "on its day only: it counted nothing, so nothing is given back".to_owned(),
+        Some(Effect::In { period, late: false }) => format!("in the period from {period}"),
+        Some(Effect::In { period, late: true }) => format!("in the running period from {period}, as its own is closed"),
+        None => "which is more than an account can count".to_owned(),
+    };
+    let text = format!("{transaction_id}: {quantity} {event_type} for {user}, {place}");
     if *preview {
         out::say(&format!("would correct {text}"));
         return Ok(());

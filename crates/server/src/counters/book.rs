@@ -293,7 +293,7 @@ impl Turn<'_> {
         }
         let counts = matches!(said.kind, Kind::Usage | Kind::Adjust | Kind::Void);
         // History of a closed period is shown on its day; for the account only its place in the log passes.
-        let is_past = said.is_history && state.account.is_late(said.event_ms, said.received_ms).unwrap_or(true);
+        let is_past = said.is_only_shown(&state.account);
         let said_to_account = if is_past { Said { kind: Kind::Roll, ..said } } else { said };
         let folded = said_to_account.read(|entry| state.account.fold(entry));
         if let Some(id) = released {
@@ -322,8 +322,7 @@ impl Turn<'_> {
             }
         };
         if counts {
-            let cost_pico =
-                if is_past { i128::from(said.quantity) * i128::from(said.weight) } else { folded.cost_pico };
+            let cost_pico = if is_past { said.shown_pico() } else { folded.cost_pico };
             if let Err(error) = state.add_day(&slot.user, folded.day, &said, cost_pico) {
                 tracing::error!(position = said.position, user.id = &*slot.user, %error, "a day's sum is too large");
                 state.fault = Some(error.to_string());
@@ -506,7 +505,7 @@ impl State {
 
     /// `start_ms`: the day's first millisecond.
     fn add_day(&mut self, user: &str, start_ms: i64, said: &Said<'_>, cost_pico: i128) -> Result<()> {
-        let quantity = if said.kind == Kind::Void { -said.quantity } else { said.quantity };
+        let quantity = said.signed();
         let known = self.days.iter_mut().find(|day| day.start_ms == start_ms && day.sum.event_type == said.event_type);
         if let Some(DaySum { sum, .. }) = known {
             sum.quantity = sum.quantity.checked_add(quantity).ok_or_else(|| Error::internal("the day's quantity"))?;

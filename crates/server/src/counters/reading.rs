@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use billing::account::Account;
 use billing::entry::{Entry, Fact, Pack, PlanChange, Terms};
 use billing::usage::{Credits, Quantity};
 
@@ -39,6 +40,22 @@ impl<'a> Said<'a> {
         }
     }
 
+    /// Millionths, below zero where something is taken back.
+    pub fn signed(&self) -> i64 {
+        if self.kind == Kind::Void { -self.quantity } else { self.quantity }
+    }
+
+    /// What it would cost if it counted, in millionths of a microcredit.
+    pub fn shown_pico(&self) -> i128 {
+        i128::from(self.signed()) * i128::from(self.weight)
+    }
+
+    /// Whether it is shown on its day and counts for nothing else: history of a period that is over, and what takes such back.
+    pub fn is_only_shown(&self, account: &Account) -> bool {
+        let takes_nothing = self.kind == Kind::Void && self.body == Some(NOTHING);
+        takes_nothing || (self.is_history && account.is_late(self.event_ms, self.received_ms).unwrap_or(true))
+    }
+
     /// Reads it for the core and hands it to `fold`.
     pub fn read<T>(self, fold: impl FnOnce(&Entry<'_>) -> T) -> Result<T> {
         let entry =
@@ -49,7 +66,10 @@ impl<'a> Said<'a> {
         Ok(match self.kind {
             Kind::Usage => fold(&entry(Fact::Usage { kind, quantity, weight })),
             Kind::Adjust => fold(&entry(Fact::Adjust { kind, quantity, weight })),
-            Kind::Void => fold(&entry(Fact::Void { kind, quantity, weight })),
+            Kind::Void => {
+                let counted_ms = self.body.and_then(|body| body.parse().ok());
+                fold(&entry(Fact::Void { kind, quantity, weight, counted_ms }))
+            }
             Kind::Grant => fold(&entry(Fact::Grant(Pack::parse(body).map_err(unreadable)?))),
             Kind::Revoke => fold(&entry(Fact::Revoke { pack: body })),
             Kind::Expire => fold(&entry(Fact::Expire { pack: body })),
@@ -76,6 +96,14 @@ impl<'a> From<&'a Logged> for Said<'a> {
             is_history: entry.source.is_history(),
         }
     }
+}
+
+/// The body of a void whose event counted nothing.
+const NOTHING: &str = "nothing";
+
+/// The body of a void: the first millisecond of the period in which its event counted.
+pub fn void_body(counted_ms: Option<i64>) -> String {
+    counted_ms.map_or_else(|| NOTHING.to_owned(), |counted_ms| counted_ms.to_string())
 }
 
 /// The body of a plan entry.

@@ -453,6 +453,20 @@ pub const CODES: &[CodeDoc] = &[
         "Try again after Retry-After.",
     ),
     row(
+        "storage.full",
+        503,
+        "There is no room to write",
+        "The disk of the database is full. Nothing of this request was recorded; reading goes on.",
+        "Send the same request again after Retry-After. Operators: make room on the disk; the program goes on by itself.",
+    ),
+    row(
+        "storage.read_only",
+        503,
+        "The database is read-only",
+        "The database takes nothing that is written: a standby, or a file system that became read-only. Reading goes on.",
+        "Send the same request again after Retry-After. Operators: see /readyz and the database.",
+    ),
+    row(
         "storage.unavailable",
         503,
         "The database cannot be reached",

@@ -26,7 +26,7 @@ pub struct Readiness {
 /// One part that is missing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Missing {
-    /// The part: `database`, `mirror`, `redis`.
+    /// The part: `database`, `write`, `mirror`, `redis`.
     pub part: &'static str,
     /// What is wrong and what to do.
     pub detail: String,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use billing::account::Account;
 use futures_util::future::join_all;
 
+use super::reservations;
 use super::usage::failed;
 use crate::app::App;
 use crate::counters::book::{self, Slot};
@@ -136,6 +137,10 @@ async fn find_out(app: &App, shared: &Redis, view: &mut View, shards: &[i64], to
         }
     }
     read_again(app, view, &behind, to).await?;
+    let lost: BTreeSet<i64> = behind.keys().chain(&anew).copied().collect();
+    for (slot, id, hold) in reservations::open_in(app, &lost).await? {
+        view.pending.entry(book::shard_of(&slot.user)).or_default().hold(slot, &id, hold);
+    }
     for (shard, position) in behind {
         view.set(shard, Some(position));
         view.pending.entry(shard).or_default();

@@ -7,6 +7,7 @@ use super::{mirror, webhooks};
 use crate::app::App;
 use crate::error::Result;
 use crate::gateways::stripe::BreakerState;
+use crate::store::db::Unwritable;
 use crate::store::mirror::Resource;
 use crate::store::{syncs, totals};
 
@@ -29,10 +30,18 @@ const SKEW_MAX_S: i64 = 30;
 /// Looks at the parts; quick enough for a probe.
 pub async fn look(app: &App) -> Readiness {
     let mut missing = Vec::new();
-    let facts = database(app, &mut missing).await.unwrap_or_else(|_| {
-        missing.push(Missing { part: "database", detail: "does not answer: see billhook doctor".into() });
-        json!({})
-    });
+    let looked = database(app, &mut missing).await;
+    let no_write = if looked.is_ok() { app.db.refuses().await } else { Some(Unwritable::Away) };
+    match (&looked, no_write) {
+        (Err(_), _) => {
+            missing.push(Missing { part: "database", detail: "does not answer: see billhook doctor".into() });
+        }
+        (Ok(_), Some(why)) => {
+            missing.push(Missing { part: "write", detail: format!("nothing can be recorded: {why}") });
+        }
+        (Ok(_), None) => {}
+    }
+    let facts = looked.unwrap_or_else(|_| json!({}));
     if let Some(foreign) = &app.foreign_sessions
         && foreign.ping().await.is_err()
     {
@@ -44,7 +53,8 @@ pub async fn look(app: &App) -> Readiness {
     let verify = sampling::facts(app).await.unwrap_or_else(|_| json!({}));
     let unnoticed = app.db.unnoticed();
     let answers = json!({ "kept": unnoticed.is_none(), "why_not": unnoticed });
-    let facts = json!({ "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify, "answers": answers });
+    let (write, why_no_write) = (no_write.is_none(), no_write.map(|why| why.to_string()));
+    let facts = json!({ "write": write, "why_no_write": why_no_write, "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify, "answers": answers });
     Readiness { missing, facts }
 }
 

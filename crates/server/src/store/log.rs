@@ -89,6 +89,12 @@ impl Source {
     }
 }
 
+/// The days under which an event of this time may be known: its UTC day, and that day of history.
+pub fn days(event_ms: i64) -> [i64; 2] {
+    let day = event_ms.div_euclid(DAY_MS);
+    [day, day + HISTORY]
+}
+
 /// Which entry this is: ours of a day, for ever. A ULID or UUID as it is, everything else hashed.
 pub type EntryId = [u8; 16];
 
@@ -118,10 +124,10 @@ impl Entry {
     /// The day that the id belongs to: the UTC day of the event. Ids of history, and of what was given a name, lie beyond all
     /// days and are never forgotten.
     pub fn day(&self) -> i64 {
-        let day = self.event_ms.div_euclid(DAY_MS);
+        let [day, history] = days(self.event_ms);
         match self.kind {
             Kind::Adjust | Kind::Void | Kind::Grant | Kind::Revoke | Kind::Expire => NAMED,
-            Kind::Usage | Kind::Plan | Kind::Roll if self.source == Source::Backfill => day + HISTORY,
+            Kind::Usage | Kind::Plan | Kind::Roll if self.source == Source::Backfill => history,
             Kind::Usage | Kind::Plan | Kind::Roll => day,
         }
     }

@@ -1,5 +1,6 @@
 //! Corrections: said once for ever, whatever the day; looked at before they are made; history that is good or named.
 
+use billhook::ops::usage::corrections::Effect;
 use billhook::ops::usage::{self, Told, Verdict, corrections};
 use billhook::store::log::Source;
 use billhook::store::users;
@@ -102,6 +103,59 @@ async fn i04_a_pack_is_given_once_whatever_the_day() {
 async fn i04_a_correction_is_made_once_whatever_the_day() {
     a_correction_is_made_once(Database::sqlite()).await;
     a_correction_is_made_once(Database::postgres()).await;
+}
+
+/// What was shown only, what counted in its own period, and what counted late, each taken back in every age of its period.
+async fn what_counted_is_taken_back(database: Database) {
+    let (world, user) = somewhere(database).await;
+    let at = |text: &str| text.parse::<jiff::Timestamp>().expect("an instant");
+    let go_to = |text: &str| world.clock.set(at(text));
+    let one = |id: &str, time: &str, source| Told { at: Some(at(time)), source, ..told(id, &user, "10") };
+    let void = async |id: &str, time: &str, preview| {
+        let done = corrections::void(&world.app, id, Some(at(time)), preview).await.expect("a correction");
+        let place = match done.effect.expect("it fits") {
+            Effect::Nothing => "nothing".to_owned(),
+            Effect::In { period, late } => format!("{} late={late}", period.strftime("%m-%d")),
+        };
+        (place, stands(&world, &user).await.0)
+    };
+    go_to("2026-11-20T00:00:00Z");
+    // An entry opens the account; then history of its period and of one long closed.
+    usage::record(&world.app, vec![one("live", "2026-11-20T00:00:00Z", Source::Own)]).await.expect("recorded");
+    let past = [("old", "2025-02-03T00:00:00Z"), ("new", "2026-11-02T00:00:00Z"), ("gone", "2026-09-02T00:00:00Z")];
+    let history = past.map(|(id, time)| one(id, time, Source::Backfill)).to_vec();
+    corrections::backfill(&world.app, "import", history.clone()).await.expect("brought in");
+    assert_eq!(stands(&world, &user).await.0, "20", "the live one and the new one");
+    for preview in [true, false, false] {
+        let before = stands(&world, &user).await.0;
+        assert_eq!(void("old", past[0].1, preview).await, ("nothing".to_owned(), before.clone()), "shown on its day");
+        assert_eq!(void("gone", past[2].1, preview).await, ("nothing".to_owned(), before), "within the window");
+        let after = if preview { "20" } else { "10" };
+        assert_eq!(void("new", past[1].1, preview).await, ("11-01 late=false".to_owned(), after.to_owned()));
+    }
+    // One more, counted late in November, is taken back in December: from November as long as that is open, with grace.
+    let late = ["l1", "l2"].map(|id| one(id, "2026-10-31T00:00:00Z", Source::Own)).to_vec();
+    usage::record(&world.app, late).await.expect("recorded");
+    go_to("2026-12-01T00:30:00Z");
+    assert_eq!(void("l1", "2026-10-31T00:00:00Z", true).await, ("11-01 late=false".to_owned(), "0".to_owned()));
+    assert_eq!(void("l1", "2026-10-31T00:00:00Z", false).await, ("11-01 late=false".to_owned(), "0".to_owned()));
+    go_to("2026-12-02T00:00:00Z");
+    usage::record(&world.app, vec![one("now", "2026-12-02T00:00:00Z", Source::Own)]).await.expect("recorded");
+    assert_eq!(void("l2", "2026-10-31T00:00:00Z", false).await, ("12-01 late=true".to_owned(), "0".to_owned()));
+    is_whole(&world).await;
+    // November: the live one, and the late one that came back too late.
+    usage::totals::write_down(&world.app).await.expect("written down");
+    let sql = "SELECT summary FROM usage_periods WHERE start_ms >= ?1";
+    let since = at("2026-11-01T00:00:00Z").as_millisecond();
+    let closed = world.app.db.read(move |tx| tx.row(sql, &[since.into()])?.expect("a closed period").text(0)).await;
+    let closed: serde_json::Value = serde_json::from_str(&closed.expect("read")).expect("JSON");
+    assert_eq!(closed["used"], "20");
+}
+
+#[tokio::test]
+async fn what_counted_is_taken_back_where_it_counted_and_no_more() {
+    what_counted_is_taken_back(Database::sqlite()).await;
+    what_counted_is_taken_back(Database::postgres()).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod lost;
 mod remembered;
 mod schedules;
 mod server;
+mod set_back;
 mod several;
 mod storms;
 mod trace;

@@ -44,11 +44,16 @@ async fn program(database: &Database, clock: &Arc<Manual>) -> App {
 }
 
 async fn program_with(address: &str, clock: &Arc<Manual>, environment: &[(&str, &str)]) -> App {
+    program_named(address, clock, environment, 7).await
+}
+
+/// Programs of another seed have another name before the others.
+async fn program_named(address: &str, clock: &Arc<Manual>, environment: &[(&str, &str)], seed: u64) -> App {
     let mut variables: BTreeMap<String, String> =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     variables.insert("DATABASE_URL".to_owned(), address.to_owned());
     let config = Config::read(&variables).expect("a configuration");
-    App::build(config, Arc::clone(clock) as Arc<dyn Clock>, Chance::seeded(7)).await.expect("a program")
+    App::build(config, Arc::clone(clock) as Arc<dyn Clock>, Chance::seeded(seed)).await.expect("a program")
 }
 
 async fn add_user(app: &App, name: &str) -> String {

@@ -1,8 +1,8 @@
 -- Publishes accounts as they are, and moves the shard's position with them by compare-and-set.
 -- KEYS: wm
 -- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before it:
---       accounts (user, entry, until, number of fields and values, them), commits (user, id), holds (user, id, hold, expires),
---       sights (user, holds seen). An empty expected position neither looks nor moves. Answers the life of the last account.
+--       accounts (user, entry, until, number of fields and values, them), holds (user, id, hold, expires), commits
+--       (user, id), sights (user, the field in which a program counts what it does, its count). An empty expected position neither looks nor moves. Answers the life of the last account.
 local prefix, expected, new, log, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if expected ~= '' then
   local there = redis.call('GET', KEYS[1]) or 'none'
@@ -30,6 +30,17 @@ for _ = 1, tonumber(next()) do
 end
 
 for _ = 1, tonumber(next()) do
+  local user, id, hold, expires = next(), next(), next(), next()
+  if redis.call('HSETNX', prefix .. 'h:' .. user, id, hold) == 1 then
+    local _, quantity, credits, _, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
+    redis.call('ZADD', prefix .. 'x', expires, user .. '\0' .. id)
+    redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', credits)
+    redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, quantity)
+  end
+end
+
+-- After the holds: one of them may have been committed since it was written down.
+for _ = 1, tonumber(next()) do
   local user, id = next(), next()
   local hold = redis.call('HGET', prefix .. 'h:' .. user, id)
   local state, quantity, credits, expires, kind
@@ -42,19 +53,9 @@ for _ = 1, tonumber(next()) do
 end
 
 for _ = 1, tonumber(next()) do
-  local user, id, hold, expires = next(), next(), next(), next()
-  if redis.call('HSETNX', prefix .. 'h:' .. user, id, hold) == 1 then
-    local _, quantity, credits, _, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
-    redis.call('ZADD', prefix .. 'x', expires, user .. '\0' .. id)
-    redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', credits)
-    redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, quantity)
-  end
-end
-
-for _ = 1, tonumber(next()) do
-  local user, seen = next(), next()
-  local there = redis.call('HGET', prefix .. 'a:' .. user, 'seq') or '0'
-  if tonumber(there) < tonumber(seen) then redis.call('HSET', prefix .. 'a:' .. user, 'seq', seen) end
+  local user, field, seen = next(), next(), next()
+  local there = redis.call('HGET', prefix .. 'a:' .. user, field) or '0'
+  if tonumber(there) < tonumber(seen) then redis.call('HSET', prefix .. 'a:' .. user, field, seen) end
 end
 
 if expected ~= '' and new ~= 'none' then redis.call('SET', KEYS[1], new) end

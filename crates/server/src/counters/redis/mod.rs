@@ -58,6 +58,9 @@ pub struct Redis {
     kinds: Vec<Box<str>>,
     /// This process among those that share Redis.
     process: String,
+    /// In which it counts, on each account there, what it has held and released: nobody else moves it, so a smaller number than
+    /// is known here says that Redis was set back, whatever others have done since.
+    field: String,
     /// Which log the published accounts are of: those of another database are none of ours.
     log: RwLock<Arc<str>>,
     /// Holds that may have been placed although nobody got the answer.
@@ -68,11 +71,13 @@ pub struct Redis {
 
 impl Redis {
     pub fn new(url: SecretString, kinds: impl Iterator<Item = String>, log: &str, holder: &str) -> Self {
+        let process = format!("{holder}-{}", std::process::id());
         Self {
             link: Link::new(url),
             scripts: Scripts::default(),
             kinds: kinds.map(String::into_boxed_str).collect(),
-            process: format!("{holder}-{}", std::process::id()),
+            field: format!("n:{process}"),
+            process,
             log: RwLock::new(Arc::from(log)),
             unheard: Mutex::default(),
             view: tokio::sync::Mutex::default(),
@@ -174,6 +179,7 @@ impl Redis {
                 number(state.there.seen),
                 number(state.account.position()),
                 state.there.life.as_bytes().to_vec(),
+                self.field.as_bytes().to_vec(),
             ];
             group.write(&mut args, |kind| state.rate(kind).unwrap_or_default() / 1_000);
             (args, Arc::clone(&state.there.life))
@@ -216,7 +222,7 @@ impl Redis {
             state.there.untold.iter().for_each(|id| publication.commit(&slot.user, id));
             let live = state.held.iter().filter(|(_, hold)| hold.expires_ms > now.as_millisecond());
             live.for_each(|(id, hold)| publication.hold(&slot.user, id, hold));
-            publication.sight(&slot.user, state.there.seen);
+            publication.sight(&slot.user, &self.field, state.there.seen);
             state.there.placed
         };
         let answer = self.apply(shard, "", "", publication).await?;
@@ -227,7 +233,7 @@ impl Redis {
             state.there.life = if state.there.placed == placed { Arc::from(life) } else { Arc::default() };
         }
         for id in released {
-            self.release_there(&slot.user, &id, claim_life(0, now)).await?;
+            self.release_there(Some(slot), &slot.user, &id, claim_life(0, now)).await?;
         }
         Ok(())
     }
@@ -318,7 +324,8 @@ impl Port for Redis {
         if known.fate == Fate::Undecided {
             return Ok(here);
         }
-        match (self.release_there(&known.user, id, claim_life(known.expires_ms, now)).await, here) {
+        let (slot, life) = (book.get(&known.user), claim_life(known.expires_ms, now));
+        match (self.release_there(slot.as_deref(), &known.user, id, life).await, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
@@ -374,7 +381,8 @@ impl Port for Redis {
         for (at, (user, id)) in unheard.iter().enumerate() {
             // Let through in the meantime, or asked for again and granted: then it is somebody's.
             let is_known = book.reservations.get(id).is_some_and(|known| known.fate == Fate::Held);
-            if !is_known && let Err(outage) = self.release_there(user, id, claim_life(0, now)).await {
+            let slot = book.get(user);
+            if !is_known && let Err(outage) = self.release_there(slot.as_deref(), user, id, claim_life(0, now)).await {
                 self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
                 return Err(outage);
             }
@@ -385,13 +393,27 @@ impl Port for Redis {
 }
 
 impl Redis {
-    async fn release_there(&self, user: &str, id: &str, life: Vec<u8>) -> Result<Released, Outage> {
+    /// Frees a hold there, and takes note in the account, where it is in memory, that this was done.
+    async fn release_there(
+        &self,
+        slot: Option<&Slot>,
+        user: &str,
+        id: &str,
+        life: Vec<u8>,
+    ) -> Result<Released, Outage> {
         let prefix = prefix(book::shard_of(user));
         let keys = [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}k:{id}")];
-        let args = [id.into(), life];
+        let args = [id.into(), self.field.as_bytes().to_vec(), life];
         let answer = self.link.run(&self.scripts.release, &keys.each_ref().map(String::as_bytes), &args).await?;
-        match text_of(&answer)?.as_str() {
-            "now" => Ok(Released::Now),
+        match text_at(&answer, 0)?.as_str() {
+            "now" => {
+                let done = text_at(&answer, 1)?.parse().map_err(|_| Outage("no count of releases".into()))?;
+                if let Some(slot) = slot {
+                    let mut state = slot.lock();
+                    state.there.seen = state.there.seen.max(done);
+                }
+                Ok(Released::Now)
+            }
             "unknown" => Ok(Released::Unknown),
             "released" => Ok(Released::Before(Fate::Released)),
             "committed" => Ok(Released::Before(Fate::Committed { quantity: Quantity::ZERO, position: 0, late: false })),

@@ -52,9 +52,9 @@ impl Publication {
         self.holds.extend([user.into(), id.into(), text_of(hold).into_bytes(), number(hold.expires_ms)]);
     }
 
-    /// So many holds were given out.
-    pub fn sight(&mut self, user: &str, seen: i64) {
-        self.sights.extend([user.into(), number(seen)]);
+    /// A program has done so much there, by the count in its field.
+    pub fn sight(&mut self, user: &str, field: &str, seen: i64) {
+        self.sights.extend([user.into(), field.into(), number(seen)]);
     }
 
     /// How many accounts are in it.
@@ -67,10 +67,10 @@ impl Publication {
         let mut args: Vec<Vec<u8>> = [prefix, expected, new, log, life].map(|text| text.as_bytes().to_vec()).into();
         let lists = [
             (self.account_count, self.accounts),
-            (self.commits.len() / 2, self.commits),
             (self.holds.len() / 4, self.holds),
+            (self.commits.len() / 2, self.commits),
         ];
-        for (count, mut list) in lists.into_iter().chain([(self.sights.len() / 2, self.sights)]) {
+        for (count, mut list) in lists.into_iter().chain([(self.sights.len() / 3, self.sights)]) {
             args.push(number_of(count));
             args.append(&mut list);
         }

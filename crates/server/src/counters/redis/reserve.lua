@@ -1,8 +1,8 @@
 -- Decides demands on one account as `billing::limit::decide` does, each after the one before it, and holds what is granted.
 -- KEYS: a, h, x
--- ARGV: 1 prefix, 2 log, 3 user, 4 now in ms, 5 now in us, 6 holds that the caller has seen, 7 the last entry that the caller has
---       counted on the account, 8 the life of the account in which everything lies that the caller holds; then two lists, each
---       with its length before it: kinds (kind, its rate as the caller knows it), demands (id, number of its kind, quantity,
+-- ARGV: 1 prefix, 2 log, 3 user, 4 now in ms, 5 now in us, 6 how often the caller has held or released something, as far as it
+--       knows, 7 the last entry that it has counted on the account, 8 the life of the account in which everything lies that it
+--       holds, 9 the field in which it counts; then two lists, each with its length before it: kinds (kind, its rate as the caller knows it), demands (id, number of its kind, quantity,
 --       credits, expires in ms, cap of the day, cap of the period, what it adds to the rate in us, life of the pointer in ms).
 --       Empty where there is none; a demand without an id only asks, and with 'rate' as the last it uses up its rate. Answers 'decided' and a line for each demand.
 local call, tonumber, format = redis.call, tonumber, string.format
@@ -10,7 +10,7 @@ local EXACT = 9007199254740991 -- every number is a whole one up to this, and so
 local prefix, log, user, now, now_us = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 expire(prefix, now)
 
-local at, fields, kinds = 9, {'log', 'until', 'seq', 'credits', 'held', 'over', 'entry', 'life'}, {}
+local at, fields, kinds = 10, {'log', 'until', ARGV[9], 'credits', 'held', 'over', 'entry', 'life'}, {}
 for i = 1, tonumber(ARGV[at]) do
   local name, before = ARGV[at + 1], 4 + 4 * i
   kinds[i] = {name = name, tat = tonumber(ARGV[at + 2])}
@@ -20,7 +20,7 @@ for i = 1, tonumber(ARGV[at]) do
 end
 local a = call('HMGET', KEYS[1], unpack(fields))
 if a[1] ~= log then return {'missing'} end
--- The account began anew, or fewer holds were given out than the caller has seen: some are lost, and the caller knows them.
+-- The account began anew, or less was done to it than the caller has done: some of it is lost, and the caller knows what.
 local seq = tonumber(a[3] or 0)
 if a[8] ~= ARGV[8] or seq < tonumber(ARGV[6]) then return {'lost'} end
 -- The account is older than the one that the caller has: not published yet, or a failover took it back.
@@ -80,7 +80,15 @@ for _, kind in ipairs(kinds) do
   if #holds > 0 then moved[#moved + 1], moved[#moved + 2] = 'h:' .. kind.name, format('%.0f', kind.held) end
   if kind.moved then moved[#moved + 1], moved[#moved + 2] = 'r:' .. kind.name, format('%.0f', kind.tat) end
 end
-if #moved > 0 then call('HSET', KEYS[1], 'seq', format('%.0f', seq), 'held', format('%.0f', held), unpack(moved)) end
+-- Programs that ended long ago leave their counts behind. Whoever lives begins to count again.
+if #holds > 0 and not a[3] then
+  local old = {}
+  for _, field in ipairs(call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 2) == 'n:' then old[#old + 1] = field end
+  end
+  if #old >= 16 then call('HDEL', KEYS[1], unpack(old)) end
+end
+if #moved > 0 then call('HSET', KEYS[1], ARGV[9], format('%.0f', seq), 'held', format('%.0f', held), unpack(moved)) end
 if #holds > 0 then
   call('HSET', KEYS[2], unpack(holds))
   call('ZADD', KEYS[3], unpack(due))

@@ -12,9 +12,9 @@ const UNTOLD_MAX: usize = 256;
 pub struct There {
     /// Which life of the account there holds everything that this process holds of it; empty: none that is known.
     pub life: Arc<str>,
-    /// How many holds had been given out of it at the last answer: fewer means that some are lost.
+    /// How often this process had held or released something of it at the last answer: less means that some of it is lost.
     pub seen: i64,
-    /// How many of them were this process's.
+    /// How many holds this process has remembered of it.
     pub placed: u64,
     /// Reservations whose commit is counted here and not known to be told there.
     pub untold: Vec<Box<str>>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use billing::account::Account;
+use billing::hold::Hold;
 use jiff::Timestamp;
 use redis::Value;
 
@@ -50,6 +51,8 @@ pub struct Pending {
     accounts: BTreeMap<Box<str>, Account>,
     /// Reservations whose commit is counted, with their users.
     commits: Vec<(Box<str>, Box<str>)>,
+    /// What is held as far as the database knows, with its users.
+    holds: Vec<(Box<str>, Box<str>, Hold)>,
 }
 
 impl Pending {
@@ -69,6 +72,12 @@ impl Pending {
         self.commits.push((user.into(), id.into()));
     }
 
+    /// Something is held that Redis may have lost.
+    pub fn hold(&mut self, slot: Arc<Slot>, id: &str, hold: Hold) {
+        self.holds.push(((*slot.user).into(), id.into(), hold));
+        self.slot(slot);
+    }
+
     fn publications(&self, kinds: &[Box<str>], now_ms: i64) -> Vec<Publication> {
         let mut all = vec![Publication::default()];
         let mut add = |user: &str, account: &Account| {
@@ -84,6 +93,7 @@ impl Pending {
         // After all accounts: nothing is freed before it is counted.
         if let Some(last) = all.last_mut() {
             self.commits.iter().for_each(|(user, id)| last.commit(user, id));
+            self.holds.iter().for_each(|(user, id, hold)| last.hold(user, id, hold));
         }
         all
     }

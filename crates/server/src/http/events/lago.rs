@@ -167,48 +167,14 @@ async fn record<'a>(app: &App, sent: &'a [Sent<'a>]) -> Result<Result<Vec<Event<
     if !faults.is_empty() {
         return Ok(Err(faults));
     }
-    let faults = known(app, &read).await?;
-    if !faults.is_empty() {
-        return Ok(Err(faults));
-    }
     let told = read.iter().map(|read| read.told.clone()).collect();
     let now = app.clock.now();
-    let verdicts = usage::record(app, told).await?;
-    let wrong = verdicts.iter().enumerate().filter_map(|(index, verdict)| Some((index, fields_of(verdict)?)));
-    let faults: Faults = wrong.collect();
-    if !faults.is_empty() {
-        return Ok(Err(faults));
-    }
-    let events = read.into_iter().zip(&verdicts).filter_map(|(read, verdict)| match verdict {
-        Verdict::Recorded { position, .. } => Some(read.event(*position, now)),
-        Verdict::Duplicate { .. } | Verdict::Conflict { .. } | Verdict::Refused { .. } => None,
-    });
-    Ok(Ok(events.collect()))
-}
-
-/// Which of the events cannot be recorded: they are out of the window, in the log already, or come twice. Asked before, so that
-/// none of the others is recorded; `record` has the last word.
-async fn known(app: &App, read: &[Read<'_>]) -> Result<Faults> {
-    let (mut faults, mut seen) = (Faults::new(), BTreeSet::new());
-    for (index, Read { told, .. }) in read.iter().enumerate() {
-        if let Some(code) = out_of_window(app, told.at) {
-            faults.insert(index, field("timestamp", code));
-            continue;
+    Ok(match usage::record_all(app, told).await? {
+        Ok(positions) => {
+            Ok(read.into_iter().zip(positions).map(|(read, position)| read.event(position, now)).collect())
         }
-        let first = seen.insert(&told.transaction_id);
-        if !first || usage::corrections::find(app, &told.transaction_id, told.at).await?.is_some() {
-            faults.insert(index, field("transaction_id", "value_already_exist"));
-        }
-    }
-    Ok(faults)
-}
-
-fn out_of_window(app: &App, at: Option<Timestamp>) -> Option<&'static str> {
-    let (at, now) = (at?, app.clock.now());
-    if now.checked_sub(app.config.usage_window).is_ok_and(|earliest| at < earliest) {
-        return Some("too_old");
-    }
-    now.checked_add(usage::AHEAD).is_ok_and(|latest| at > latest).then_some("too_early")
+        Err(faults) => Err(faults.into_iter().map(|(place, verdict)| (place, fields_of(&verdict))).collect()),
+    })
 }
 
 /// The events that can be told, or what is wrong with the others.
@@ -233,17 +199,17 @@ async fn readable<'a>(app: &App, sent: &'a [Sent<'a>]) -> Result<(Vec<Read<'a>>,
 }
 
 /// What Lago says about a verdict that is not good.
-fn fields_of(verdict: &Verdict) -> Option<Fields> {
+fn fields_of(verdict: &Verdict) -> Fields {
     match verdict {
-        Verdict::Recorded { .. } => None,
-        Verdict::Duplicate { .. } | Verdict::Conflict { .. } => Some(field("transaction_id", "value_already_exist")),
-        Verdict::Refused { code, pointer, .. } => Some(match (*code, *pointer) {
+        Verdict::Recorded { .. } => Fields::new(),
+        Verdict::Duplicate { .. } | Verdict::Conflict { .. } => field("transaction_id", "value_already_exist"),
+        Verdict::Refused { code, pointer, .. } => match (*code, *pointer) {
             ("user.unknown", _) => field("external_subscription_id", "subscription_not_found"),
             ("type.unknown", _) => field("code", "billable_metric_not_found"),
             (code, "/timestamp") => field("timestamp", code),
             (_, "/transaction_id") => field("transaction_id", "value_is_invalid"),
             (_, _) => field("properties", "value_is_invalid"),
-        }),
+        },
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A commit is an entry of the usage log like any other. The hold goes when that entry is counted, never before.
 
-mod commit;
-mod written;
+mod commits;
+mod open;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use std::time::Duration;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
-pub use self::commit::{Commit, Committed, commit};
-pub use self::written::{forget_old, restore, write_down};
+use self::commits::in_log;
+pub use self::commits::{Commit, Committed, commit};
+pub(super) use self::open::open_in;
+pub use self::open::{forget_old, restore, write_down};
 use super::limits::{self, rule};
 use crate::app::App;
 use crate::counters::reservations::{Fate, Known};
@@ -221,7 +223,7 @@ async fn find(app: &App, id: &str) -> Result<Option<Known>> {
     }
     let asked = id.to_owned();
     let row = app.db.read(move |tx| rows::get(tx, &asked)).await?;
-    Ok(row.map(|row| written::known(&row)))
+    Ok(row.map(|row| open::known(&row)))
 }
 
 /// Frees what is held. Twice is once.
@@ -231,12 +233,12 @@ async fn find(app: &App, id: &str) -> Result<Option<Known>> {
 pub async fn release(app: &App, id: &str) -> Result<()> {
     let committed = || resolved_otherwise("this reservation was committed");
     let Some(known) = find(app, id).await? else {
-        return Err(if commit::in_log(app, id, None).await?.is_some() { committed() } else { Error::NotFound });
+        return Err(if in_log(app, id, None).await?.is_some() { committed() } else { Error::NotFound });
     };
     match app.counters.release(&app.book, id, &known, app.clock.now()).await {
         Ok(Released::Before(Fate::Committing { .. } | Fate::Committed { .. })) => Err(committed()),
         // It was written down and is not held any more.
-        Ok(Released::Unknown) if commit::in_log(app, id, None).await?.is_some() => Err(committed()),
+        Ok(Released::Unknown) if in_log(app, id, None).await?.is_some() => Err(committed()),
         Ok(Released::Now | Released::Unknown | Released::Before(Fate::Released | Fate::Held | Fate::Undecided)) => {
             Ok(())
         }

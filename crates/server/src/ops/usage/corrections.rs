@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use billing::account::Account;
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
-use super::{Candidate, Told, Verdict, ids};
+use super::{Candidate, Told, Verdict, ids, recount};
 use crate::app::App;
+use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
 use crate::store::users;
@@ -21,7 +23,7 @@ pub async fn find(app: &App, transaction_id: &str, near: Option<Timestamp>) -> R
     let id = ids::entry_id("", transaction_id);
     let now = app.clock.now().as_millisecond();
     let days: Vec<i64> = if let Some(at) = near {
-        vec![at.as_millisecond().div_euclid(DAY_MS)]
+        log::days(at.as_millisecond()).to_vec()
     } else {
         let window = i64::try_from(app.config.usage_window.as_secs() / 86_400).unwrap_or(35);
         let today = now.div_euclid(DAY_MS);
@@ -47,17 +49,29 @@ pub struct Correction {
     /// How the quantity changes.
     pub quantity: Quantity,
     pub transaction_id: String,
+    /// Nothing where an account cannot hold it.
+    pub effect: Option<Effect>,
     /// Nothing was written: this is what would be.
     pub preview: bool,
     pub verdict: Option<Verdict>,
 }
 
-/// Takes an event back. The same event is taken back at most once.
+/// Where a correction counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// None: what it takes back was shown on its day and counted nothing.
+    Nothing,
+    /// In the period that began then. `late`: its own is closed, and this is the running one.
+    In { period: Timestamp, late: bool },
+}
+
+/// Takes an event back: what it counted, in the period where it counted. The same event is taken back at most once.
 pub async fn void(app: &App, transaction_id: &str, near: Option<Timestamp>, preview: bool) -> Result<Correction> {
     let voided = find(app, transaction_id, near).await?.ok_or(Error::NotFound)?;
     if voided.kind != Kind::Usage {
         return Err(Error::Conflict { code: "conflict", detail: "only usage can be taken back".to_owned() });
     }
+    let counted_ms = counted_in(app, &voided).await?;
     let entry = Entry {
         kind: Kind::Void,
         user: voided.user.clone(),
@@ -70,10 +84,36 @@ pub async fn void(app: &App, transaction_id: &str, near: Option<Timestamp>, prev
         fingerprint: 0,
         transaction_id: transaction_id.to_owned(),
         source: Source::CommandLine,
-        body: None,
+        body: Some(reading::void_body(counted_ms)),
     };
     let quantity = Quantity::from_micro(-voided.quantity);
     correct(app, entry, quantity, preview).await
+}
+
+/// The first millisecond of the period in which an event counted; nothing where it counted nothing. Only the log can tell what an
+/// event of an older period did, or one that might have been shown only.
+async fn counted_in(app: &App, event: &Logged) -> Result<Option<i64>> {
+    if !event.source.is_history()
+        && let Some(slot) = app.book.get(&event.user)
+        && let state = slot.lock()
+        && state.fault().is_none()
+        && let Some(period_ms) = state.account.running_since(event.event_ms)
+    {
+        return Ok(Some(period_ms));
+    }
+    let event = event.clone();
+    app.db
+        .read(move |tx| {
+            let before = event.previous.unwrap_or(event.position - 1);
+            let slot = recount::account(tx, &event.user, before)?;
+            let (said, account) = (Said::from(&event), &mut slot.lock().account);
+            if said.is_only_shown(account) {
+                return Ok(None);
+            }
+            // One that could not be counted is named by `doctor`.
+            Ok(said.read(|entry| account.fold(entry))?.ok().map(|folded| folded.period))
+        })
+        .await
 }
 
 fn void_id(voided: &Logged) -> EntryId {
@@ -107,22 +147,34 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
 }
 
 async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> Result<Correction> {
+    let user = entry.user.clone();
+    let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else {
+        return Err(Error::invalid("/user_id", "expected the id of a user"));
+    };
     let mut correction = Correction {
         user: entry.user.clone(),
         event_type: entry.event_type.clone(),
         quantity,
         transaction_id: entry.transaction_id.clone(),
+        effect: effect(&super::account(app, &user).await?.lock().account, &entry)?,
         preview,
         verdict: None,
     };
-    let user = entry.user.clone();
-    if app.db.read(move |tx| users::get(tx, &user)).await?.is_none() {
-        return Err(Error::invalid("/user_id", "expected the id of a user"));
-    }
     if !preview {
         correction.verdict = append_one(app, entry).await?;
     }
     Ok(correction)
+}
+
+/// Where it would count, as the account stands.
+fn effect(account: &Account, entry: &Entry) -> Result<Option<Effect>> {
+    let said = Said::at(account.position() + 1, entry);
+    if said.is_only_shown(account) {
+        return Ok(Some(Effect::Nothing));
+    }
+    let Ok(folded) = said.read(|entry| account.clone().fold(entry))? else { return Ok(None) };
+    let period = Timestamp::from_millisecond(folded.period).map_err(Error::internal)?;
+    Ok(Some(Effect::In { period, late: folded.late }))
 }
 
 async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {

@@ -1,6 +1,7 @@
 //! Usage: recording events, and what a user has used of what they have.
 
 pub mod adoption;
+mod batch;
 pub mod corrections;
 pub mod following;
 pub mod ids;
@@ -54,25 +55,47 @@ pub struct Told {
 
 /// Records events: each gets its own verdict, and a good one counts even where others fail.
 pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let now = app.clock.now();
-    let earliest = now.checked_sub(app.config.usage_window).map_err(Error::internal)?;
-    let latest = now.checked_add(AHEAD).map_err(Error::internal)?;
-    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(told.len());
     let mut candidates = Vec::with_capacity(told.len());
-    for event in told {
-        match judged(app, event, now, earliest..=latest) {
-            Ok(candidate) => {
-                candidates.push(candidate);
-                verdicts.push(None);
-            }
-            Err(refused) => verdicts.push(Some(refused)),
-        }
+    let mut verdicts = Vec::with_capacity(told.len());
+    for judged in judged_live(app, told)? {
+        verdicts.push(judged.map(|candidate| candidates.push(candidate)).err());
     }
     if candidates.is_empty() {
         return Ok(verdicts.into_iter().flatten().collect());
     }
     let mut said = app.usage.append(app, candidates).await?.into_iter();
     Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
+}
+
+/// Records all of the events, or none: then it says of which, by their place, why not.
+pub async fn record_all(app: &App, told: Vec<Told>) -> Result<Result<Vec<i64>, BTreeMap<usize, Verdict>>> {
+    let mut candidates = Vec::with_capacity(told.len());
+    let mut faults = BTreeMap::new();
+    for (place, judged) in judged_live(app, told)?.enumerate() {
+        match judged {
+            Ok(candidate) => candidates.push(candidate),
+            Err(refused) => drop(faults.insert(place, refused)),
+        }
+    }
+    if !faults.is_empty() {
+        return Ok(Err(faults));
+    }
+    let mut positions = Vec::with_capacity(candidates.len());
+    for (place, verdict) in app.usage.append_all(app, candidates).await?.into_iter().enumerate() {
+        match verdict {
+            Verdict::Recorded { position, .. } => positions.push(position),
+            fault => drop(faults.insert(place, fault)),
+        }
+    }
+    Ok(if faults.is_empty() { Ok(positions) } else { Err(faults) })
+}
+
+/// What can be said without the log of events that happen now.
+fn judged_live(app: &App, told: Vec<Told>) -> Result<impl Iterator<Item = Result<Candidate, Verdict>>> {
+    let now = app.clock.now();
+    let earliest = now.checked_sub(app.config.usage_window).map_err(Error::internal)?;
+    let latest = now.checked_add(AHEAD).map_err(Error::internal)?;
+    Ok(told.into_iter().map(move |event| judged(app, event, now, earliest..=latest)))
 }
 
 /// What can be said of an event without the log.

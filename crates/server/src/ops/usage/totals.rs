@@ -63,9 +63,15 @@ enum Written {
     Now,
     /// Another process has written them down further: what is here is folded anew from there.
     Elsewhere,
-    /// Another process does it.
-    ByOthers,
+    /// Another process does it, and has come this far.
+    ByOthers {
+        written: i64,
+    },
 }
+
+/// A process that leaves writing down to another keeps so many counted entries in memory; then it forgets what the other has
+/// written down.
+const FOLLOWED_MAX: usize = 20_000;
 
 /// Picocredits of a microcredit.
 const MICRO: i128 = 1_000_000;
@@ -129,6 +135,7 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     let alone = Arc::clone(&app.writing_down).lock_owned().await;
     let (done, answer) = oneshot::channel();
     let for_work = app.clone();
+    let from = app.book.turn().written();
     drop(tokio::task::spawn_blocking(move || {
         let Some(taken) = for_work.book.turn().take() else { return drop(done.send(Ok(Written::Nothing))) };
         let (app, page) = (for_work.clone(), taken.page.clone());
@@ -145,8 +152,13 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
         );
     }));
     let written = answer.await.unwrap_or_else(|_| Err(Error::internal("writing down has stopped")))?;
-    if matches!(written, Written::Elsewhere) {
-        start_over(app).await?;
+    match written {
+        Written::Elsewhere => start_over(app).await?,
+        // Once for each time that the other moves on: what it has not written down would only be counted again.
+        Written::ByOthers { written } if written > from && app.book.unwritten() > FOLLOWED_MAX => {
+            start_over(app).await?;
+        }
+        Written::Nothing | Written::Now | Written::ByOthers { .. } => {}
     }
     Ok(matches!(written, Written::Now))
 }
@@ -165,7 +177,7 @@ fn turn_page(
         || tx.dialect() == Dialect::Sqlite
         || leases::take(tx, LEASE, holder, now_ms, now_ms + LEASE_MS)?.is_some();
     Ok(if !ours {
-        Written::ByOthers
+        Written::ByOthers { written: accounts::position(tx)? }
     } else if accounts::turn(tx, from, to, page)? {
         Written::Now
     } else {

@@ -11,6 +11,7 @@ use billing::entry::{PlanChange, Terms};
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
+use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::{ids, plans};
 use crate::app::App;
@@ -84,14 +85,6 @@ struct Queue {
     busy: bool,
 }
 
-#[derive(Debug)]
-struct Batch {
-    /// Users whose terms may have changed.
-    plans: Vec<String>,
-    candidates: Vec<Candidate>,
-    done: oneshot::Sender<Result<Vec<Verdict>>>,
-}
-
 impl Default for Writer {
     fn default() -> Self {
         Self { queue: Mutex::default(), much_unwritten: Notify::new() }
@@ -109,17 +102,28 @@ impl Writer {
     /// `usage.queue_full` when too much waits, and what the database says. Nothing of it was recorded then, or, when the
     /// database went away during the commit, it is not known: the same ids again will tell.
     pub async fn append(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
-        self.submit(app, Vec::new(), candidates).await
+        self.submit(app, Vec::new(), candidates, Whole::No).await
+    }
+
+    /// The same for all or none: where one of the verdicts is not `Recorded`, nothing was recorded.
+    pub async fn append_all(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
+        self.submit(app, Vec::new(), candidates, Whole::Yes { undone: None }).await
     }
 
     /// Appends the terms of these users where they have changed.
     pub async fn replan(&self, app: &App, users: Vec<String>) -> Result<()> {
-        self.submit(app, users, Vec::new()).await.map(drop)
+        self.submit(app, users, Vec::new(), Whole::No).await.map(drop)
     }
 
-    async fn submit(&self, app: &App, plans: Vec<String>, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
+    async fn submit(
+        &self,
+        app: &App,
+        plans: Vec<String>,
+        candidates: Vec<Candidate>,
+        whole: Whole,
+    ) -> Result<Vec<Verdict>> {
         let (done, answer) = oneshot::channel();
-        if self.queue(Batch { plans, candidates, done })? {
+        if self.queue(Batch { plans, candidates, whole, done })? {
             start(app.clone());
         }
         answer.await.unwrap_or_else(|_| Err(Error::internal("the writer of the log has stopped")))
@@ -147,7 +151,8 @@ impl Writer {
         let mut group = Vec::new();
         let mut events = 0;
         while events < GROUP_MAX
-            && let Some(batch) = queue.batches.pop_front()
+            && let Some(batch) =
+                queue.batches.pop_front_if(|next| group.last().is_none_or(|last: &Batch| last.goes_with(next)))
         {
             events += batch.candidates.len();
             group.push(batch);
@@ -167,8 +172,10 @@ fn start(app: App) {
     app.clone().db.write_then(
         Isolation::Statement,
         move |tx| {
-            let batches = work_batches.lock().unwrap_or_else(PoisonError::into_inner);
-            Group::append(tx, &work_app, &batches, now)
+            let mut batches = work_batches.lock().unwrap_or_else(PoisonError::into_inner);
+            let group = Group::append(tx, &work_app, &batches, now)?;
+            batches.iter_mut().try_for_each(|batch| batch.accepts(&group.verdicts))?;
+            Ok(group)
         },
         move |outcome| {
             let batches = std::mem::take(&mut *batches.lock().unwrap_or_else(PoisonError::into_inner));
@@ -182,8 +189,9 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     let verdicts = match outcome {
         Ok(group) => group.count(app, &batches),
         Err(error) => {
-            for batch in batches {
-                let _ = batch.done.send(Err(alike(&error)));
+            for mut batch in batches {
+                let heard = batch.undone(&error);
+                let _ = batch.done.send(heard);
             }
             return;
         }
@@ -195,17 +203,6 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     }
     if app.book.unwritten() > UNWRITTEN_MAX {
         app.usage.much_unwritten.notify_one();
-    }
-}
-
-/// The error of a group for each of its callers: of the same kind, with its text as the cause.
-fn alike(error: &Error) -> Error {
-    let cause = error.to_string().into();
-    match error {
-        Error::Upstream { who, code, retry_after, .. } => {
-            Error::Upstream { who: *who, code, retry_after: *retry_after, cause: Some(cause) }
-        }
-        _ => Error::Internal(cause),
     }
 }
 

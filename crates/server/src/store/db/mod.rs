@@ -9,12 +9,15 @@ mod postgres;
 mod sqlite;
 mod value;
 mod wal;
+mod writing;
 
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
 pub use self::value::{Arg, Row, Value};
+pub use self::writing::Unwritable;
+use self::writing::Writing;
 use crate::error::{Cause, Error, Result, Upstream};
 
 /// The values of one statement, in order: `args![id, created]`.
@@ -38,12 +41,21 @@ pub enum Change {
 
 /// The code of an error that goes away when the same work is tried again.
 const CONTENTION: &str = "storage.contention";
+/// There is no room for what is to be written.
+const FULL: &str = "storage.full";
+/// The database takes nothing: a standby, a file that is not ours to write.
+const READ_ONLY: &str = "storage.read_only";
 
 type Listener = Box<dyn Fn(&[Change]) + Send + Sync>;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
-pub struct Db(Arc<Engine>);
+pub struct Db(Arc<Opened>);
+
+struct Opened {
+    engine: Engine,
+    writing: Arc<Writing>,
+}
 
 enum Engine {
     Sqlite(sqlite::Sqlite),
@@ -52,7 +64,7 @@ enum Engine {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match *self.0 {
+        f.write_str(match self.0.engine {
             Engine::Sqlite(_) => "Db(sqlite)",
             Engine::Postgres(_) => "Db(postgres)",
         })
@@ -89,22 +101,39 @@ pub enum DbError {
     Contention(Cause),
     /// The database cannot be reached or cannot write now.
     Unavailable(Cause),
+    /// There is no room on its disk.
+    Full(Cause),
+    /// It takes nothing that is written.
+    ReadOnly(Cause),
     /// A row that the code cannot mean, or a statement that does not fit.
     Fault(Cause),
 }
 
+impl DbError {
+    /// The same for another who was hit by it.
+    fn alike(&self) -> Self {
+        match self {
+            Self::Contention(cause) => Self::Contention(cause.to_string().into()),
+            Self::Unavailable(cause) => Self::Unavailable(cause.to_string().into()),
+            Self::Full(cause) => Self::Full(cause.to_string().into()),
+            Self::ReadOnly(cause) => Self::ReadOnly(cause.to_string().into()),
+            Self::Fault(cause) => Self::Fault(cause.to_string().into()),
+        }
+    }
+}
+
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
-        let retry_after = std::time::Duration::from_secs(1);
-        match error {
-            DbError::Contention(cause) => {
-                Self::Upstream { who: Upstream::Database, code: CONTENTION, retry_after, cause: Some(cause) }
-            }
-            DbError::Unavailable(cause) => {
-                Self::Upstream { who: Upstream::Database, code: "storage.unavailable", retry_after, cause: Some(cause) }
-            }
-            DbError::Fault(cause) => Self::Internal(cause),
-        }
+        let (code, seconds, cause) = match error {
+            DbError::Contention(cause) => (CONTENTION, 1, cause),
+            DbError::Unavailable(cause) => ("storage.unavailable", 1, cause),
+            // Room is made by people.
+            DbError::Full(cause) => (FULL, 30, cause),
+            DbError::ReadOnly(cause) => (READ_ONLY, 5, cause),
+            DbError::Fault(cause) => return Self::Internal(cause),
+        };
+        let retry_after = std::time::Duration::from_secs(seconds);
+        Self::Upstream { who: Upstream::Database, code, retry_after, cause: Some(cause) }
     }
 }
 
@@ -133,6 +162,8 @@ pub enum Dialect {
 pub struct Tx<'c> {
     driver: &'c mut dyn Driver,
     changes: Vec<Change>,
+    /// A row was changed.
+    wrote: bool,
 }
 
 impl std::fmt::Debug for Tx<'_> {
@@ -143,7 +174,7 @@ impl std::fmt::Debug for Tx<'_> {
 
 impl<'c> Tx<'c> {
     fn on(driver: &'c mut dyn Driver) -> Self {
-        Self { driver, changes: Vec::new() }
+        Self { driver, changes: Vec::new(), wrote: false }
     }
 
     /// All rows of a query.
@@ -158,7 +189,9 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement; how many rows it changed.
     pub fn run(&mut self, sql: &'static str, args: &[Value]) -> Result<u64> {
-        Ok(self.driver.run(sql, args)?)
+        let changed = self.driver.run(sql, args)?;
+        self.wrote |= changed > 0;
+        Ok(changed)
     }
 
     /// Prepares a statement once and runs it as often as `work` asks, with borrowed values.
@@ -203,6 +236,9 @@ struct Call<F, T, D> {
     outcome: Option<Result<T>>,
     done: D,
     isolation: Isolation,
+    /// Told how it ended, where it is to write.
+    writing: Option<Arc<Writing>>,
+    wrote: bool,
 }
 
 /// What a transaction sees of others that commit meanwhile.
@@ -225,6 +261,7 @@ where
         let work = &mut self.work;
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(tx)))
             .unwrap_or_else(|_| Err(Error::internal("a transaction panicked")));
+        self.wrote = tx.wrote;
         self.outcome.insert(outcome).is_ok()
     }
 
@@ -238,6 +275,9 @@ where
             (Some(outcome), _) => outcome,
             (None, error) => Err(error.unwrap_or_else(|| Error::internal("a transaction did not run"))),
         };
+        if let Some(writing) = &self.writing {
+            writing.note(&outcome, self.wrote);
+        }
         (self.done)(outcome);
     }
 
@@ -256,12 +296,20 @@ impl Db {
     /// Opens the database at `address` (`sqlite://PATH` or `postgres://…`) and refuses unsafe settings.
     pub fn open(address: &str) -> Result<Self, OpenError> {
         if let Some(path) = address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")) {
-            return Ok(Self(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(std::path::Path::new(path))?))));
+            return Ok(Self::of(Engine::Sqlite(sqlite::Sqlite::open(std::path::Path::new(path))?)));
         }
         if address.starts_with("postgres://") || address.starts_with("postgresql://") {
-            return Ok(Self(Arc::new(Engine::Postgres(postgres::Postgres::open(address)?))));
+            return Ok(Self::of(Engine::Postgres(postgres::Postgres::open(address)?)));
         }
         Err(OpenError::Address("expected sqlite://PATH or postgres://…".into()))
+    }
+
+    fn of(engine: Engine) -> Self {
+        Self(Arc::new(Opened { engine, writing: Arc::default() }))
+    }
+
+    fn writing(&self) -> &Writing {
+        &self.0.writing
     }
 
     /// Runs `work` on one consistent snapshot, without writing.
@@ -271,8 +319,9 @@ impl Db {
         T: Send + 'static,
     {
         let (done, answer) = reply();
-        let job = Box::new(Call { work, outcome: None, done, isolation: Isolation::Snapshot });
-        match &*self.0 {
+        let isolation = Isolation::Snapshot;
+        let job = Box::new(Call { work, outcome: None, done, isolation, writing: None, wrote: false });
+        match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.read(job),
             Engine::Postgres(postgres) => postgres.submit(job),
         }
@@ -298,8 +347,9 @@ impl Db {
         T: Send + 'static,
         D: FnOnce(Result<T>) + Send + 'static,
     {
-        let job = Box::new(Call { work, outcome: None, done, isolation });
-        match &*self.0 {
+        let writing = Some(Arc::clone(&self.0.writing));
+        let job = Box::new(Call { work, outcome: None, done, isolation, writing, wrote: false });
+        match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.write(job),
             Engine::Postgres(postgres) => postgres.submit(job),
         }
@@ -307,7 +357,7 @@ impl Db {
 
     /// Who is told what each commit changed. Only the first listener is kept.
     pub fn listen(&self, listener: impl Fn(&[Change]) + Send + Sync + 'static) {
-        let slot = match &*self.0 {
+        let slot = match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.listener(),
             Engine::Postgres(postgres) => postgres.listener(),
         };
@@ -321,7 +371,7 @@ impl Db {
 
     /// Why commits of other processes are not noticed now; nothing where they are.
     pub fn unnoticed(&self) -> Option<&'static str> {
-        match &*self.0 {
+        match &self.0.engine {
             Engine::Sqlite(_) => None,
             Engine::Postgres(postgres) => postgres.news().silence(),
         }
@@ -330,7 +380,7 @@ impl Db {
     /// Looks whether another process has written, or may have without our hearing of it; if so, the listener hears
     /// `Everything` before this returns.
     pub fn notice_other_writers(&self) {
-        match &*self.0 {
+        match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.notice_other_writers(),
             Engine::Postgres(postgres) => postgres.news().look(),
         }
@@ -339,7 +389,7 @@ impl Db {
     /// Waits until no other process can show any more what was so before now. On SQLite a look serves the requests of a moment;
     /// on PostgreSQL a process that has just lost its connection goes on for a while.
     pub async fn outwait_other_readers(&self) {
-        tokio::time::sleep(match &*self.0 {
+        tokio::time::sleep(match &self.0.engine {
             Engine::Sqlite(_) => sqlite::OUTWAITED,
             Engine::Postgres(_) => news::HEARD_FOR,
         })
@@ -347,7 +397,7 @@ impl Db {
     }
 
     pub fn dialect(&self) -> Dialect {
-        match &*self.0 {
+        match &self.0.engine {
             Engine::Sqlite(_) => Dialect::Sqlite,
             Engine::Postgres(_) => Dialect::Postgres,
         }
@@ -355,7 +405,7 @@ impl Db {
 
     /// The version and the settings that matter for safety, for `doctor`.
     pub fn facts(&self) -> Vec<(String, String)> {
-        match &*self.0 {
+        match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.facts(),
             Engine::Postgres(postgres) => postgres.facts(),
         }

@@ -266,7 +266,14 @@ impl Ear {
         let (done, said) = reply();
         let channel = own.to_owned();
         let work = move |tx: &mut super::Tx<'_>| tx.run("SELECT pg_notify(?1, 'beside')", args![&channel]);
-        self.queue.push(Box::new(Call { work, outcome: None, done, isolation: Isolation::Statement }));
+        self.queue.push(Box::new(Call {
+            work,
+            outcome: None,
+            done,
+            isolation: Isolation::Statement,
+            writing: None,
+            wrote: false,
+        }));
         said.await.map_err(Lost::because)?.map_err(Lost::because)?;
         let heard = timeout(PATIENCE, self.until_heard(own, "beside", words)).await;
         heard.map_err(|late| Lost { why: SILENT, cause: late.into() })?

@@ -405,6 +405,12 @@ fn classify(error: postgres::Error) -> DbError {
         return DbError::Contention(error.into());
     }
     let class = code.code().get(..2).unwrap_or_default();
+    if code == SqlState::DISK_FULL {
+        return DbError::Full(error.into());
+    }
+    if code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return DbError::ReadOnly(error.into());
+    }
     // 08 connection, 25 read-only, 53 resources, 57 operator intervention, 58 system error.
     if matches!(class, "08" | "25" | "53" | "57" | "58") {
         return DbError::Unavailable(error.into());

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, ToSql};
 
 use super::wal::{BUSY, Reading, Room, Wal};
 use super::{Arg, Change, DbError, Dialect, Driver, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Older versions can lose a WAL that another process resets (SQLite's own note on 3.51.3).
 const OLDEST: (i32, &str) = (3_051_003, "3.51.3");
@@ -298,12 +298,8 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
             Err(error) => {
                 let _ = connection.execute_batch("ROLLBACK");
                 shared.writing.store(false, Ordering::SeqCst);
-                let text = error.to_string();
-                let class = classify(error);
-                let mut first = Some(Error::from(class));
                 for job in jobs {
-                    let error = first.take().unwrap_or_else(|| DbError::Unavailable(text.clone().into()).into());
-                    job.answer(Some(error));
+                    job.answer(Some(error.alike().into()));
                 }
             }
         }
@@ -312,25 +308,30 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
 }
 
 /// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush.
-fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), rusqlite::Error> {
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), DbError> {
+    let say =
+        |sql: &'static str| connection.prepare_cached(sql).and_then(|mut said| said.execute([])).map_err(classify);
+    say("BEGIN IMMEDIATE")?;
     // Inside the write lock nobody else can commit: what is new here is somebody else's.
     shared.notice_and_write();
     let before = shared.wal.commits();
     let rows_before = connection.total_changes();
     let mut changes = Vec::new();
     for job in jobs {
-        connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+        say("SAVEPOINT job")?;
         let mut session = Session { connection, reading: None };
         let mut tx = Tx::on(&mut session);
         if job.run(&mut tx) {
             changes.append(&mut tx.changes);
+        } else if connection.is_autocommit() {
+            // A disk that fails in the middle ends the transaction of all.
+            return Err(DbError::Unavailable("the disk failed in the middle of a group".into()));
         } else {
-            connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+            say("ROLLBACK TO job")?;
         }
-        connection.prepare_cached("RELEASE job")?.execute([])?;
+        say("RELEASE job")?;
     }
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    say("COMMIT")?;
     shared.committed(before, connection.total_changes() != rows_before, &changes);
     Ok(())
 }
@@ -424,9 +425,9 @@ fn classify(error: rusqlite::Error) -> DbError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted) => {
             DbError::Contention(error.into())
         }
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-            DbError::Unavailable(error.into())
-        }
+        Some(ErrorCode::DiskFull) => DbError::Full(error.into()),
+        Some(ErrorCode::ReadOnly) => DbError::ReadOnly(error.into()),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => DbError::Unavailable(error.into()),
         _ => DbError::Fault(error.into()),
     }
 }

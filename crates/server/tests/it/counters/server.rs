@@ -77,7 +77,7 @@ impl Server {
         let _ = self.nodes[node].process.wait();
     }
 
-    /// Starts it again, empty, on the same port.
+    /// Starts it again on the same port, with what it has saved; empty where it was not told to.
     pub fn start_again(&mut self, node: usize) {
         self.nodes[node].process = Node::run(&self.nodes[node].args);
         wait_for("the server", || self.at(node, &["PING"]) == "PONG");

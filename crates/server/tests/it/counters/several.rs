@@ -16,7 +16,7 @@ use super::{Adapter, Rig, code, quantity};
 use crate::harness::Database;
 
 /// Two programs with the same database, Redis and user.
-async fn two() -> (Rig, Rig) {
+pub async fn two() -> (Rig, Rig) {
     let (database, server) = (Database::postgres(), Server::single());
     let same = Database::Postgres {
         server: crate::harness::database::variable("BILLHOOK_TEST_POSTGRES"),

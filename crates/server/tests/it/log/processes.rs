@@ -8,7 +8,7 @@ use billhook::ops::usage::{self, Verdict};
 use billhook::store::log;
 use futures_util::future::join_all;
 
-use super::{accounts, add_users, now, one, program, record, settled, times_recorded};
+use super::{accounts, add_users, now, one, program, program_named, record, settled, times_recorded};
 use crate::harness::Database;
 
 /// Each process records its own events and some that all of them record.
@@ -137,4 +137,31 @@ async fn a_repair_beside_a_running_server_is_followed_on_sqlite() {
 #[tokio::test]
 async fn a_repair_beside_a_running_server_is_followed_on_postgres() {
     repair_beside_others(Database::postgres()).await;
+}
+
+/// A process that leaves writing down to another does not keep for ever what it has counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f08_whoever_only_follows_forgets_what_another_has_written_down() {
+    let (database, clock) = (Database::postgres(), now());
+    let writer = program(&database, &clock).await;
+    let users = add_users(&writer, 40).await;
+    let follower = program_named(&database.address(), &clock, &[], 8).await;
+    for batch in 0..26 {
+        let events = (0..1_000).map(|number| one(&format!("{batch}-{number}"), &users[number % users.len()]));
+        record(&writer, events.collect()).await;
+        usage::following::follow_log(&follower).await.expect("followed");
+        if batch % 5 == 0 {
+            assert!(usage::totals::write_down(&writer).await.expect("written down"));
+            assert!(!usage::totals::write_down(&follower).await.expect("left to the other"));
+        }
+    }
+    assert!(follower.book.unwritten() < 10_000, "{}", follower.book.unwritten());
+    settled(&follower).await;
+    // It takes over where the other has ended.
+    clock.advance(Duration::from_secs(16));
+    record(&follower, vec![one("last", &users[0])]).await;
+    assert!(usage::totals::write_down(&follower).await.is_ok());
+    usage::totals::write_down_now(&follower).await.expect("written down");
+    settled(&follower).await;
+    settled(&writer).await;
 }

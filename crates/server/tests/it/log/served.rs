@@ -417,6 +417,8 @@ async fn f18_a_file_system_that_becomes_read_only_refuses_writes_answers_reads_a
             let heard = tell_one(&http, &url, &service.key, &service.journal[number], &refused).await;
             service.journal[number].heard = heard;
             if refused.load(Ordering::SeqCst) > before {
+                let ready = get(&format!("{base}/readyz"), None).await;
+                assert!(ready.status == 503 && ready.body.contains(r#""part":"write""#), "F-13: {}", ready.body);
                 assert_eq!(service.complaints(Some(&base)).await, Vec::<String>::new(), "reads go on");
             }
         }

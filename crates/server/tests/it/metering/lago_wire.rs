@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Meter;
-use crate::harness::Answer;
+use crate::harness::{Answer, Database, Plan};
 
 const ONE: &str = "/api/v1/events";
 const MANY: &str = "/api/v1/events/batch";
@@ -190,6 +190,52 @@ async fn cases_12_to_16_a_batch_is_all_or_nothing_and_names_the_index() {
     }
     assert_eq!(meter.used("inference").await, 2, "nothing of them was recorded");
     assert_eq!(many(&meter, &[fresh("x"), fresh("y")]).await.status, 200, "and what was left out can still come");
+}
+
+/// What only the log knows is known before anything is recorded.
+#[tokio::test]
+async fn case_12_a_batch_with_an_event_that_is_too_late_is_recorded_not_at_all() {
+    let environment = vec![("BILLHOOK_LATE_EVENTS", "reject".to_owned())];
+    let meter = Meter::planned(Plan { stripe: None, environment, ..Plan::default() }).await;
+    let late = with(event(&meter, "late"), "timestamp", json!(AT - 30 * 86_400));
+    let events = [event(&meter, "x"), late, event(&meter, "y")];
+    assert_eq!(details(&many(&meter, &events).await), json!({ "1": { "timestamp": ["too_late"] } }));
+    assert_eq!(meter.used("inference").await, 0);
+    assert_eq!(many(&meter, &[event(&meter, "x"), event(&meter, "y")]).await.status, 200);
+}
+
+/// Batches that have an event in common come at the same moment: one is there whole, and of the others nothing.
+async fn batches_at_once(database: Database) {
+    let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
+    for round in 0..15 {
+        let batch = |own: usize| {
+            let own = |number| event(&meter, &format!("own-{round}-{own}-{number}"));
+            [own(1), event(&meter, &format!("shared-{round}")), own(2)]
+        };
+        // Others come in between, and are recorded whatever becomes of the batches.
+        let single = event(&meter, &format!("single-{round}"));
+        let (first, second, third) = (batch(1), batch(2), batch(3));
+        let (alone, first, second, third) =
+            tokio::join!(one(&meter, &single), many(&meter, &first), many(&meter, &second), many(&meter, &third));
+        assert_eq!(alone.status, 200);
+        let mut answers = [first, second, third];
+        answers.sort_by_key(|answer| answer.status);
+        assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 422, 422]);
+        for refused in &answers[1..] {
+            assert_eq!(details(refused), json!({ "1": { "transaction_id": ["value_already_exist"] } }));
+        }
+        assert_eq!(meter.used("inference").await, json!((round + 1) * 4 * 2), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn case_14_batches_at_once_are_all_or_nothing_on_sqlite() {
+    batches_at_once(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn case_14_batches_at_once_are_all_or_nothing_on_postgres() {
+    batches_at_once(Database::postgres()).await;
 }
 
 #[tokio::test]

@@ -6,19 +6,19 @@ use std::time::Duration;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
-use super::super::limits::{self, rule};
-use super::super::usage::{self, Candidate, Verdict, ids};
 use super::{TTL_MAX_MS, conflict, find, remaining, resolved_otherwise};
 use crate::app::App;
 use crate::counters::reservations::{Fate, Known};
 use crate::error::{Error, Result};
+use crate::ops::limits::{self, rule};
+use crate::ops::usage::{self, Candidate, Verdict, ids};
 use crate::store::Tx;
 use crate::store::log::{self, Entry, Kind, Source};
 
 /// How long a commit waits to be counted where another process has written to the log meanwhile.
 const COUNTED_WITHIN: Duration = Duration::from_millis(250);
 /// What ids of commits are kept apart by in the log.
-pub(super) const SPACE: &str = "commit";
+const SPACE: &str = "commit";
 /// The properties of a commit for which nothing was held any more.
 const LATE: &str = r#"{"late":true}"#;
 
@@ -288,8 +288,14 @@ fn millis(length: Duration) -> Result<i64> {
     i64::try_from(length.as_millis()).map_err(Error::internal)
 }
 
+/// Whether a reservation was committed by now. Nobody commits before it is held, nor is it held for longer than a day.
+pub(super) fn is_committed(tx: &mut Tx<'_>, id: &str, expires_ms: i64, now_ms: i64) -> Result<bool> {
+    let days = (expires_ms - TTL_MAX_MS).div_euclid(log::DAY_MS)..=now_ms.div_euclid(log::DAY_MS) + 1;
+    Ok(committed_on(tx, days, &ids::entry_id(SPACE, id))?.is_some())
+}
+
 /// The newest first: that is where nearly all of them are.
-pub(super) fn committed_on(
+fn committed_on(
     tx: &mut Tx<'_>,
     days: std::ops::RangeInclusive<i64>,
     id: &log::EntryId,

@@ -1,0 +1,113 @@
+//! Reservations that are open, as they are written down: for a restart, and for a Redis that has lost what it held.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use billing::hold::Hold;
+use billing::usage::{Credits, Quantity};
+
+use super::commits::is_committed;
+use crate::app::App;
+use crate::counters::book::{self, Slot};
+use crate::counters::reservations::{Fate, Known};
+use crate::error::{Error, Result};
+use crate::ops::limits;
+use crate::store::reservations::Reservation as Row;
+use crate::store::{Tx, reservations as rows};
+
+/// Writes down which reservations are open, so that a restart finds them.
+pub async fn write_down(app: &App) -> Result<()> {
+    let now_ms = app.clock.now().as_millisecond();
+    let changes = app.book.reservations.changes(now_ms);
+    if changes.opened.is_empty() && changes.closed.is_empty() {
+        return Ok(());
+    }
+    let opened: Vec<Row> = changes.opened.iter().map(|(id, known)| row(id, known)).collect();
+    let closed: Vec<String> = changes.closed.iter().map(ToString::to_string).collect();
+    let written = app.db.write(move |tx| rows::save(tx, &opened, &closed)).await;
+    if written.is_err() {
+        app.book.reservations.put_back(changes);
+    }
+    written
+}
+
+/// Forgets in the database those that have been over for long.
+pub async fn forget_old(app: &App) -> Result<()> {
+    let now_ms = app.clock.now().as_millisecond();
+    app.db.write(move |tx| rows::forget_old(tx, now_ms)).await
+}
+
+fn row(id: &str, known: &Known) -> Row {
+    Row {
+        id: id.to_owned(),
+        user: known.user.to_string(),
+        kind: known.kind.to_string(),
+        quantity: known.quantity.micro(),
+        credits: known.credits.micro(),
+        expires_ms: known.expires_ms,
+    }
+}
+
+/// Takes over what was open when the program stopped. What the log says was committed since then stays so. What Redis still holds
+/// of it is not held twice; what it has lost is put back where the account is asked for.
+pub async fn restore(app: &App) -> Result<()> {
+    for Open { row, slot } in still_open(app, |_| true).await? {
+        let (id, known) = (Arc::from(&*row.id), known(&row));
+        slot.lock().held.place(Arc::clone(&id), known.hold());
+        app.book.reservations.restore(&id, known);
+    }
+    Ok(())
+}
+
+/// A reservation that is open as far as the database knows, and the account of its user.
+pub struct Open {
+    row: Row,
+    slot: Arc<Slot>,
+}
+
+/// What the database knows to be open in these shards and this process does not know to be resolved.
+pub async fn open_in(app: &App, shards: &BTreeSet<i64>) -> Result<Vec<(Arc<Slot>, String, Hold)>> {
+    let shards = shards.clone();
+    let open = still_open(app, move |user| shards.contains(&book::shard_of(user))).await?;
+    let is_resolved = |id: &str| {
+        let known = app.book.reservations.get(id);
+        known.is_some_and(|known| matches!(known.fate, Fate::Released | Fate::Committed { .. }))
+    };
+    let open = open.into_iter().filter(|open| !is_resolved(&open.row.id));
+    Ok(open.map(|Open { row, slot }| (slot, row.id.clone(), known(&row).hold())).collect())
+}
+
+async fn still_open(app: &App, of: impl Fn(&str) -> bool + Send + 'static) -> Result<Vec<Open>> {
+    let now_ms = app.clock.now().as_millisecond();
+    let rows = app.db.read(move |tx| uncommitted(tx, now_ms, &of)).await?;
+    let mut open = Vec::with_capacity(rows.len());
+    for row in rows {
+        match limits::slot_of(app, &row.user).await {
+            Ok(slot) => open.push(Open { row, slot }),
+            Err(Error::Rule { .. }) => {} // the user is gone
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(open)
+}
+
+fn uncommitted(tx: &mut Tx<'_>, now_ms: i64, of: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
+    let mut open = Vec::new();
+    for row in rows::open(tx, now_ms)?.into_iter().filter(|row| of(&row.user)) {
+        if !is_committed(tx, &row.id, row.expires_ms, now_ms)? {
+            open.push(row);
+        }
+    }
+    Ok(open)
+}
+
+pub(super) fn known(row: &Row) -> Known {
+    Known {
+        user: Arc::from(row.user.as_str()),
+        kind: row.kind.as_str().into(),
+        quantity: Quantity::from_micro(row.quantity),
+        credits: Credits::from_micro(row.credits),
+        expires_ms: row.expires_ms,
+        fate: Fate::Held,
+    }
+}

@@ -1,0 +1,62 @@
+//! A batch in the writer's queue: what one caller wants appended.
+
+use tokio::sync::oneshot;
+
+use super::writer::{Candidate, Verdict};
+use crate::error::{Error, Result};
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Users whose terms may have changed.
+    pub(super) plans: Vec<String>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) whole: Whole,
+    pub(super) done: oneshot::Sender<Result<Vec<Verdict>>>,
+}
+
+/// Whether a batch is recorded whole or not at all.
+#[derive(Debug)]
+pub(super) enum Whole {
+    /// Each candidate for itself.
+    No,
+    /// All or none. What was said when it was none.
+    Yes { undone: Option<Vec<Verdict>> },
+}
+
+impl Batch {
+    /// What is undone as a whole must not undo others: it is a group of its own.
+    pub(super) fn goes_with(&self, next: &Self) -> bool {
+        matches!((&self.whole, &next.whole), (Whole::No, Whole::No))
+    }
+
+    /// An error, so that its transaction is undone, where it is to be recorded whole and not all of it was.
+    pub(super) fn accepts(&mut self, verdicts: &[Verdict]) -> Result<()> {
+        let Whole::Yes { undone } = &mut self.whole else { return Ok(()) };
+        // Another try of the same transaction may find that all of it fits.
+        *undone = None;
+        if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { .. })) {
+            return Ok(());
+        }
+        *undone = Some(verdicts.to_vec());
+        Err(Error::internal("not all of a batch can be recorded"))
+    }
+
+    /// What its caller hears when its transaction was undone.
+    pub(super) fn undone(&mut self, error: &Error) -> Result<Vec<Verdict>> {
+        match &mut self.whole {
+            Whole::Yes { undone: Some(verdicts) } => Ok(std::mem::take(verdicts)),
+            Whole::Yes { undone: None } | Whole::No => Err(alike(error)),
+        }
+    }
+}
+
+/// The error of a group for each of its callers: of the same kind, with its text as the cause.
+fn alike(error: &Error) -> Error {
+    let cause = error.to_string().into();
+    match error {
+        Error::Upstream { who, code, retry_after, .. } => {
+            Error::Upstream { who: *who, code, retry_after: *retry_after, cause: Some(cause) }
+        }
+        _ => Error::Internal(cause),
+    }
+}
