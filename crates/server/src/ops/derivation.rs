@@ -162,7 +162,7 @@ enum Why {
 }
 
 /// Derives a mirrored subscription anew from its kept text.
-fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
+pub(super) fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
     let resource = Resource::Subscriptions;
     let (raw, run) = (mirror::raw(tx, resource, id)?, subscriptions::run_of(tx, id)?);
     let Some((raw, run)) = raw.zip(run) else { return Ok(()) };

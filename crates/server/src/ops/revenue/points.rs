@@ -8,18 +8,14 @@ use billing::subscription::Status;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::read;
 use crate::ops::derivation::{self, Derived};
 use crate::store::mirror::Resource;
 use crate::store::revenue::{self, Point, Since};
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions::Subscription;
 use crate::store::webhooks::Event;
-use crate::store::{Tx, mirror, readings};
-
-/// How many subscriptions are settled in one transaction.
-const BATCH: i64 = 200;
+use crate::store::{Tx, mirror};
 
 /// Adds what an event tells of its subscription. One that cannot be valued by the event alone adds nothing: what is read
 /// from Stripe afterwards settles it.
@@ -130,23 +126,6 @@ fn past(derived: &Derived) -> Vec<(Timestamp, Status, &'static str)> {
     }
     past.extend(ended.map(|ended| (ended.max(began), status, "ended")));
     past
-}
-
-/// Settles every subscription's points anew.
-pub async fn repair(app: &App) -> Result<()> {
-    let (mut after, now) = (String::new(), app.clock.now());
-    loop {
-        let settled = app.db.write(move |tx| {
-            let ids = revenue::subscriptions(tx, &after, BATCH)?;
-            let Some(last) = ids.last().cloned() else { return Ok(None) };
-            let cause = format!("repair {}", readings::take_ticket(tx)?);
-            let since = Since { at: now, cause, exact: false };
-            ids.iter().try_for_each(|id| subscriptions::settle(tx, id, &since))?;
-            Ok(Some(last))
-        });
-        let Some(last) = settled.await? else { return Ok(()) };
-        after = last;
-    }
 }
 
 fn point(row: &Subscription, since: Since) -> Point {
