@@ -7,6 +7,7 @@ use billing::catalogue::{Catalogue, TierEvidence};
 use billing::money::Currency;
 use billing::subscription as core;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::revenue::points;
 use crate::app::App;
@@ -36,15 +37,15 @@ pub fn save_subscription(
     now: Timestamp,
     since: &Since,
 ) -> Result<()> {
-    let derived = derived(tx, seen.raw, catalogue, now)?;
-    points::conclude(tx, &derived, catalogue)?;
-    subscriptions::save(tx, seen, &derived.row, &derived.parts, since)
+    let object = read::object(seen.raw).map_err(Error::internal)?;
+    let derived = derived(tx, &object, catalogue, now)?;
+    subscriptions::save(tx, seen, &derived.row, &derived.parts, since, &|| points::past(&derived, catalogue))
 }
 
-/// Derives a subscription from its text, as it is worth at `at`.
-pub fn derived(tx: &mut Tx<'_>, raw: &str, catalogue: &Catalogue, at: Timestamp) -> Result<Derived> {
+/// Derives a subscription, as it is worth at `at`.
+pub fn derived(tx: &mut Tx<'_>, object: &Value, catalogue: &Catalogue, at: Timestamp) -> Result<Derived> {
     let mirror = Mirror { tx: RefCell::new(tx), failure: RefCell::default(), asked: RefCell::default() };
-    let mut wire = read::subscription(raw, &mirror).map_err(Error::internal)?;
+    let mut wire = read::subscription_in(object, &mirror).map_err(Error::internal)?;
     take_customers_discount(&mut wire, &mirror);
     let Mirror { failure, asked, .. } = mirror;
     if let Some(error) = failure.into_inner() {

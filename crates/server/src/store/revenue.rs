@@ -63,14 +63,22 @@ impl Point {
     }
 }
 
-/// Whether nothing was ever said of a subscription.
-pub fn is_unknown(tx: &mut Tx<'_>, subscription: &str) -> Result<bool> {
-    Ok(tx.row("SELECT 1 FROM revenue_points WHERE subscription = ?1 LIMIT 1", args![subscription])?.is_none())
+/// What is concluded of the past of a subscription of which nothing was ever said, oldest first.
+pub type Past<'a> = &'a dyn Fn() -> Vec<Point>;
+
+/// Begins the series of a subscription of which nothing was ever said.
+pub fn begin(tx: &mut Tx<'_>, subscription: &str, past: Past<'_>) -> Result<()> {
+    match tx.row("SELECT 1 FROM revenue_points WHERE subscription = ?1 LIMIT 1", args![subscription])? {
+        Some(_) => Ok(()),
+        None => conclude(tx, past).map(drop),
+    }
 }
 
-/// Adds a point that was concluded from the dates of a subscription which was never seen before.
-pub fn conclude(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
-    add(tx, point, CONCLUDED)
+/// Adds what is concluded; the last of it.
+fn conclude(tx: &mut Tx<'_>, past: Past<'_>) -> Result<Option<(Point, i64)>> {
+    let past = past();
+    past.iter().try_for_each(|point| add(tx, point, CONCLUDED))?;
+    Ok(past.into_iter().last().map(|last| (last, CONCLUDED)))
 }
 
 /// Adds the point that an event tells of, once.
@@ -101,8 +109,17 @@ fn add(tx: &mut Tx<'_>, point: &Point, place: i64) -> Result<()> {
 }
 
 /// Makes the last point say what the subscription's row says; nothing for one that is gone.
-pub fn settle(tx: &mut Tx<'_>, subscription: &str, row: Option<&Standing>, since: &Since) -> Result<()> {
-    let last = last(tx, subscription)?;
+pub fn settle(
+    tx: &mut Tx<'_>,
+    subscription: &str,
+    row: Option<&Standing>,
+    since: &Since,
+    past: Past<'_>,
+) -> Result<()> {
+    let last = match last(tx, subscription)? {
+        Some(last) => Some(last),
+        None => conclude(tx, past)?,
+    };
     if last.as_ref().and_then(|(point, _)| point.counted()).as_ref() == row.map(|row| &row.counted) {
         return Ok(());
     }

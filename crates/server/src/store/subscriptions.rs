@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::db::{Row, args};
 use super::mirror::{self, Resource, Seen};
-use super::revenue::{self, Since, Standing};
+use super::revenue::{self, Past, Since, Standing};
 use super::totals::{self, Counted};
 use super::{After, Change, Tx, plans};
 use crate::error::{Error, Result};
@@ -54,13 +54,20 @@ impl Subscription {
     }
 }
 
-/// Writes a subscription, moves the totals and the revenue with them, and remembers what it is made of.
-pub fn save(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription, parts: &[String], since: &Since) -> Result<()> {
+/// Writes a subscription with its `past`, moves the totals and the revenue with them, and remembers what it is made of.
+pub fn save(
+    tx: &mut Tx<'_>,
+    seen: Seen<'_>,
+    new: &Subscription,
+    parts: &[String],
+    since: &Since,
+    past: Past<'_>,
+) -> Result<()> {
     let old = counted_before(tx, &new.id)?;
     seen.keep(tx)?;
     write(tx, seen, new)?;
     totals::shift(tx, old.as_ref(), Some(&new.counted()))?;
-    revenue::settle(tx, &new.id, Some(&new.standing()), since)?;
+    revenue::settle(tx, &new.id, Some(&new.standing()), since, past)?;
     tx.run("DELETE FROM subscription_parts WHERE subscription = ?1", args![&new.id])?;
     for part in parts {
         tx.run(
@@ -142,7 +149,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<bool> {
     let deleted = mirror::delete(tx, Resource::Subscriptions, id)?;
     if deleted {
         totals::shift(tx, old.as_ref(), None)?;
-        revenue::settle(tx, id, None, since)?;
+        revenue::settle(tx, id, None, since, &Vec::new)?;
         tx.changed(Change::Totals);
     }
     Ok(deleted)
@@ -151,7 +158,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<bool> {
 /// Makes the revenue say what the row says, where points were added and the row did not change.
 pub fn settle(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<()> {
     let standing = standing(tx, id)?;
-    revenue::settle(tx, id, standing.as_ref(), since)
+    revenue::settle(tx, id, standing.as_ref(), since, &Vec::new)
 }
 
 fn tell(tx: &mut Tx<'_>, customer: Option<&str>) -> Result<()> {

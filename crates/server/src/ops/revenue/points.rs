@@ -3,14 +3,16 @@
 //! An event shows its subscription as it was then, so each event gives a point by itself: which one does not depend on when
 //! it is heard, how often, or what was heard before. What no event told is concluded and marked as that.
 
+use std::borrow::Cow;
+
 use billing::catalogue::Catalogue;
 use billing::subscription::Status;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::error::{Error, Result};
-use crate::gateways::stripe::read;
+use crate::error::Result;
 use crate::ops::derivation::{self, Derived};
+use crate::ops::webhooks::carried::Carried;
 use crate::store::mirror::Resource;
 use crate::store::revenue::{self, Point, Since};
 use crate::store::subscriptions::Subscription;
@@ -19,24 +21,21 @@ use crate::store::{Tx, mirror};
 
 /// Adds what an event tells of its subscription. One that cannot be valued by the event alone adds nothing: what is read
 /// from Stripe afterwards settles it.
-pub fn hear(tx: &mut Tx<'_>, event: &Event, body: &str, catalogue: &Catalogue) -> Result<()> {
-    let carried = read::event(body).map_err(Error::internal)?;
-    let (Some(object), Ok(created)) = (carried.object, Timestamp::from_second(event.created)) else { return Ok(()) };
-    let Ok(mut object) = serde_json::from_str::<Value>(object.get()) else { return Ok(()) };
-    if object["object"] != "subscription" {
+pub fn hear(tx: &mut Tx<'_>, event: &Event, carried: &Carried, catalogue: &Catalogue) -> Result<()> {
+    let Ok(created) = Timestamp::from_second(event.created) else { return Ok(()) };
+    if carried.object["object"] != "subscription" {
         return Ok(());
     }
-    show_discounts(tx, &mut object)?;
-    let derived = derivation::derived(tx, &object.to_string(), catalogue, created)?;
+    let object = with_discounts_shown(tx, &carried.object)?;
+    let derived = derivation::derived(tx, &object, catalogue, created)?;
     let wire = &derived.wire;
     let whole =
         !wire.items_incomplete && wire.discount_ids_unresolved.is_empty() && wire.coupon_ids_unresolved.is_empty();
     if !whole {
         return Ok(());
     }
-    let previous = carried.previous.and_then(|previous| serde_json::from_str::<Value>(previous.get()).ok());
-    let at = took_effect(&derived, &event.kind, previous.as_ref(), created);
-    conclude(tx, &derived, catalogue)?;
+    let at = took_effect(&derived, &event.kind, carried.previous.as_ref(), created);
+    revenue::begin(tx, &derived.row.id, &|| past(&derived, catalogue))?;
     revenue::tell(tx, &point(&derived.row, Since { at, cause: event.id.clone(), exact: true }))
 }
 
@@ -63,18 +62,18 @@ fn began(derived: &Derived) -> Timestamp {
 }
 
 /// An event only names discounts. Those that the mirror shows are put in their place.
-fn show_discounts(tx: &mut Tx<'_>, object: &mut Value) -> Result<()> {
+fn with_discounts_shown<'o>(tx: &mut Tx<'_>, object: &'o Value) -> Result<Cow<'o, Value>> {
     let named =
         |holder: &Value| holder["discounts"].as_array().is_some_and(|discounts| discounts.iter().any(Value::is_string));
     let items = |object: &Value| object["items"]["data"].as_array().cloned().unwrap_or_default();
     if !named(object) && !items(object).iter().any(named) {
-        return Ok(());
+        return Ok(Cow::Borrowed(object));
     }
     let id = object["id"].as_str().unwrap_or_default().to_owned();
     let Some(mirrored) =
         mirror::raw(tx, Resource::Subscriptions, &id)?.and_then(|raw| serde_json::from_str::<Value>(&raw).ok())
     else {
-        return Ok(());
+        return Ok(Cow::Borrowed(object));
     };
     let mut known = mirrored["discounts"].as_array().cloned().unwrap_or_default();
     known.extend(items(&mirrored).iter().flat_map(|item| item["discounts"].as_array().cloned().unwrap_or_default()));
@@ -85,28 +84,26 @@ fn show_discounts(tx: &mut Tx<'_>, object: &mut Value) -> Result<()> {
             }
         }
     };
-    show(object);
+    let mut object = object.clone();
+    show(&mut object);
     object["items"]["data"].as_array_mut().into_iter().flatten().for_each(show);
-    Ok(())
+    Ok(Cow::Owned(object))
 }
 
 /// Of a subscription that nothing was ever said of: what its own dates tell of its past.
-pub fn conclude(tx: &mut Tx<'_>, derived: &Derived, catalogue: &Catalogue) -> Result<()> {
-    if !revenue::is_unknown(tx, &derived.row.id)? {
-        return Ok(());
-    }
-    for (at, status, cause) in past(derived) {
+pub fn past(derived: &Derived, catalogue: &Catalogue) -> Vec<Point> {
+    let concluded = states(derived).into_iter().map(|(at, status, cause)| {
         // What it was worth while it earned: by its price of today, and the coupons of then.
         let mut wire = derived.wire.clone();
         wire.core.status = status;
         let then = derivation::derive(&wire, catalogue, at);
-        revenue::conclude(tx, &point(&then, Since { at, cause: cause.to_owned(), exact: false }))?;
-    }
-    Ok(())
+        point(&then, Since { at, cause: cause.to_owned(), exact: false })
+    });
+    concluded.collect()
 }
 
 /// The states through which a subscription must have gone, as far as its dates tell.
-fn past(derived: &Derived) -> Vec<(Timestamp, Status, &'static str)> {
+fn states(derived: &Derived) -> Vec<(Timestamp, Status, &'static str)> {
     let (wire, status, began) = (&derived.wire, derived.wire.core.status.clone(), began(derived));
     let earned = match status {
         Status::Trialing | Status::Incomplete | Status::IncompleteExpired | Status::Other(_) => {

@@ -179,7 +179,7 @@ pub async fn a_subscription_that_is_seen_again_unchanged_moves_nothing(database:
         .write(move |tx| {
             let before = seen(1).unchanged(tx)?;
             let since = since(tx)?;
-            subscriptions::save(tx, seen(1), &professional("sub_1", 1), &[], &since)?;
+            subscriptions::save(tx, seen(1), &professional("sub_1", 1), &[], &since, &Vec::new)?;
             let after = seen(2).unchanged(tx)?;
             let other = Seen { raw: "another text", ..seen(3) }.unchanged(tx)?;
             Ok((
@@ -197,7 +197,7 @@ pub async fn a_subscription_that_is_seen_again_unchanged_moves_nothing(database:
             let since = since(tx)?;
             subscriptions::delete(tx, "sub_1", &since)?;
             let known = seen(4).unchanged(tx)?;
-            subscriptions::save(tx, seen(4), &professional("sub_1", 1), &[], &since)?;
+            subscriptions::save(tx, seen(4), &professional("sub_1", 1), &[], &since, &Vec::new)?;
             Ok((known, totals::all(tx)?[0].count))
         })
         .await

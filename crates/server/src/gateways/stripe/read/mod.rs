@@ -32,7 +32,7 @@ pub use payment_method::{Card, PaymentMethod, payment_method};
 pub use price::{Price, price};
 pub use product::{Product, product};
 pub use refund::{Refund, refund};
-pub use subscription::{Subscription, subscription, subscription_with_items};
+pub use subscription::{Subscription, subscription, subscription_in, subscription_with_items};
 
 /// What is already known of objects that others only name by their id. Answers from the mirror; `()` knows nothing.
 pub trait Resolve {
@@ -89,6 +89,14 @@ impl std::error::Error for ReadError {}
 /// When the text is no object with an id.
 pub fn id(raw: &str) -> Result<String, ReadError> {
     parse(raw).map(|(id, _)| id)
+}
+
+/// Any object as JSON.
+///
+/// # Errors
+/// When the text is no object with an id.
+pub fn object(raw: &str) -> Result<Value, ReadError> {
+    parse(raw).map(|(_, value)| value)
 }
 
 /// The id and the object.
