@@ -12,7 +12,8 @@ use super::db::{Row, args};
 use super::totals::Counted;
 use crate::error::Result;
 
-/// At one instant: what was concluded when the subscription was first seen, then what events tell, then what settles it.
+/// At one instant: what was concluded when the subscription was first seen and what changes by itself, then what events tell,
+/// then what settles it.
 const CONCLUDED: i64 = 0;
 const TOLD: i64 = 1;
 
@@ -81,9 +82,36 @@ fn conclude(tx: &mut Tx<'_>, past: Past<'_>) -> Result<Option<(Point, i64)>> {
     Ok(past.into_iter().last().map(|last| (last, CONCLUDED)))
 }
 
-/// Adds the point that an event tells of, once.
-pub fn tell(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
-    add(tx, point, TOLD)
+/// Adds the point that an event tells of, once, and what becomes of that by itself.
+pub fn tell(tx: &mut Tx<'_>, point: &Point, lapses: &[Point]) -> Result<()> {
+    add(tx, point, TOLD)?;
+    let Since { at, cause, .. } = &point.since;
+    // Of several at one instant only the last goes on.
+    let sql =
+        "SELECT 1 FROM revenue_points WHERE subscription = ?1 AND since = ?2 AND (place, cause) > (?3, ?4) LIMIT 1";
+    match tx.row(sql, args![&point.subscription, *at, TOLD, cause])? {
+        Some(_) => Ok(()),
+        None => lapse(tx, &point.subscription, *at, lapses),
+    }
+}
+
+/// The cause of what changes by itself at an instant: a coupon begins or ends.
+pub fn lapse_at(at: Timestamp) -> String {
+    format!("time {}", at.as_second())
+}
+
+/// Says what becomes by itself of a state after `after`, until anything else is said. What was said so of a state of before
+/// goes: an event that comes late has come in between.
+pub fn lapse(tx: &mut Tx<'_>, subscription: &str, after: Timestamp, lapses: &[Point]) -> Result<()> {
+    let sql =
+        "SELECT MIN(since) FROM revenue_points WHERE subscription = ?1 AND since > ?2 AND cause NOT LIKE 'time %'";
+    let next = tx.row(sql, args![subscription, after])?.map(|row| row.instant_or_null(0)).transpose()?.flatten();
+    let until = next.unwrap_or(Timestamp::MAX);
+    tx.run(
+        "DELETE FROM revenue_points WHERE subscription = ?1 AND since > ?2 AND since < ?3 AND cause LIKE 'time %'",
+        args![subscription, after, until],
+    )?;
+    lapses.iter().filter(|lapse| lapse.since.at < until).try_for_each(|lapse| add(tx, lapse, CONCLUDED))
 }
 
 fn add(tx: &mut Tx<'_>, point: &Point, place: i64) -> Result<()> {

@@ -237,7 +237,7 @@ pub fn due(tx: &mut Tx<'_>, now: Timestamp, limit: i64) -> Result<Vec<String>> {
 
 /// When the value of a subscription changes by itself.
 pub fn value_until(tx: &mut Tx<'_>, id: &str) -> Result<Option<Timestamp>> {
-    let row = tx.row("SELECT value_until FROM subscriptions WHERE id = ?1", args![id])?;
+    let row = tx.row("SELECT value_until FROM subscriptions WHERE id = ?1 AND deleted = 0", args![id])?;
     Ok(row.map(|row| row.instant_or_null(0)).transpose()?.flatten())
 }
 

@@ -1,5 +1,6 @@
 //! Revenue and subscription statistics, from totals that move with the rows they count.
 
+pub mod discounts;
 pub mod history;
 pub mod points;
 pub mod recount;

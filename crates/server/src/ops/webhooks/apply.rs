@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::{Stripe, StripeError};
 use crate::ops::readings::{self, Look, Written};
+use crate::ops::revenue::discounts::Discounts;
 use crate::ops::revenue::points;
 use crate::ops::usage::plans;
 use crate::ops::{derivation, places};
@@ -228,7 +229,7 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) 
     let run = syncs::get(tx, resource.name())?.map_or(0, |state| state.run);
     let is_revenue = *resource == Resource::Subscriptions;
     if is_revenue {
-        hear(tx, claim, catalogue)?;
+        hear(tx, claim, catalogue, now)?;
     }
     let written = match &claim.found {
         Some(Found::There(raw)) => readings::apply(tx, &claim.look, *resource, raw, run, catalogue, now)?,
@@ -246,13 +247,24 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) 
 }
 
 /// What the events tell of revenue. Of many only one at a time is in memory.
-fn hear(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue) -> Result<()> {
+fn hear(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    derivation::catch_up(tx, &claim.target.id, catalogue, now)?;
+    let found = match &claim.found {
+        Some(Found::There(text)) => Some(text.as_str()),
+        Some(Found::Gone) | None => None,
+    };
+    let mut discounts = Discounts::of(found);
     if let ([event], Some(carried)) = (claim.events.as_slice(), &claim.carried) {
-        return points::hear(tx, event, carried, catalogue);
+        return points::hear(tx, event, carried, &mut discounts, catalogue, now);
     }
-    for event in &claim.events {
+    // What a discount takes off is told before the subscription that has it.
+    let of_discounts = |event: &&Event| event.kind.starts_with("customer.discount.");
+    for event in claim.events.iter().filter(of_discounts) {
+        carried_by(tx, event)?.iter().for_each(|carried| discounts.learn(&carried.object));
+    }
+    for event in claim.events.iter().filter(|event| !of_discounts(event)) {
         if let Some(carried) = carried_by(tx, event)? {
-            points::hear(tx, event, &carried, catalogue)?;
+            points::hear(tx, event, &carried, &mut discounts, catalogue, now)?;
         }
     }
     Ok(())

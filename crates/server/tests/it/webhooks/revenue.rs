@@ -14,7 +14,7 @@ use super::account::{Account, Dice, Told};
 use super::{drain, in_front_of, now, on, take};
 use crate::harness::{Database, World};
 
-const CUSTOMER: &str = "cus_1";
+pub const CUSTOMER: &str = "cus_1";
 
 /// One licensed item of 49.00 USD a month, so many times.
 fn items(quantity: u64) -> Value {
@@ -26,21 +26,21 @@ fn items(quantity: u64) -> Value {
     json!({"object": "list", "has_more": false, "data": [item]})
 }
 
-fn active(quantity: u64) -> Value {
+pub fn active(quantity: u64) -> Value {
     json!({"customer": CUSTOMER, "status": "active", "currency": "usd", "discounts": [], "items": items(quantity)})
 }
 
 /// Lets Stripe's clock go on.
-fn later(account: &Account, seconds: i64) {
+pub fn later(account: &Account, seconds: i64) {
     account.inside().now += seconds;
 }
 
-async fn of(world: &World) -> History {
+pub async fn of(world: &World) -> History {
     history::of_customer(&world.app, CUSTOMER).await.expect("a history")
 }
 
 /// `new+4900@10` and so on: seconds after the beginning.
-async fn movements(world: &World) -> Vec<String> {
+pub async fn movements(world: &World) -> Vec<String> {
     let movements = of(world).await.movements;
     let shown = movements.iter().map(|movement| {
         let about = if movement.exact { '@' } else { '~' };
@@ -51,7 +51,7 @@ async fn movements(world: &World) -> Vec<String> {
 }
 
 /// The statistics are the sum of the rows, and each row is what the last point of its subscription says.
-async fn adds_up(world: &World) {
+pub async fn adds_up(world: &World) {
     let sums = world.app.db.read(|tx| Ok((totals::all(tx)?, totals::recount(tx)?))).await.expect("a read");
     assert_eq!(sums.0, sums.1);
     let points = recount::recount(&world.app).await.expect("a recount");
