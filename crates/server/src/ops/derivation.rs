@@ -227,17 +227,20 @@ pub async fn follow_parts(app: &App) -> Result<()> {
 
 /// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
 pub async fn follow_time(app: &App) -> Result<()> {
-    let now = app.clock.now();
+    let (now, mut before) = (app.clock.now(), Vec::new());
     loop {
         let catalogue = app.catalogue.clone();
         let followed = app.db.write(move |tx| {
             let due = subscriptions::due(tx, now, BATCH)?;
             due.iter().try_for_each(|id| catch_up(tx, id, &catalogue, now))?;
-            Ok(!due.is_empty())
+            Ok(due)
         });
-        if !followed.await? {
+        let due = followed.await?;
+        // What is due for ever, because its text is lost, is not waited for.
+        if due.is_empty() || due == before {
             return Ok(());
         }
+        before = due;
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use billhook::ops::derivation;
+use billhook::store::totals;
 use serde_json::{Value, json};
 
 use super::account::{Account, Dice, Told};
@@ -239,4 +240,22 @@ async fn late_in_front_of(account: &Account) -> World {
     at(&world, account, 1_000);
     world.sync().await;
     world
+}
+
+/// Its text is lost, so nothing can be derived from it: that is no reason to try for ever.
+#[tokio::test]
+async fn a_coupon_of_a_subscription_without_a_text_keeps_nobody_busy() {
+    let account = Account::open(now());
+    account.put("subscriptions", "sub_1", &with(1, &[discount("di_1", 50, 300)]));
+    let world = in_front_of(&account).await;
+    world.app.db.write(|tx| tx.run("DELETE FROM raw_objects WHERE id = 'sub_1'", &[])).await.expect("lost");
+    at(&world, &account, 400);
+    let following = tokio::time::timeout(Duration::from_secs(20), derivation::follow_time(&world.app));
+    following.await.expect("an end").expect("followed");
+    // A full sync brings the text back, and with it the coupon's end.
+    world.app.db.write(|tx| tx.run("UPDATE subscriptions SET fingerprint = 0", &[])).await.expect("unknown");
+    world.sync().await;
+    let worth = world.app.db.read(totals::all).await.expect("a read");
+    assert_eq!(worth[0].monthly_minor, 4_900);
+    adds_up(&world).await;
 }
