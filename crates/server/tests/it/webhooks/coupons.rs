@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::account::{Account, Dice, Told};
 use super::revenue::{active, adds_up, later, movements, of};
-use super::{drain, in_front_of, now, on, take};
+use super::{drain, in_front_of, now, take, with_limits};
 use crate::harness::{Database, World};
 
 /// So many per cent, for some months that end then.
@@ -166,7 +166,8 @@ const EVENTFUL: [&str; 6] = [
 async fn heard_in_any_order(seed: u64, database: Database) {
     let mut dice = Dice::new(seed);
     let account = Account::open(now());
-    let world = on(&account, database).await;
+    // In no hurry: what a busy machine answers late is not what is asked here.
+    let world = with_limits(&account, database, |settings| settings).await;
     let mut agenda: Vec<(i64, usize, bool)> = Vec::new();
     for (number, (happens, _)) in eventful().iter().enumerate() {
         // Never within a second of anything else: nobody could say which was first.
@@ -195,7 +196,7 @@ async fn heard_in_any_order(seed: u64, database: Database) {
 
 #[tokio::test]
 async fn the_end_of_a_coupon_is_filled_in_whatever_is_heard_when() {
-    for seed in 0..80 {
+    for seed in 0..40 {
         heard_in_any_order(seed, Database::sqlite()).await;
     }
 }
