@@ -25,6 +25,8 @@ pub struct Total {
     pub count: u64,
     /// Their monthly values, each rounded before, in minor units.
     pub monthly_minor: i64,
+    /// Those of them whose value is not known: they add nothing to the money.
+    pub unpriced: u64,
 }
 
 /// The business at a glance.
@@ -36,6 +38,8 @@ pub struct Stats {
     pub trial: u64,
     /// Those of them that are past due.
     pub past_due: u64,
+    /// Subscriptions of any status whose value is not known.
+    pub unpriced: u64,
     /// Monthly recurring revenue in the catalogue's currency.
     pub monthly: Money,
     /// All tiers of the catalogue in its order, then `unknown` where it is not empty. Counts are of every currency and sum
@@ -115,6 +119,7 @@ pub fn stats(catalogue: &Catalogue, totals: &[Total]) -> Result<Stats, RevenueEr
         let mut counts = active.iter().filter(|total| wanted(total)).map(|total| total.count);
         counts.try_fold(0_u64, u64::checked_add).ok_or(RevenueError::Overflow)
     };
+    let unpriced = totals.iter().map(|total| total.unpriced).try_fold(0_u64, u64::checked_add);
     let tiers = lines(catalogue, &active, catalogue.currency)?;
     let mut by_currency = BTreeMap::new();
     for currency in active.iter().map(|total| total.currency).filter(|currency| *currency != catalogue.currency) {
@@ -126,6 +131,7 @@ pub fn stats(catalogue: &Catalogue, totals: &[Total]) -> Result<Stats, RevenueEr
         active: count(&|_| true)?,
         trial: count(&|total| total.status == Status::Trialing || total.tier == TRIAL)?,
         past_due: count(&|total| total.status == Status::PastDue)?,
+        unpriced: unpriced.ok_or(RevenueError::Overflow)?,
         monthly: sum(&tiers, catalogue.currency)?,
         tiers,
         by_currency,

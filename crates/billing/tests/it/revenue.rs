@@ -20,8 +20,14 @@ fn totals<'a>(business: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Tot
         let row = rows.entry((value.currency(), tier.to_owned(), made.status)).or_default();
         *row = (row.0 + 1, row.1 + value.minor());
     }
-    let total =
-        |((currency, tier, status), (count, monthly_minor))| Total { currency, tier, status, count, monthly_minor };
+    let total = |((currency, tier, status), (count, monthly_minor))| Total {
+        currency,
+        tier,
+        status,
+        count,
+        monthly_minor,
+        unpriced: 0,
+    };
     rows.into_iter().map(total).collect()
 }
 
@@ -129,6 +135,7 @@ fn damaged_totals_are_refused() {
         status: Status::parse(status),
         count,
         monthly_minor,
+        unpriced: 0,
     };
     let figures = |totals: &[Total]| revenue::stats(&Catalogue::built_in(), totals);
     for damaged in [total("trialing", 1, 1), total("canceled", 1, 1900), total("active", 0, 1900)] {
@@ -139,6 +146,10 @@ fn damaged_totals_are_refused() {
     let rich = || total("active", 1, i64::MAX);
     assert_eq!(figures(&[rich(), rich()]), Err(RevenueError::Overflow));
     assert!(figures(&[]).expect("an empty business").tiers.iter().all(|line| line.count == 0));
+    let unknown = |status: &str, unpriced| Total { unpriced, ..total(status, 3, 0) };
+    let some = [unknown("active", 2), unknown("canceled", 1)];
+    assert_eq!(figures(&some).expect("figures").unpriced, 3, "whatever their status");
+    assert_eq!(figures(&[unknown("active", u64::MAX), unknown("unpaid", 1)]), Err(RevenueError::Overflow));
 }
 
 /// What a subscription may look like at some time; amounts that do not divide by twelve.

@@ -7,6 +7,7 @@ use billing::catalogue::{Catalogue, TierEvidence};
 use billing::money::Currency;
 use billing::subscription as core;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::revenue::points;
 use crate::app::App;
@@ -36,15 +37,32 @@ pub fn save_subscription(
     now: Timestamp,
     since: &Since,
 ) -> Result<()> {
-    let derived = derived(tx, seen.raw, catalogue, now)?;
-    points::conclude(tx, &derived, catalogue)?;
-    subscriptions::save(tx, seen, &derived.row, &derived.parts, since)
+    catch_up(tx, seen.id, catalogue, now)?;
+    write(tx, seen, catalogue, now, since)
 }
 
-/// Derives a subscription from its text, as it is worth at `at`.
-pub fn derived(tx: &mut Tx<'_>, raw: &str, catalogue: &Catalogue, at: Timestamp) -> Result<Derived> {
+fn write(tx: &mut Tx<'_>, seen: Seen<'_>, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
+    let object = read::object(seen.raw).map_err(Error::internal)?;
+    let derived = derived(tx, &object, catalogue, now)?;
+    let past = || points::past(&derived.wire, catalogue, now);
+    subscriptions::save(tx, seen, &derived.row, &derived.parts, since, &past)
+}
+
+/// Where a coupon of a mirrored subscription began or ended since its row was derived, says so before anything else is said.
+pub fn catch_up(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    let Some(due) = subscriptions::value_until(tx, id)?.filter(|due| *due <= now) else { return Ok(()) };
+    let Some((raw, run)) = kept(tx, id)? else { return Ok(()) };
+    let object = read::object(&raw).map_err(Error::internal)?;
+    let before = derived(tx, &object, catalogue, now)?;
+    points::follow(tx, &before, catalogue, due, now)?;
+    let since = Since { at: now, cause: format!("value {}", readings::take_ticket(tx)?), exact: false };
+    write(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now, &since)
+}
+
+/// Derives a subscription, as it is worth at `at`.
+pub fn derived(tx: &mut Tx<'_>, object: &Value, catalogue: &Catalogue, at: Timestamp) -> Result<Derived> {
     let mirror = Mirror { tx: RefCell::new(tx), failure: RefCell::default(), asked: RefCell::default() };
-    let mut wire = read::subscription(raw, &mirror).map_err(Error::internal)?;
+    let mut wire = read::subscription_in(object, &mirror).map_err(Error::internal)?;
     take_customers_discount(&mut wire, &mirror);
     let Mirror { failure, asked, .. } = mirror;
     if let Some(error) = failure.into_inner() {
@@ -157,16 +175,18 @@ enum Why {
     Catalogue,
     /// A price, product, coupon or customer that has changed.
     Part(String),
-    /// Their value changes by itself: a coupon has run out.
-    Time,
 }
 
 /// Derives a mirrored subscription anew from its kept text.
-fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
-    let resource = Resource::Subscriptions;
-    let (raw, run) = (mirror::raw(tx, resource, id)?, subscriptions::run_of(tx, id)?);
-    let Some((raw, run)) = raw.zip(run) else { return Ok(()) };
-    save_subscription(tx, Seen { resource, id, raw: &raw, run }, catalogue, now, since)
+pub(super) fn again(tx: &mut Tx<'_>, id: &str, catalogue: &Catalogue, now: Timestamp, since: &Since) -> Result<()> {
+    let Some((raw, run)) = kept(tx, id)? else { return Ok(()) };
+    save_subscription(tx, Seen { resource: Resource::Subscriptions, id, raw: &raw, run }, catalogue, now, since)
+}
+
+/// The text of a mirrored subscription, and the run that saw it.
+fn kept(tx: &mut Tx<'_>, id: &str) -> Result<Option<(String, i64)>> {
+    let raw = mirror::raw(tx, Resource::Subscriptions, id)?;
+    Ok(raw.zip(subscriptions::run_of(tx, id)?))
 }
 
 /// Derives every subscription anew when the catalogue is another than the one the rows were derived with.
@@ -207,9 +227,21 @@ pub async fn follow_parts(app: &App) -> Result<()> {
 
 /// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
 pub async fn follow_time(app: &App) -> Result<()> {
-    let now = app.clock.now();
-    while derive_batch(app, Why::Time, move |tx| subscriptions::due(tx, now, BATCH)).await?.is_some() {}
-    Ok(())
+    let (now, mut before) = (app.clock.now(), Vec::new());
+    loop {
+        let catalogue = app.catalogue.clone();
+        let followed = app.db.write(move |tx| {
+            let due = subscriptions::due(tx, now, BATCH)?;
+            due.iter().try_for_each(|id| catch_up(tx, id, &catalogue, now))?;
+            Ok(due)
+        });
+        let due = followed.await?;
+        // What is due for ever, because its text is lost, is not waited for.
+        if due.is_empty() || due == before {
+            return Ok(());
+        }
+        before = due;
+    }
 }
 
 /// One batch in one transaction; the last id of it, or nothing when the batch was empty.
@@ -222,22 +254,18 @@ where
         .write(move |tx| {
             let ids = batch(tx)?;
             let Some(last) = ids.last().cloned() else { return Ok(None) };
-            let ticket = readings::take_ticket(tx)?;
-            for id in &ids {
-                let since = since(tx, id, &why, ticket, now)?;
-                again(tx, id, &catalogue, now, &since)?;
-            }
+            let since = since(&why, readings::take_ticket(tx)?, now);
+            ids.iter().try_for_each(|id| again(tx, id, &catalogue, now, &since))?;
             Ok(Some(last))
         })
         .await
 }
 
 /// Since when what is derived now holds.
-fn since(tx: &mut Tx<'_>, id: &str, why: &Why, ticket: i64, now: Timestamp) -> Result<Since> {
-    let (at, cause, exact) = match why {
-        Why::Catalogue => (now, format!("catalogue {ticket}"), true),
-        Why::Part(part) => (now, format!("{part} {ticket}"), false),
-        Why::Time => (subscriptions::value_until(tx, id)?.unwrap_or(now), format!("time {ticket}"), true),
+fn since(why: &Why, ticket: i64, now: Timestamp) -> Since {
+    let (cause, exact) = match why {
+        Why::Catalogue => (format!("catalogue {ticket}"), true),
+        Why::Part(part) => (format!("{part} {ticket}"), false),
     };
-    Ok(Since { at, cause, exact })
+    Since { at: now, cause, exact }
 }

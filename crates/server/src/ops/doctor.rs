@@ -6,7 +6,7 @@ use billing::revenue::Total;
 use serde::Serialize;
 
 use super::mirror::stale_after_s;
-use super::revenue::points;
+use super::revenue::recount as revenue;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
@@ -14,7 +14,7 @@ use super::{lago, publishing, usage};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
-use crate::store::{Change, Tx, revenue, subscriptions, syncs, totals, users};
+use crate::store::{Change, Tx, subscriptions, syncs, totals, users};
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -157,7 +157,7 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
 
 /// Every count and total, against a recount of the rows in the same snapshot.
 async fn counts(app: &App, report: &mut Report) -> Result<()> {
-    let (kept, counted, revenue, objects) = app
+    let (kept, counted, objects) = app
         .db
         .read(|tx| {
             let known = totals::objects(tx)?;
@@ -166,7 +166,7 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
                 let kept = known.get(resource.name()).copied().unwrap_or(0);
                 objects.push((resource.name(), kept, mirror::recount(tx, resource)?));
             }
-            Ok((totals::all(tx)?, totals::recount(tx)?, revenue::sum(tx)?, objects))
+            Ok((totals::all(tx)?, totals::recount(tx)?, objects))
         })
         .await?;
     for (name, kept, counted) in objects {
@@ -180,21 +180,22 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
             );
         }
     }
-    compare(report, "totals", "their subscriptions", &kept, &counted);
-    compare(report, "revenue", "the points of revenue", &counted, &revenue);
+    compare(report, &kept, &counted);
+    points(report, &revenue::recount(app).await?);
     Ok(())
 }
 
 /// Totals against what they have to be.
-fn compare(report: &mut Report, check: &'static str, with: &str, kept: &[Total], counted: &[Total]) {
+fn compare(report: &mut Report, kept: &[Total], counted: &[Total]) {
     let describe = |total: &Total| {
         format!(
-            "{} {} {}: {} subscriptions, {} a month in minor units",
+            "{} {} {}: {} subscriptions, {} a month in minor units, {} of unknown worth",
             total.currency.code(),
             total.tier,
             total.status.as_str(),
             total.count,
-            total.monthly_minor
+            total.monthly_minor,
+            total.unpriced
         )
     };
     let wrong: Vec<String> = kept
@@ -204,10 +205,25 @@ fn compare(report: &mut Report, check: &'static str, with: &str, kept: &[Total],
         .chain(counted.iter().filter(|total| !kept.contains(total)).map(|total| format!("counted {}", describe(total))))
         .collect();
     if wrong.is_empty() {
-        report.ok(check, format!("{} rows agree with {with}", kept.len()));
+        report.ok("totals", format!("{} rows agree with their subscriptions", kept.len()));
     }
     for difference in wrong {
-        report.fault(check, difference, "run billhook doctor --repair");
+        report.fault("totals", difference, "run billhook doctor --repair");
+    }
+}
+
+/// What each subscription is worth by its last point of revenue, against its row.
+fn points(report: &mut Report, recount: &revenue::Recount) {
+    if recount.wrong == 0 {
+        let detail = format!("the last points of {} subscriptions say what their rows say", recount.subscriptions);
+        report.ok("revenue", detail);
+    }
+    for unsettled in &recount.named {
+        report.fault("revenue", unsettled, "run billhook doctor --repair");
+    }
+    let more = recount.wrong - recount.named.len() as u64;
+    if more > 0 {
+        report.fault("revenue", format!("and {more} more subscriptions"), "run billhook doctor --repair");
     }
 }
 
@@ -286,6 +302,6 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 /// Counts everything anew and writes it down.
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
-    points::repair(app).await?;
+    revenue::repair(app).await?;
     usage::recount::repair(app).await
 }

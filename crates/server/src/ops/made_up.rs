@@ -120,7 +120,7 @@ fn one(tx: &mut Tx<'_>, number: u64, now: Timestamp) -> Result<()> {
         _ => Status::Active,
     };
     let subscription = subscription(id.clone(), customer, tier, status, minor, created);
-    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[], &made_up(created))?;
+    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &subscription, &[], &made_up(created), &Vec::new)?;
     charge(tx, number, minor, created)
 }
 
@@ -193,7 +193,7 @@ fn people(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     }
     let id = "sub_bench_user".to_owned();
     let row = subscription(id.clone(), customer.to_owned(), "professional", Status::Active, 4_900, now);
-    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &row, &[], &made_up(now))?;
+    subscriptions::save(tx, seen(Resource::Subscriptions, &id), &row, &[], &made_up(now), &Vec::new)?;
     for number in 0..10 {
         invoice(tx, number, customer, now)?;
     }

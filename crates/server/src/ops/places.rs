@@ -49,17 +49,16 @@ pub fn places(resource: Resource) -> &'static [Place] {
     }
 }
 
-/// Stripe itself says that there is no such object. A bare 404 may come from something on the way and says nothing.
-pub fn is_gone(error: &StripeError) -> bool {
-    error.is_missing_object() || error.is_not_found() && error.refusal().is_some_and(|refusal| refusal.kind.is_some())
+/// Stripe itself says that there is no such object. A bare 404 may come from something on the way and says nothing, and neither
+/// does a server that has no such path.
+pub fn is_missing(error: &StripeError) -> bool {
+    error.is_missing_object() && !is_no_path(error)
 }
 
-/// The same, for one object by its id. Here a server may also say that it has no such path, which proves nothing.
-pub fn is_missing(error: &StripeError) -> bool {
-    let no_path = |refusal: &crate::gateways::stripe::Refusal| {
-        refusal.message.as_deref().is_some_and(|message| message.starts_with("Unrecognized request URL"))
-    };
-    is_gone(error) && !error.refusal().is_some_and(no_path)
+/// The server says, in Stripe's words, that nothing can be asked for there.
+pub fn is_no_path(error: &StripeError) -> bool {
+    let message = error.refusal().and_then(|refusal| refusal.message.as_deref());
+    error.is_missing_object() && message.is_some_and(|message| message.starts_with("Unrecognized request URL"))
 }
 
 /// One object as the lists show it, from whichever list it stands in: a plan is none of the prices where both lists are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
-use super::places::{self, complete_items, is_gone, list_of, payment_methods_of, places};
+use super::places::{self, complete_items, is_missing, is_no_path, list_of, payment_methods_of, places};
 use super::readings::{self, Look};
 use super::usage::plans;
 use super::{derivation, mirror};
@@ -297,9 +297,13 @@ impl Walk<'_> {
             let Some(last) = ids.last().cloned() else { return Ok(Ok(done)) };
             for id in ids {
                 match self.look_at(id, self.look(ticket)).await? {
-                    Ok(true) => done.deleted += 1,
-                    Ok(false) if self.resource == Resource::PaymentMethods => {}
-                    Ok(false) => done.fault = Some("the list left out objects that exist".to_owned()),
+                    Ok(LeftOut::Gone) => done.deleted += 1,
+                    // A detached one stands in no list.
+                    Ok(LeftOut::There) if self.resource == Resource::PaymentMethods => {}
+                    Ok(LeftOut::There) => done.fault = Some("the list left out objects that exist".to_owned()),
+                    Ok(LeftOut::Unknown) => {
+                        done.fault = Some("the list left out objects that cannot be asked for by their ids".to_owned());
+                    }
                     Err(error) => return Ok(Err(error)),
                 }
             }
@@ -307,8 +311,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the object is gone; one that is there is mirrored as it is.
-    async fn look_at(&self, id: String, look: Look) -> Result<Result<bool, StripeError>> {
+    /// What became of an object that the list left out; one that is there is mirrored as it is.
+    async fn look_at(&self, id: String, look: Look) -> Result<Result<LeftOut, StripeError>> {
         let (resource, name, now) = (self.resource, self.resource.name(), self.app.clock.now());
         match places::object(self.stripe, self.resource, &id).await {
             Ok(raw) => {
@@ -325,12 +329,13 @@ impl Walk<'_> {
                         }
                     })
                     .await?;
-                Ok(Ok(gone))
+                Ok(Ok(if gone { LeftOut::Gone } else { LeftOut::There }))
             }
-            Err(error) if is_gone(&error) => {
+            Err(error) if is_missing(&error) => {
                 self.app.db.write(move |tx| readings::delete(tx, &look, resource, &id)).await?;
-                Ok(Ok(true))
+                Ok(Ok(LeftOut::Gone))
             }
+            Err(error) if is_no_path(&error) => Ok(Ok(LeftOut::Unknown)),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -379,6 +384,14 @@ fn is_to_go_on(state: &ListState, now: Timestamp) -> bool {
     state.cursor.is_some() || now.duration_since(start) < ABANDONED_AFTER
 }
 
+/// What became of an object that a list left out.
+enum LeftOut {
+    Gone,
+    There,
+    /// The server has no place to ask at.
+    Unknown,
+}
+
 enum Read {
     ToTheEnd { objects: u64 },
     NoSuchList,
@@ -397,7 +410,7 @@ pub async fn customer(app: &App, customer: &str) -> Result<()> {
     let found = match found.unwrap_or(Err(StripeError::Timeout { after: CUSTOMER_DEADLINE })) {
         Ok(found) => found,
         // A customer that Stripe does not have owns nothing: that is known, not missing.
-        Err(error) if is_gone(&error) => Vec::new(),
+        Err(error) if is_missing(&error) => Vec::new(),
         Err(error) => return Err(mirror::unavailable(error)),
     };
     save_customer(app, customer.to_owned(), found, look, began).await?;
@@ -413,7 +426,9 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
     for resource in [Resource::Subscriptions, Resource::Invoices] {
         let objects = match list_of(stripe, resource, customer).await {
             // The customer is there, so it is the list that is not: that costs them no other.
-            Err(error) if is_gone(&error) && error.refusal().is_some_and(|refusal| refusal.param.is_none()) => {
+            Err(error)
+                if error.is_missing_object() && error.refusal().is_some_and(|refusal| refusal.param.is_none()) =>
+            {
                 Vec::new()
             }
             objects => objects?,

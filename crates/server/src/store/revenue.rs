@@ -4,16 +4,16 @@
 //! last point is not what the subscription's row says, one more point says so. Thus the last points always sum to the
 //! totals.
 
-use billing::revenue::Total;
 use billing::subscription::Status;
 use jiff::Timestamp;
 
 use super::Tx;
 use super::db::{Row, args};
-use super::totals::{self, Counted};
+use super::totals::Counted;
 use crate::error::Result;
 
-/// At one instant: what was concluded when the subscription was first seen, then what events tell, then what settles it.
+/// At one instant: what was concluded when the subscription was first seen and what changes by itself, then what events tell,
+/// then what settles it.
 const CONCLUDED: i64 = 0;
 const TOLD: i64 = 1;
 
@@ -40,6 +40,13 @@ pub struct Point {
     pub unpriced: bool,
 }
 
+/// Whose a subscription is, and what is counted of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    pub customer: Option<String>,
+    pub counted: Counted,
+}
+
 impl Point {
     fn counted(&self) -> Option<Counted> {
         Some(Counted {
@@ -50,21 +57,66 @@ impl Point {
             unpriced: self.unpriced,
         })
     }
+
+    fn standing(self) -> Option<Standing> {
+        let counted = self.counted()?;
+        Some(Standing { customer: self.customer, counted })
+    }
 }
 
-/// Whether nothing was ever said of a subscription.
-pub fn is_unknown(tx: &mut Tx<'_>, subscription: &str) -> Result<bool> {
-    Ok(tx.row("SELECT 1 FROM revenue_points WHERE subscription = ?1 LIMIT 1", args![subscription])?.is_none())
+/// What is concluded of the past of a subscription of which nothing was ever said, oldest first.
+pub type Past<'a> = &'a dyn Fn() -> Vec<Point>;
+
+/// Begins the series of a subscription of which nothing was ever said.
+pub fn begin(tx: &mut Tx<'_>, subscription: &str, past: Past<'_>) -> Result<()> {
+    match tx.row("SELECT 1 FROM revenue_points WHERE subscription = ?1 LIMIT 1", args![subscription])? {
+        Some(_) => Ok(()),
+        None => conclude(tx, past).map(drop),
+    }
 }
 
-/// Adds a point that was concluded from the dates of a subscription which was never seen before.
-pub fn conclude(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
-    add(tx, point, CONCLUDED)
+/// Adds what is concluded; the last of it.
+fn conclude(tx: &mut Tx<'_>, past: Past<'_>) -> Result<Option<(Point, i64)>> {
+    let past = past();
+    past.iter().try_for_each(|point| add(tx, point, CONCLUDED))?;
+    Ok(past.into_iter().last().map(|last| (last, CONCLUDED)))
 }
 
-/// Adds the point that an event tells of, once.
-pub fn tell(tx: &mut Tx<'_>, point: &Point) -> Result<()> {
-    add(tx, point, TOLD)
+/// Adds the point that an event tells of, once, and what becomes of that by itself.
+pub fn tell(tx: &mut Tx<'_>, point: &Point, lapses: &[Point]) -> Result<()> {
+    add(tx, point, TOLD)?;
+    let Since { at, cause, .. } = &point.since;
+    // Most subscriptions have no coupon that ends, and are asked for nothing more.
+    let after = "SELECT 1 FROM revenue_points WHERE subscription = ?1 AND since > ?2 AND cause LIKE 'time %' LIMIT 1";
+    if lapses.is_empty() && tx.row(after, args![&point.subscription, *at])?.is_none() {
+        return Ok(());
+    }
+    // Of several at one instant only the last goes on.
+    let sql =
+        "SELECT 1 FROM revenue_points WHERE subscription = ?1 AND since = ?2 AND (place, cause) > (?3, ?4) LIMIT 1";
+    match tx.row(sql, args![&point.subscription, *at, TOLD, cause])? {
+        Some(_) => Ok(()),
+        None => lapse(tx, &point.subscription, *at, lapses),
+    }
+}
+
+/// The cause of what changes by itself at an instant: a coupon begins or ends.
+pub fn lapse_at(at: Timestamp) -> String {
+    format!("time {}", at.as_second())
+}
+
+/// Says what becomes by itself of a state after `after`, until anything else is said. What was said so of a state of before
+/// goes: an event that comes late has come in between.
+pub fn lapse(tx: &mut Tx<'_>, subscription: &str, after: Timestamp, lapses: &[Point]) -> Result<()> {
+    let sql =
+        "SELECT MIN(since) FROM revenue_points WHERE subscription = ?1 AND since > ?2 AND cause NOT LIKE 'time %'";
+    let next = tx.row(sql, args![subscription, after])?.map(|row| row.instant_or_null(0)).transpose()?.flatten();
+    let until = next.unwrap_or(Timestamp::MAX);
+    tx.run(
+        "DELETE FROM revenue_points WHERE subscription = ?1 AND since > ?2 AND since < ?3 AND cause LIKE 'time %'",
+        args![subscription, after, until],
+    )?;
+    lapses.iter().filter(|lapse| lapse.since.at < until).try_for_each(|lapse| add(tx, lapse, CONCLUDED))
 }
 
 fn add(tx: &mut Tx<'_>, point: &Point, place: i64) -> Result<()> {
@@ -93,12 +145,15 @@ fn add(tx: &mut Tx<'_>, point: &Point, place: i64) -> Result<()> {
 pub fn settle(
     tx: &mut Tx<'_>,
     subscription: &str,
-    customer: Option<&str>,
-    worth: Option<&Counted>,
+    row: Option<&Standing>,
     since: &Since,
+    past: Past<'_>,
 ) -> Result<()> {
-    let last = last(tx, subscription)?;
-    if last.as_ref().and_then(|(point, _)| point.counted()).as_ref() == worth {
+    let last = match last(tx, subscription)? {
+        Some(last) => Some(last),
+        None => conclude(tx, past)?,
+    };
+    if last.as_ref().and_then(|(point, _)| point.counted()).as_ref() == row.map(|row| &row.counted) {
         return Ok(());
     }
     // One look may see the same object twice, and differently: what it saw last holds.
@@ -109,16 +164,16 @@ pub fn settle(
     };
     let since = Since { at, exact: since.exact && at == since.at, cause: since.cause.clone() };
     let known = last.map(|(point, _)| point);
-    let point = match worth {
-        Some(worth) => Point {
+    let point = match row {
+        Some(Standing { customer, counted }) => Point {
             subscription: subscription.to_owned(),
-            customer: customer.map(str::to_owned),
+            customer: customer.clone(),
             since,
-            status: Some(Status::parse(&worth.status)),
-            tier: worth.tier.clone(),
-            currency: worth.currency.clone(),
-            monthly_minor: worth.monthly_minor,
-            unpriced: worth.unpriced,
+            status: Some(Status::parse(&counted.status)),
+            tier: counted.tier.clone(),
+            currency: counted.currency.clone(),
+            monthly_minor: counted.monthly_minor,
+            unpriced: counted.unpriced,
         },
         None => match known {
             Some(known) => Point { since, status: None, monthly_minor: 0, unpriced: false, ..known },
@@ -171,8 +226,11 @@ pub fn forget(tx: &mut Tx<'_>, subscription: &str, event: &str) -> Result<()> {
 
 /// All subscriptions that there are or were, page by page.
 pub fn subscriptions(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<String>> {
+    // Each side ends after `limit` rows: PostgreSQL would read both to their ends.
     tx.rows(
-        "SELECT id FROM subscriptions WHERE id > ?1 UNION SELECT subscription FROM revenue_points WHERE subscription > ?1
+        "SELECT id FROM (SELECT id FROM subscriptions WHERE id > ?1 ORDER BY id LIMIT ?2) AS rows
+         UNION SELECT subscription FROM (SELECT DISTINCT subscription FROM revenue_points WHERE subscription > ?1
+             ORDER BY subscription LIMIT ?2) AS points
          ORDER BY id LIMIT ?2",
         args![after, limit],
     )?
@@ -181,15 +239,29 @@ pub fn subscriptions(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Str
     .collect()
 }
 
-/// The sum of the last points, for `doctor`: what the totals have to be.
-pub fn sum(tx: &mut Tx<'_>) -> Result<Vec<Total>> {
-    totals::read(
-        tx,
-        "SELECT currency, tier, status, COUNT(*), CAST(SUM(monthly_minor) AS BIGINT) FROM
-             (SELECT currency, tier, status, monthly_minor, ROW_NUMBER() OVER
-                  (PARTITION BY subscription ORDER BY since DESC, place DESC, cause DESC) AS age FROM revenue_points) AS points
-         WHERE age = 1 AND status IS NOT NULL GROUP BY currency, tier, status ORDER BY currency, tier, status",
-    )
+/// What the last points of the subscriptions after `after` up to `until` say; nothing of those that are gone.
+pub fn standings(tx: &mut Tx<'_>, after: &str, until: &str) -> Result<Vec<(String, Standing)>> {
+    let rows = tx.rows(
+        "SELECT subscription, customer, since, cause, exact, status, tier, currency, monthly_minor, unpriced FROM
+             (SELECT subscription, customer, since, cause, exact, status, tier, currency, monthly_minor, unpriced,
+                  ROW_NUMBER() OVER (PARTITION BY subscription ORDER BY since DESC, place DESC, cause DESC) AS age
+              FROM revenue_points WHERE subscription > ?1 AND subscription <= ?2) AS points
+         WHERE age = 1",
+        args![after, until],
+    )?;
+    let mut standings = Vec::new();
+    for row in &rows {
+        let point = point(row)?;
+        let subscription = point.subscription.clone();
+        standings.extend(point.standing().map(|standing| (subscription, standing)));
+    }
+    Ok(standings)
+}
+
+/// Says of every point of a subscription whose it is: at Stripe a subscription never changes hands.
+pub fn hand_over(tx: &mut Tx<'_>, subscription: &str, customer: &str) -> Result<()> {
+    tx.run("UPDATE revenue_points SET customer = ?2 WHERE subscription = ?1", args![subscription, customer])?;
+    Ok(())
 }
 
 fn point(row: &Row) -> Result<Point> {

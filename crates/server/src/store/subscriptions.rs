@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::db::{Row, args};
 use super::mirror::{self, Resource, Seen};
-use super::revenue::{self, Since};
+use super::revenue::{self, Past, Since, Standing};
 use super::totals::{self, Counted};
 use super::{After, Change, Tx, plans};
 use crate::error::{Error, Result};
@@ -48,15 +48,26 @@ impl Subscription {
             unpriced: self.fault.is_some(),
         }
     }
+
+    fn standing(&self) -> Standing {
+        Standing { customer: self.customer.clone(), counted: self.counted() }
+    }
 }
 
-/// Writes a subscription, moves the totals and the revenue with them, and remembers what it is made of.
-pub fn save(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription, parts: &[String], since: &Since) -> Result<()> {
+/// Writes a subscription with its `past`, moves the totals and the revenue with them, and remembers what it is made of.
+pub fn save(
+    tx: &mut Tx<'_>,
+    seen: Seen<'_>,
+    new: &Subscription,
+    parts: &[String],
+    since: &Since,
+    past: Past<'_>,
+) -> Result<()> {
     let old = counted_before(tx, &new.id)?;
     seen.keep(tx)?;
     write(tx, seen, new)?;
     totals::shift(tx, old.as_ref(), Some(&new.counted()))?;
-    revenue::settle(tx, &new.id, new.customer.as_deref(), Some(&new.counted()), since)?;
+    revenue::settle(tx, &new.id, Some(&new.standing()), since, past)?;
     tx.run("DELETE FROM subscription_parts WHERE subscription = ?1", args![&new.id])?;
     for part in parts {
         tx.run(
@@ -105,20 +116,31 @@ fn write(tx: &mut Tx<'_>, seen: Seen<'_>, new: &Subscription) -> Result<()> {
 }
 
 fn counted_before(tx: &mut Tx<'_>, id: &str) -> Result<Option<Counted>> {
-    tx.row(
-        "SELECT currency, tier, status, monthly_minor, fault FROM subscriptions WHERE id = ?1 AND deleted = 0",
-        args![id],
-    )?
-    .map(|row| {
-        Ok(Counted {
-            currency: row.text(0)?,
-            tier: row.text(1)?,
-            status: row.text(2)?,
-            monthly_minor: row.int(3)?,
-            unpriced: row.text_or_null(4)?.is_some(),
-        })
-    })
-    .transpose()
+    Ok(standing(tx, id)?.map(|standing| standing.counted))
+}
+
+fn standing(tx: &mut Tx<'_>, id: &str) -> Result<Option<Standing>> {
+    let sql = "SELECT id, customer, currency, tier, status, monthly_minor, fault FROM subscriptions
+         WHERE id = ?1 AND deleted = 0";
+    tx.row(sql, args![id])?.as_ref().map(standing_of).transpose()
+}
+
+/// What the rows after `after` up to `until` say, by their ids.
+pub fn standings(tx: &mut Tx<'_>, after: &str, until: &str) -> Result<Vec<(String, Standing)>> {
+    let sql = "SELECT id, customer, currency, tier, status, monthly_minor, fault FROM subscriptions
+         WHERE id > ?1 AND id <= ?2 AND deleted = 0";
+    tx.rows(sql, args![after, until])?.iter().map(|row| Ok((row.text(0)?, standing_of(row)?))).collect()
+}
+
+fn standing_of(row: &Row) -> Result<Standing> {
+    let counted = Counted {
+        currency: row.text(2)?,
+        tier: row.text(3)?,
+        status: row.text(4)?,
+        monthly_minor: row.int(5)?,
+        unpriced: row.text_or_null(6)?.is_some(),
+    };
+    Ok(Standing { customer: row.text_or_null(1)?, counted })
 }
 
 /// Marks a subscription as deleted at Stripe and takes it out of the totals and the revenue.
@@ -127,7 +149,7 @@ pub fn delete(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<bool> {
     let deleted = mirror::delete(tx, Resource::Subscriptions, id)?;
     if deleted {
         totals::shift(tx, old.as_ref(), None)?;
-        revenue::settle(tx, id, None, None, since)?;
+        revenue::settle(tx, id, None, since, &Vec::new)?;
         tx.changed(Change::Totals);
     }
     Ok(deleted)
@@ -135,10 +157,8 @@ pub fn delete(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<bool> {
 
 /// Makes the revenue say what the row says, where points were added and the row did not change.
 pub fn settle(tx: &mut Tx<'_>, id: &str, since: &Since) -> Result<()> {
-    let worth = counted_before(tx, id)?;
-    let customer = tx.row("SELECT customer FROM subscriptions WHERE id = ?1", args![id])?;
-    let customer = customer.map(|row| row.text_or_null(0)).transpose()?.flatten();
-    revenue::settle(tx, id, customer.as_deref(), worth.as_ref(), since)
+    let standing = standing(tx, id)?;
+    revenue::settle(tx, id, standing.as_ref(), since, &Vec::new)
 }
 
 fn tell(tx: &mut Tx<'_>, customer: Option<&str>) -> Result<()> {
@@ -217,7 +237,7 @@ pub fn due(tx: &mut Tx<'_>, now: Timestamp, limit: i64) -> Result<Vec<String>> {
 
 /// When the value of a subscription changes by itself.
 pub fn value_until(tx: &mut Tx<'_>, id: &str) -> Result<Option<Timestamp>> {
-    let row = tx.row("SELECT value_until FROM subscriptions WHERE id = ?1", args![id])?;
+    let row = tx.row("SELECT value_until FROM subscriptions WHERE id = ?1 AND deleted = 0", args![id])?;
     Ok(row.map(|row| row.instant_or_null(0)).transpose()?.flatten())
 }
 

@@ -59,22 +59,16 @@ fn add(tx: &mut Tx<'_>, counted: &Counted, sign: i64) -> Result<()> {
 pub fn all(tx: &mut Tx<'_>) -> Result<Vec<Total>> {
     read(
         tx,
-        "SELECT currency, tier, status, count, monthly_minor FROM subscription_totals
-         WHERE count <> 0 OR monthly_minor <> 0 ORDER BY currency, tier, status",
+        "SELECT currency, tier, status, count, monthly_minor, unpriced FROM subscription_totals
+         WHERE count <> 0 OR monthly_minor <> 0 OR unpriced <> 0 ORDER BY currency, tier, status",
     )
-}
-
-/// Subscriptions whose value is not known.
-pub fn unpriced(tx: &mut Tx<'_>) -> Result<u64> {
-    let sum = tx.row("SELECT CAST(COALESCE(SUM(unpriced), 0) AS BIGINT) FROM subscription_totals", args![])?;
-    sum.map_or(Ok(0), |row| row.count(0))
 }
 
 /// The same totals counted anew from the rows: for `doctor`.
 pub fn recount(tx: &mut Tx<'_>) -> Result<Vec<Total>> {
     read(
         tx,
-        "SELECT currency, tier, status, COUNT(*), CAST(SUM(monthly_minor) AS BIGINT) FROM subscriptions
+        "SELECT currency, tier, status, COUNT(*), CAST(SUM(monthly_minor) AS BIGINT), COUNT(fault) FROM subscriptions
          WHERE deleted = 0 GROUP BY currency, tier, status ORDER BY currency, tier, status",
     )
 }
@@ -92,8 +86,7 @@ pub fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Rows of currency, tier, status, number and monthly value.
-pub(super) fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
+fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
     tx.rows(sql, args![])?
         .iter()
         .map(|row| {
@@ -103,6 +96,7 @@ pub(super) fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
                 status: Status::parse(&row.text(2)?),
                 count: row.count(3)?,
                 monthly_minor: row.int(4)?,
+                unpriced: row.count(5)?,
             })
         })
         .collect()

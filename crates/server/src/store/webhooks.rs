@@ -83,6 +83,22 @@ pub fn keep(tx: &mut Tx<'_>, event: &Event, raw: &str) -> Result<bool> {
     Ok(kept == 1)
 }
 
+/// Lets an event that is to be applied take the place of itself where that is quarantined: it came by a way on which nothing
+/// stands against it. Whether it did.
+pub fn take_over(tx: &mut Tx<'_>, event: &Event, raw: &str) -> Result<bool> {
+    if !matches!(event.state, State::Waiting { .. }) {
+        return Ok(false);
+    }
+    let taken = tx.run(
+        "UPDATE webhook_events SET raw = ?2, source = ?3, api_version = ?4 WHERE id = ?1 AND state = 2",
+        args![&event.id, raw, matches!(event.source, Source::Sweep), &event.api_version],
+    )?;
+    if taken == 1 {
+        judge_again(tx, event)?;
+    }
+    Ok(taken == 1)
+}
+
 /// A state as the columns hold it.
 struct Columns {
     state: i64,

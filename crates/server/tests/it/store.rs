@@ -146,5 +146,6 @@ fn save(tx: &mut Tx<'_>, row: &Subscription, parts: &[String]) -> Result<()> {
         row,
         parts,
         &since,
+        &Vec::new,
     )
 }

@@ -3,6 +3,7 @@
 pub mod account;
 mod age;
 mod apply;
+mod coupons;
 mod crash;
 mod intake;
 mod interleavings;

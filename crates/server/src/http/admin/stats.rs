@@ -107,7 +107,7 @@ impl View {
             active_subscriptions: stats.active,
             trial_subscriptions: stats.trial,
             past_due_subscriptions: stats.past_due,
-            unpriced_subscriptions: overview.unpriced,
+            unpriced_subscriptions: stats.unpriced,
             monthly_revenue: Amount(monthly),
             currency: monthly.currency().code().to_owned(),
             tier_breakdown: Tiers(stats.tiers),

@@ -1,7 +1,9 @@
 //! Revenue and subscription statistics, from totals that move with the rows they count.
 
+pub mod discounts;
 pub mod history;
 pub mod points;
+pub mod recount;
 
 use billing::revenue::{self, Stats};
 
@@ -15,8 +17,6 @@ use crate::store::totals;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
     pub customers: u64,
-    /// Subscriptions whose value is not known; they add nothing to the money, and `doctor` names them.
-    pub unpriced: u64,
     pub stats: Stats,
 }
 
@@ -33,8 +33,7 @@ pub async fn overview(app: &App) -> Result<Mirrored<Overview>> {
             let stats =
                 revenue::stats(&catalogue, &totals::all(tx)?).map_err(|error| Error::internal(error.to_string()))?;
             let customers = totals::objects(tx)?.get(Resource::Customers.name()).copied().unwrap_or(0);
-            let value = Overview { customers, unpriced: totals::unpriced(tx)?, stats };
-            Ok(Mirrored { value, as_of: customers_as_of.min(subscriptions_as_of) })
+            Ok(Mirrored { value: Overview { customers, stats }, as_of: customers_as_of.min(subscriptions_as_of) })
         })
         .await
 }

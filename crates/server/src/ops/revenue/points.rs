@@ -4,44 +4,46 @@
 //! it is heard, how often, or what was heard before. What no event told is concluded and marked as that.
 
 use billing::catalogue::Catalogue;
-use billing::subscription::Status;
-use jiff::Timestamp;
+use billing::subscription::{self as core, Status};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::app::App;
-use crate::error::{Error, Result};
+use super::discounts::Discounts;
+use crate::error::Result;
 use crate::gateways::stripe::read;
 use crate::ops::derivation::{self, Derived};
-use crate::store::mirror::Resource;
+use crate::ops::webhooks::carried::Carried;
+use crate::store::Tx;
 use crate::store::revenue::{self, Point, Since};
-use crate::store::subscriptions::{self, Subscription};
+use crate::store::subscriptions::Subscription;
 use crate::store::webhooks::Event;
-use crate::store::{Tx, mirror, readings};
 
-/// How many subscriptions are settled in one transaction.
-const BATCH: i64 = 200;
-
-/// Adds what an event tells of its subscription. One that cannot be valued by the event alone adds nothing: what is read
-/// from Stripe afterwards settles it.
-pub fn hear(tx: &mut Tx<'_>, event: &Event, body: &str, catalogue: &Catalogue) -> Result<()> {
-    let carried = read::event(body).map_err(Error::internal)?;
-    let (Some(object), Ok(created)) = (carried.object, Timestamp::from_second(event.created)) else { return Ok(()) };
-    let Ok(mut object) = serde_json::from_str::<Value>(object.get()) else { return Ok(()) };
-    if object["object"] != "subscription" {
+/// Adds what an event tells of its subscription, and what becomes of that by itself until `now` or until anything else was said.
+/// One that cannot be valued adds nothing: what is read from Stripe afterwards settles it.
+pub fn hear(
+    tx: &mut Tx<'_>,
+    event: &Event,
+    carried: &Carried,
+    discounts: &mut Discounts<'_>,
+    catalogue: &Catalogue,
+    now: Timestamp,
+) -> Result<()> {
+    let Ok(created) = Timestamp::from_second(event.created) else { return Ok(()) };
+    if carried.object["object"] != "subscription" {
         return Ok(());
     }
-    show_discounts(tx, &mut object)?;
-    let derived = derivation::derived(tx, &object.to_string(), catalogue, created)?;
-    let wire = &derived.wire;
-    let whole =
-        !wire.items_incomplete && wire.discount_ids_unresolved.is_empty() && wire.coupon_ids_unresolved.is_empty();
-    if !whole {
+    let object = discounts.shown_in(tx, &carried.object)?;
+    let derived = derivation::derived(tx, &object, catalogue, created)?;
+    let Derived { wire, row, .. } = &derived;
+    if wire.items_incomplete || !discounts.are_only_named(&wire.discount_ids_unresolved) {
         return Ok(());
     }
-    let previous = carried.previous.and_then(|previous| serde_json::from_str::<Value>(previous.get()).ok());
-    let at = took_effect(&derived, &event.kind, previous.as_ref(), created);
-    conclude(tx, &derived, catalogue)?;
-    revenue::tell(tx, &point(&derived.row, Since { at, cause: event.id.clone(), exact: true }))
+    // What nobody shows us is left out of the row's worth as well: worth saying, and not exact.
+    let exact = wire.discount_ids_unresolved.is_empty() && wire.coupon_ids_unresolved.is_empty();
+    let at = took_effect(&derived, &event.kind, carried.previous.as_ref(), created);
+    revenue::begin(tx, &row.id, &|| past(wire, catalogue, created))?;
+    let told = point(row, Since { at, cause: event.id.clone(), exact });
+    revenue::tell(tx, &told, &lapses(wire, catalogue, at, now, exact))
 }
 
 /// Since when what an event shows holds: the subscription's own date of what happened where it has one, which may lie before
@@ -52,7 +54,7 @@ fn took_effect(derived: &Derived, kind: &str, previous: Option<&Value>, created:
     let own = if wire.core.status.is_ended() {
         wire.ended_at
     } else if kind.ends_with(".created") {
-        Some(began(derived))
+        Some(began(wire))
     } else if was_trialing && wire.core.status.earns() {
         wire.trial_end
     } else {
@@ -61,57 +63,56 @@ fn took_effect(derived: &Derived, kind: &str, previous: Option<&Value>, created:
     own.map_or(created, |own| own.min(created))
 }
 
-fn began(derived: &Derived) -> Timestamp {
-    let created = derived.wire.core.created;
-    derived.wire.start_date.map_or(created, |start| start.min(created))
+fn began(wire: &read::Subscription) -> Timestamp {
+    let created = wire.core.created;
+    wire.start_date.map_or(created, |start| start.min(created))
 }
 
-/// An event only names discounts. Those that the mirror shows are put in their place.
-fn show_discounts(tx: &mut Tx<'_>, object: &mut Value) -> Result<()> {
-    let named =
-        |holder: &Value| holder["discounts"].as_array().is_some_and(|discounts| discounts.iter().any(Value::is_string));
-    let items = |object: &Value| object["items"]["data"].as_array().cloned().unwrap_or_default();
-    if !named(object) && !items(object).iter().any(named) {
-        return Ok(());
-    }
-    let id = object["id"].as_str().unwrap_or_default().to_owned();
-    let Some(mirrored) =
-        mirror::raw(tx, Resource::Subscriptions, &id)?.and_then(|raw| serde_json::from_str::<Value>(&raw).ok())
-    else {
-        return Ok(());
-    };
-    let mut known = mirrored["discounts"].as_array().cloned().unwrap_or_default();
-    known.extend(items(&mirrored).iter().flat_map(|item| item["discounts"].as_array().cloned().unwrap_or_default()));
-    let show = |holder: &mut Value| {
-        for discount in holder["discounts"].as_array_mut().into_iter().flatten() {
-            if let Some(shown) = known.iter().find(|shown| shown.is_object() && shown["id"] == *discount) {
-                *discount = shown.clone();
-            }
+/// What becomes of a mirrored state by itself from `due` on, when a coupon begins or ends.
+pub fn follow(tx: &mut Tx<'_>, derived: &Derived, catalogue: &Catalogue, due: Timestamp, now: Timestamp) -> Result<()> {
+    let until_then = due.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(due);
+    let lapses = lapses(&derived.wire, catalogue, until_then, now, true);
+    revenue::lapse(tx, &derived.row.id, until_then, &lapses)
+}
+
+/// What changes by itself after `after`, up to `until`: coupons begin and end.
+fn lapses(
+    wire: &read::Subscription,
+    catalogue: &Catalogue,
+    after: Timestamp,
+    until: Timestamp,
+    exact: bool,
+) -> Vec<Point> {
+    let (mut before, mut at) = (derivation::derive(wire, catalogue, after), after);
+    let mut lapses = Vec::new();
+    while let Some(next) = core::value_changes_at(&wire.core, at).filter(|next| *next <= until) {
+        let row = derivation::derive(wire, catalogue, next);
+        if row.counted() != before.counted() {
+            lapses.push(point(&row, Since { at: next, cause: revenue::lapse_at(next), exact }));
         }
-    };
-    show(object);
-    object["items"]["data"].as_array_mut().into_iter().flatten().for_each(show);
-    Ok(())
+        (before, at) = (row, next);
+    }
+    lapses
 }
 
-/// Of a subscription that nothing was ever said of: what its own dates tell of its past.
-pub fn conclude(tx: &mut Tx<'_>, derived: &Derived, catalogue: &Catalogue) -> Result<()> {
-    if !revenue::is_unknown(tx, &derived.row.id)? {
-        return Ok(());
-    }
-    for (at, status, cause) in past(derived) {
+/// Of a subscription that nothing was ever said of: what its own dates tell of its past until then.
+pub fn past(wire: &read::Subscription, catalogue: &Catalogue, until: Timestamp) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for (at, status, cause) in states(wire) {
+        points.retain(|before| before.since.at < at || before.since.cause != revenue::lapse_at(before.since.at));
         // What it was worth while it earned: by its price of today, and the coupons of then.
-        let mut wire = derived.wire.clone();
+        let mut wire = wire.clone();
         wire.core.status = status;
         let then = derivation::derive(&wire, catalogue, at);
-        revenue::conclude(tx, &point(&then, Since { at, cause: cause.to_owned(), exact: false }))?;
+        points.push(point(&then, Since { at, cause: cause.to_owned(), exact: false }));
+        points.extend(lapses(&wire, catalogue, at, until, false));
     }
-    Ok(())
+    points
 }
 
 /// The states through which a subscription must have gone, as far as its dates tell.
-fn past(derived: &Derived) -> Vec<(Timestamp, Status, &'static str)> {
-    let (wire, status, began) = (&derived.wire, derived.wire.core.status.clone(), began(derived));
+fn states(wire: &read::Subscription) -> Vec<(Timestamp, Status, &'static str)> {
+    let (status, began) = (wire.core.status.clone(), began(wire));
     let earned = match status {
         Status::Trialing | Status::Incomplete | Status::IncompleteExpired | Status::Other(_) => {
             return vec![(began, status, "began")];
@@ -130,23 +131,6 @@ fn past(derived: &Derived) -> Vec<(Timestamp, Status, &'static str)> {
     }
     past.extend(ended.map(|ended| (ended.max(began), status, "ended")));
     past
-}
-
-/// Settles every subscription's points anew.
-pub async fn repair(app: &App) -> Result<()> {
-    let (mut after, now) = (String::new(), app.clock.now());
-    loop {
-        let settled = app.db.write(move |tx| {
-            let ids = revenue::subscriptions(tx, &after, BATCH)?;
-            let Some(last) = ids.last().cloned() else { return Ok(None) };
-            let cause = format!("repair {}", readings::take_ticket(tx)?);
-            let since = Since { at: now, cause, exact: false };
-            ids.iter().try_for_each(|id| subscriptions::settle(tx, id, &since))?;
-            Ok(Some(last))
-        });
-        let Some(last) = settled.await? else { return Ok(()) };
-        after = last;
-    }
 }
 
 fn point(row: &Subscription, since: Since) -> Point {

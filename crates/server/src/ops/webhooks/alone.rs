@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::super::readings;
-use crate::gateways::stripe::read;
+use super::carried::Carried;
 use crate::store::mirror::Resource;
 use crate::store::readings::Reading;
 use crate::store::webhooks::{Event, Source};
@@ -43,24 +43,20 @@ pub fn candidate<'e>(events: &'e [Event], version: Option<&str>) -> Option<&'e E
 }
 
 /// The state that the event proves.
-pub fn proven(resource: Resource, event: &Event, raw: &str, known: &Known) -> Option<Found> {
-    let carried = read::event(raw).ok()?;
-    let object = carried.object?;
-    let value: Value = serde_json::from_str(object.get()).ok()?;
-    if !is_younger(event.created, known.reading) || !is_whole(resource, &value) {
+pub fn proven(resource: Resource, event: &Event, carried: &Carried, known: &Known) -> Option<Found> {
+    if !is_younger(event.created, known.reading) || !is_whole(resource, &carried.object) {
         return None;
     }
     let follows = match &known.raw {
         // Never seen before: then it must be the first that there is to see.
         None => known.reading.is_none() && event.kind.ends_with(".created"),
         Some(mirrored) => {
-            let previous: Value = serde_json::from_str(carried.previous?.get()).ok()?;
-            let mut before = value;
-            take_back(&mut before, &previous);
+            let mut before = carried.object.clone();
+            take_back(&mut before, carried.previous.as_ref()?);
             serde_json::from_str::<Value>(mirrored).is_ok_and(|mirrored| mirrored == before)
         }
     };
-    follows.then(|| Found::There(object.get().to_owned()))
+    follows.then(|| Found::There(carried.text.clone()))
 }
 
 /// Both times are Stripe's. In the same second nobody knows which was first.

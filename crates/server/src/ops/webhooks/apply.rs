@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use billing::catalogue::Catalogue;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -12,10 +13,12 @@ use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
 use super::alone::{self, Found, Known};
+use super::carried::Carried;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::stripe::{Stripe, StripeError};
 use crate::ops::readings::{self, Look, Written};
+use crate::ops::revenue::discounts::Discounts;
 use crate::ops::revenue::points;
 use crate::ops::usage::plans;
 use crate::ops::{derivation, places};
@@ -59,6 +62,8 @@ struct Claim {
     look: Look,
     /// Known without asking.
     found: Option<Found>,
+    /// Of the one event that could have been enough: it was read to see that.
+    carried: Option<Carried>,
 }
 
 /// What became of a claim.
@@ -176,18 +181,22 @@ fn take_up(
         event_created: newest.map(|event| event.created),
         until_s,
     };
-    let mut found = alone::is_final(&events).then_some(Found::Gone);
+    let (mut found, mut carried) = (alone::is_final(&events).then_some(Found::Gone), None);
     if let (None, Some(event)) = (&found, alone::candidate(&events, version)) {
         let there = mirror::is_there(tx, target.resource, &target.id)?;
         let raw = if there { mirror::raw(tx, target.resource, &target.id)? } else { None };
         let known = Known { reading: looks::of(tx, target.resource, &target.id)?, raw };
-        let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
-        found = alone::proven(target.resource, event, &body, &known);
+        carried = carried_by(tx, event)?;
+        found = carried.as_ref().and_then(|carried| alone::proven(target.resource, event, carried, &known));
         if found.is_some() {
             look = alone::as_told(look, event);
         }
     }
-    Ok(Claim { target, events, look, found })
+    Ok(Claim { target, events, look, found, carried })
+}
+
+fn carried_by(tx: &mut Tx<'_>, event: &Event) -> Result<Option<Carried>> {
+    Ok(webhooks::raw(tx, &event.id)?.as_deref().and_then(Carried::by))
 }
 
 async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled> {
@@ -215,15 +224,12 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
 }
 
 /// The object, the events that told of it and what they tell of revenue, in one transaction.
-fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &billing::catalogue::Catalogue, now: Timestamp) -> Result<Written> {
+fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) -> Result<Written> {
     let Target { resource, id } = &claim.target;
     let run = syncs::get(tx, resource.name())?.map_or(0, |state| state.run);
     let is_revenue = *resource == Resource::Subscriptions;
     if is_revenue {
-        for event in &claim.events {
-            let body = webhooks::raw(tx, &event.id)?.unwrap_or_default();
-            points::hear(tx, event, &body, catalogue)?;
-        }
+        hear(tx, claim, catalogue, now)?;
     }
     let written = match &claim.found {
         Some(Found::There(raw)) => readings::apply(tx, &claim.look, *resource, raw, run, catalogue, now)?,
@@ -238,6 +244,30 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &billing::catalogue::Catalog
         webhooks::set_state(tx, &event.id, &applied)?;
     }
     Ok(written)
+}
+
+/// What the events tell of revenue. Of many only one at a time is in memory.
+fn hear(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) -> Result<()> {
+    derivation::catch_up(tx, &claim.target.id, catalogue, now)?;
+    let found = match &claim.found {
+        Some(Found::There(text)) => Some(text.as_str()),
+        Some(Found::Gone) | None => None,
+    };
+    let mut discounts = Discounts::of(found);
+    if let ([event], Some(carried)) = (claim.events.as_slice(), &claim.carried) {
+        return points::hear(tx, event, carried, &mut discounts, catalogue, now);
+    }
+    // What a discount takes off is told before the subscription that has it.
+    let of_discounts = |event: &&Event| event.kind.starts_with("customer.discount.");
+    for event in claim.events.iter().filter(of_discounts) {
+        carried_by(tx, event)?.iter().for_each(|carried| discounts.learn(&carried.object));
+    }
+    for event in claim.events.iter().filter(|event| !of_discounts(event)) {
+        if let Some(carried) = carried_by(tx, event)? {
+            points::hear(tx, event, &carried, &mut discounts, catalogue, now)?;
+        }
+    }
+    Ok(())
 }
 
 fn note(claim: &Claim, written: Written) -> Option<String> {

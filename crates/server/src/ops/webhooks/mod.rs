@@ -5,6 +5,7 @@
 
 pub mod alone;
 pub mod apply;
+pub mod carried;
 pub mod intake;
 pub mod replay;
 pub mod sweep;

@@ -19,6 +19,10 @@ const OLDEST: (i32, &str) = (3_051_003, "3.51.3");
 /// How many waiting transactions share one commit.
 const GROUP_MAX: usize = 512;
 const READERS: usize = 2;
+/// Pages that a connection keeps, in KiB. The writer changes the same few again and again; what a reader wants once more the
+/// system has in memory as well. Together they are what a long walk over a large file fills, and they end there.
+const WRITERS_PAGES: u32 = 8_192;
+const READERS_PAGES: u32 = 2_048;
 /// So many steps of SQLite's machine lie between two looks at whether a read has to give way.
 const STEPS: i32 = 20_000;
 /// So long a look for other writers is good for.
@@ -101,7 +105,7 @@ impl Sqlite {
             return Err(OpenError::Unsafe(format!("SQLite {} (needs {} or newer)", rusqlite::version(), OLDEST.1)));
         }
         keep_private(path)?;
-        let writer = connect(path)?;
+        let writer = connect(path, WRITERS_PAGES)?;
         // The WAL index exists only once the write-ahead log was used.
         writer.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|error| unusable(path, error))?;
         let wal = Wal::open(path).map_err(|error| OpenError::Unusable(error.into()))?;
@@ -119,7 +123,7 @@ impl Sqlite {
         let (queue, seen) = (Arc::clone(&writes), Arc::clone(&shared));
         threads.push(thread("store-writer", move || write_loop(writer, &queue, &seen))?);
         for _ in 0..READERS {
-            let reader = connect(path)?;
+            let reader = connect(path, READERS_PAGES)?;
             let queue = Arc::clone(&reads);
             threads.push(thread("store-reader", move || read_loop(reader, &queue, wal))?);
         }
@@ -243,7 +247,7 @@ fn keep_private(path: &Path) -> Result<(), OpenError> {
         .map_err(|_| OpenError::Unsafe(format!("{} is open to others and is not ours: chmod 600", path.display())))
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
+fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
     let unusable = |error| unusable(path, error);
     let connection = Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY).map_err(unusable)?;
@@ -253,7 +257,8 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::Unsafe(format!("journal_mode = {mode} (needs wal; is this a network disk?)")));
     }
     connection
-        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
+        .and_then(|()| connection.pragma_update(None, "cache_size", -i64::from(pages_kib)))
         .map_err(unusable)?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(unusable)?;
     if synchronous != 2 {

@@ -100,7 +100,7 @@ async fn write(world: &World, rows: &[Made]) {
             charges::save(tx, seen(Resource::Charges, &h), &charge(&h, created))?;
             let since = Since { at: created, cause: "made".to_owned(), exact: true };
             let made = subscription(&s, row.status, created);
-            subscriptions::save(tx, seen(Resource::Subscriptions, &s), &made, &[], &since)?;
+            subscriptions::save(tx, seen(Resource::Subscriptions, &s), &made, &[], &since, &Vec::new)?;
         }
         Ok(())
     };

@@ -86,3 +86,24 @@ async fn a_404_that_is_not_stripes_deletes_nothing() {
     world.sync_result().await.expect_err("nobody knows");
     assert_eq!(ids(&world.app, Resource::Customers).await.len(), 2);
 }
+
+/// A server that shows lists and no single objects: what a list leaves out is not there to be asked for, and not gone either.
+#[tokio::test]
+async fn an_object_that_cannot_be_asked_for_is_not_gone() {
+    let rows = ["cus_1", "cus_2"].map(|id| json!({"id": id, "object": "customer", "created": 5, "metadata": {}}));
+    let shelf = Shelf::whole(&[("customers", rows.to_vec())]);
+    let world = in_front_of(&shelf).await;
+    world.sync().await;
+    shelf.put("customers", rows[..1].to_vec());
+    shelf.by_hand(|asked| {
+        let single = asked.path.starts_with("/v1/customers/");
+        single.then(|| shelf::refusal("", "Unrecognized request URL (GET: /v1/customers/cus_2).", ""))
+    });
+    let outcome = world.sync().await;
+    assert_eq!((outcome.deleted, ids(&world.app, Resource::Customers).await.len()), (0, 2));
+    assert!(outcome.faults.iter().any(|(list, fault)| *list == "customers" && fault.contains("cannot be asked for")));
+    // And nobody is told that a customer of such a server has nothing.
+    let (_, token) = world.user("new@example.com", Some("cus_9"), false).await;
+    world.app.db.write(|tx| tx.run("DELETE FROM syncs WHERE resource = 'subscriptions'", &[])).await.expect("unread");
+    assert_eq!(world.get("/api/v1/billing/subscription", &token).await.status, 500);
+}

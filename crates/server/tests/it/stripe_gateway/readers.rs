@@ -117,7 +117,8 @@ type Reader = fn(&str) -> Result<(), ReadError>;
 
 #[test]
 fn only_a_missing_id_is_an_error() {
-    let readers: [Reader; 11] = [
+    let readers: [Reader; 12] = [
+        |raw| read::id(raw).map(drop),
         |raw| read::customer(raw, &()).map(drop),
         |raw| read::subscription(raw, &()).map(drop),
         |raw| read::subscription_item(raw, &()).map(drop),
@@ -141,6 +142,7 @@ fn only_a_missing_id_is_an_error() {
             assert_eq!(read(&format!("{{{id}}}")), Err(ReadError::NoId), "{id}");
         }
         assert_eq!(read("[]"), Err(ReadError::NotAnObject));
+        assert_eq!(read(r#"["x_1"]"#), Err(ReadError::NotAnObject));
         assert_eq!(read(r#"{"id":"x_1""#), Err(ReadError::NotJson));
     }
 }

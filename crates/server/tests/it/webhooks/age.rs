@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use billhook::ops::doctor;
 use billhook::ops::webhooks::sweep::{self, Swept};
 use billhook::store::mirror::Resource;
 use billhook::store::syncs;
 use serde_json::json;
 
-use super::account::Account;
-use super::{differences, drain, in_front_of, now};
+use super::account::{Account, SECRET, signature};
+use super::{differences, drain, event, in_front_of, now, post};
 use crate::harness::World;
 
 const PAGE: &str = "/api/v1/billing/invoices";
@@ -107,4 +108,29 @@ async fn without_a_list_of_events_full_syncs_are_needed() {
     let world = in_front_of(&account).await;
     assert_eq!(sweep::run(&world.app).await.expect("a sweep"), Swept::NoSuchList);
     assert!(!keeps_up(&world).await);
+}
+
+/// F-38: Stripe signs with its own time, so nothing is taken; whose clock is wrong is said, and the sweep brings what was refused.
+#[tokio::test]
+async fn f38_a_clock_that_is_ten_minutes_off_is_named_and_costs_nothing_but_time() {
+    for skew in [-600, 600] {
+        let account = Account::open(now() + skew);
+        let world = in_front_of(&account).await;
+        world.sync().await;
+        for number in 0..3 {
+            let told = account.put("customers", "cus_1", &json!({ "name": format!("at {number}") }));
+            let refused = post(&world, &signature(SECRET, now() + skew, told.body.as_bytes()), &told.body).await;
+            assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("webhook.signature")), "{skew}");
+            assert!(event(&world, &told.id).await.is_none(), "nothing is kept");
+        }
+        let facts = world.get_anonymous("/readyz").await.json()["facts"]["stripe"].clone();
+        let named = facts["clock_skew_s"].as_i64().expect("a skew");
+        assert!((named - skew).abs() <= 2, "{skew}: {facts}");
+        let report = doctor::examine(&world.app).await.expect("a report");
+        let clock = report.0.iter().find(|check| check.check == "clock").expect("a check");
+        assert_eq!(clock.state, doctor::State::Fault, "{clock:?}");
+        sweep::run(&world.app).await.expect("a sweep");
+        drain(&world).await;
+        assert_eq!(differences(&world, &account).await, Vec::<String>::new(), "{skew}");
+    }
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use billhook::error::Error;
 use billhook::ops::revenue::history::{self, History};
+use billhook::ops::revenue::recount;
 use billhook::ops::{derivation, doctor, webhooks};
-use billhook::store::{revenue, totals};
+use billhook::store::totals;
 use serde_json::{Value, json};
 
 use super::account::{Account, Dice, Told};
 use super::{drain, in_front_of, now, on, take};
 use crate::harness::{Database, World};
 
-const CUSTOMER: &str = "cus_1";
+pub const CUSTOMER: &str = "cus_1";
 
 /// One licensed item of 49.00 USD a month, so many times.
 fn items(quantity: u64) -> Value {
@@ -25,21 +26,21 @@ fn items(quantity: u64) -> Value {
     json!({"object": "list", "has_more": false, "data": [item]})
 }
 
-fn active(quantity: u64) -> Value {
+pub fn active(quantity: u64) -> Value {
     json!({"customer": CUSTOMER, "status": "active", "currency": "usd", "discounts": [], "items": items(quantity)})
 }
 
 /// Lets Stripe's clock go on.
-fn later(account: &Account, seconds: i64) {
+pub fn later(account: &Account, seconds: i64) {
     account.inside().now += seconds;
 }
 
-async fn of(world: &World) -> History {
+pub async fn of(world: &World) -> History {
     history::of_customer(&world.app, CUSTOMER).await.expect("a history")
 }
 
 /// `new+4900@10` and so on: seconds after the beginning.
-async fn movements(world: &World) -> Vec<String> {
+pub async fn movements(world: &World) -> Vec<String> {
     let movements = of(world).await.movements;
     let shown = movements.iter().map(|movement| {
         let about = if movement.exact { '@' } else { '~' };
@@ -49,10 +50,12 @@ async fn movements(world: &World) -> Vec<String> {
     shown.collect()
 }
 
-/// The statistics are the sum of the last points, and `doctor` says so.
-async fn adds_up(world: &World) {
-    let (totals, points) = world.app.db.read(|tx| Ok((totals::all(tx)?, revenue::sum(tx)?))).await.expect("a read");
-    assert_eq!(totals, points);
+/// The statistics are the sum of the rows, and each row is what the last point of its subscription says.
+pub async fn adds_up(world: &World) {
+    let sums = world.app.db.read(|tx| Ok((totals::all(tx)?, totals::recount(tx)?))).await.expect("a read");
+    assert_eq!(sums.0, sums.1);
+    let points = recount::recount(&world.app).await.expect("a recount");
+    assert_eq!(points.named, []);
 }
 
 /// A customer who comes, grows, shrinks, leaves and comes back with another subscription.
@@ -247,26 +250,98 @@ async fn with_an_event_its_point_is_forgotten_unless_it_moved_something() {
     adds_up(&world).await;
 }
 
-#[tokio::test]
-async fn doctor_finds_points_that_do_not_sum_to_the_totals_and_settles_them() {
+/// What `doctor` finds wrong with points and totals.
+async fn faults(world: &World) -> Vec<String> {
+    let report = doctor::examine(&world.app).await.expect("a report");
+    let wrong =
+        |check: &doctor::Check| check.state == doctor::State::Fault && ["revenue", "totals"].contains(&check.check);
+    report.0.into_iter().filter(wrong).map(|check| format!("{} {}", check.check, check.detail)).collect()
+}
+
+async fn doctor_names_each_subscription_whose_points_are_wrong(database: Database) {
     let account = Account::open(now());
-    account.put("subscriptions", "sub_1", &active(1));
-    account.put("subscriptions", "sub_2", &active(1));
-    let world = in_front_of(&account).await;
-    let wrong = || async {
-        let report = doctor::examine(&world.app).await.expect("a report");
-        report.0.into_iter().filter(|check| check.check == "revenue" && check.state == doctor::State::Fault).count()
-    };
-    assert_eq!(wrong().await, 0);
-    for sql in [
-        "UPDATE revenue_points SET monthly_minor = 1 WHERE subscription = 'sub_1'",
-        "DELETE FROM revenue_points WHERE subscription = 'sub_2'",
-        "UPDATE revenue_points SET subscription = 'sub_3' WHERE subscription = 'sub_2'",
+    for id in ["sub_1", "sub_2"] {
+        account.put("subscriptions", id, &active(1));
+    }
+    let mut unpriced = active(1);
+    unpriced["items"]["data"][0]["price"]["unit_amount"] = Value::Null;
+    unpriced["items"]["data"][0]["price"]["unit_amount_decimal"] = Value::Null;
+    account.put("subscriptions", "sub_4", &unpriced);
+    let world = on(&account, database).await;
+    assert_eq!(faults(&world).await, Vec::<String>::new());
+    let fine = movements(&world).await;
+    let right = "unknown active of cus_1, usd, 4900 a month in minor units";
+    let unknown = "unknown active of cus_1, usd, of unknown worth";
+    let row =
+        |id: &str, row: &str, point: &str| format!("revenue {id}: its row says {row}; its last point says {point}");
+    for (sql, expected) in [
+        (
+            "UPDATE revenue_points SET monthly_minor = 1 WHERE subscription = 'sub_1'",
+            vec![row("sub_1", right, "unknown active of cus_1, usd, 1 a month in minor units")],
+        ),
+        ("DELETE FROM revenue_points WHERE subscription = 'sub_2'", vec![row("sub_2", right, "nothing")]),
+        (
+            "UPDATE revenue_points SET subscription = 'sub_3' WHERE subscription = 'sub_2'",
+            vec![row("sub_2", right, "nothing"), row("sub_3", "nothing", right)],
+        ),
+        (
+            "UPDATE revenue_points SET currency = 'eur' WHERE subscription = 'sub_1'",
+            vec![row("sub_1", right, "unknown active of cus_1, eur, 4900 a month in minor units")],
+        ),
+        (
+            "UPDATE revenue_points SET unpriced = 0 WHERE subscription = 'sub_4'",
+            vec![row("sub_4", unknown, "unknown active of cus_1, usd, 0 a month in minor units")],
+        ),
+        (
+            "UPDATE revenue_points SET customer = 'cus_2' WHERE subscription = 'sub_1'",
+            vec![row("sub_1", right, "unknown active of cus_2, usd, 4900 a month in minor units")],
+        ),
+        (
+            "UPDATE subscription_totals SET unpriced = 0",
+            vec![
+                "totals kept usd unknown active: 3 subscriptions, 9800 a month in minor units, 0 of unknown worth"
+                    .to_owned(),
+                "totals counted usd unknown active: 3 subscriptions, 9800 a month in minor units, 1 of unknown worth"
+                    .to_owned(),
+            ],
+        ),
     ] {
         world.app.db.write(move |tx| tx.run(sql, &[])).await.expect("spoilt");
-        assert!(wrong().await > 0 || sql.contains("sub_3"), "{sql}");
+        assert_eq!(faults(&world).await, expected, "{sql}");
         doctor::repair(&world.app).await.expect("mended");
-        assert_eq!(wrong().await, 0, "{sql}");
+        assert_eq!(faults(&world).await, Vec::<String>::new(), "{sql}");
         adds_up(&world).await;
+        if sql.starts_with("DELETE") {
+            assert_eq!(movements(&world).await, fine, "its own dates say since when it brought that");
+        }
     }
+}
+
+#[tokio::test]
+async fn doctor_finds_points_that_are_not_what_the_rows_say_and_settles_them() {
+    doctor_names_each_subscription_whose_points_are_wrong(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn doctor_finds_them_on_postgres_as_well() {
+    doctor_names_each_subscription_whose_points_are_wrong(Database::postgres()).await;
+}
+
+/// More than one step, and more than are named.
+#[tokio::test]
+async fn doctor_walks_over_all_points_and_names_the_first_of_many() {
+    let account = Account::open(now());
+    for number in 0..450 {
+        account.put("subscriptions", &format!("sub_{number:03}"), &active(1));
+    }
+    let world = in_front_of(&account).await;
+    let examined = recount::recount(&world.app).await.expect("a recount");
+    assert_eq!((examined.subscriptions, examined.wrong), (450, 0));
+    let spoil = "UPDATE revenue_points SET monthly_minor = 1 WHERE subscription > 'sub_199'";
+    world.app.db.write(move |tx| tx.run(spoil, &[])).await.expect("spoilt");
+    let examined = recount::recount(&world.app).await.expect("a recount");
+    assert_eq!((examined.subscriptions, examined.wrong, examined.named.len()), (450, 250, 100));
+    assert_eq!(faults(&world).await.last().map(String::as_str), Some("revenue and 150 more subscriptions"));
+    doctor::repair(&world.app).await.expect("mended");
+    adds_up(&world).await;
 }

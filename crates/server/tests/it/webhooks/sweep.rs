@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use billhook::ops::webhooks::sweep::{self, Swept};
-use billhook::store::webhooks::{self, Sweep};
+use billhook::store::webhooks::{self, State, Sweep};
 use serde_json::json;
 
 use super::account::{Account, Told};
-use super::{differences, drain, in_front_of, now, take};
+use super::{differences, drain, in_front_of, now, state, take};
 use crate::harness::{Plan, World, impatient};
 
 async fn swept(world: &World) -> Swept {
@@ -185,4 +185,36 @@ async fn a_swept_event_and_its_webhook_are_one() {
         take(&world, told).await;
     }
     assert_eq!(drain(&world).await.applied, 10);
+}
+
+/// An endpoint of a newer version than ours sends what we must not read. It is the list that says it in our version: until it
+/// is applied nothing says that it was.
+#[tokio::test]
+async fn s45_what_a_webhook_of_another_version_told_is_applied_by_the_sweep() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    swept(&world).await;
+    let told = unheard(&world, &account, 2, 100);
+    for told in &told {
+        let mut body: serde_json::Value = serde_json::from_str(&told.body).expect("JSON");
+        body["api_version"] = json!("2027-03-31.fennel");
+        take(&world, &Told { body: body.to_string(), ..told.clone() }).await;
+        assert!(matches!(state(&world, &told.id).await, State::Quarantined { .. }));
+    }
+    drain(&world).await;
+    assert_eq!(differences(&world, &account).await.len(), 2, "nothing of it is read");
+    let Swept::ToTheEnd { new, .. } = swept(&world).await else { panic!("not to the end") };
+    assert_eq!(new, 2);
+    drain(&world).await;
+    assert_eq!(differences(&world, &account).await, Vec::<String>::new());
+    for told in &told {
+        assert!(matches!(state(&world, &told.id).await, State::Applied { .. }));
+    }
+    // What is to be kept out is kept out by either way.
+    let told = account.put("customers", "cus_live", &json!({}));
+    let live = told.body.replace("\"livemode\":false", "\"livemode\":true");
+    account.inside().events.last_mut().expect("an event").body.clone_from(&live);
+    take(&world, &Told { body: live, ..told.clone() }).await;
+    swept(&world).await;
+    assert!(matches!(state(&world, &told.id).await, State::Quarantined { .. }));
 }

@@ -20,7 +20,9 @@ mod subscription;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub use charge::{Charge, charge};
 pub use coupon::{Coupon, CouponDuration, coupon};
@@ -32,7 +34,7 @@ pub use payment_method::{Card, PaymentMethod, payment_method};
 pub use price::{Price, price};
 pub use product::{Product, product};
 pub use refund::{Refund, refund};
-pub use subscription::{Subscription, subscription, subscription_with_items};
+pub use subscription::{Subscription, subscription, subscription_in, subscription_with_items};
 
 /// What is already known of objects that others only name by their id. Answers from the mirror; `()` knows nothing.
 pub trait Resolve {
@@ -83,12 +85,31 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// The id of any object.
+/// The id of any object. Everything else is only walked over: whoever wants it reads it afterwards.
 ///
 /// # Errors
 /// When the text is no object with an id.
 pub fn id(raw: &str) -> Result<String, ReadError> {
-    parse(raw).map(|(id, _)| id)
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+    }
+    // A list of one is no object with one member, though it is read as if.
+    let named = raw.trim_start().starts_with('{').then(|| serde_json::from_str::<Named<'_>>(raw).ok()).flatten();
+    match named.and_then(|named| named.id) {
+        Some(id) => fields::text(&serde_json::from_str(id.get()).unwrap_or_default()).ok_or(ReadError::NoId),
+        // What it is instead; or an id that is there twice.
+        None => parse(raw).map(|(id, _)| id),
+    }
+}
+
+/// Any object as JSON.
+///
+/// # Errors
+/// When the text is no object with an id.
+pub fn object(raw: &str) -> Result<Value, ReadError> {
+    parse(raw).map(|(_, value)| value)
 }
 
 /// The id and the object.

@@ -44,9 +44,17 @@ pub struct Subscription {
 /// # Errors
 /// When there is no id.
 pub fn subscription(raw: &str, resolve: &dyn Resolve) -> Result<Subscription, ReadError> {
-    let (id, value) = parse(raw)?;
-    let (items, incomplete) = embedded(&id, &value);
-    Ok(of(id, &value, &items, incomplete, resolve))
+    subscription_in(&parse(raw)?.1, resolve)
+}
+
+/// The same of an object that was read as JSON before.
+///
+/// # Errors
+/// When there is no id.
+pub fn subscription_in(value: &Value, resolve: &dyn Resolve) -> Result<Subscription, ReadError> {
+    let id = fields::text(&value["id"]).ok_or(ReadError::NoId)?;
+    let (items, incomplete) = embedded(&id, value);
+    Ok(of(id, value, &items, incomplete, resolve))
 }
 
 /// Reads a subscription whose items were read from their own list, all of them.
