@@ -2,7 +2,7 @@
 
 use super::invoices::{self, Head};
 use super::lines::{self, Source};
-use super::{collection, coupons, invoice_payments, meters, payment_intents, tax_ids, tax_rates};
+use super::{collection, discounts, invoice_payments, meters, payment_intents, tax_ids, tax_rates};
 use crate::kind::{Index, Kind};
 use crate::store::Store;
 use crate::world::{World, array};
@@ -134,7 +134,7 @@ pub(crate) fn take_up(world: &mut World, invoice: &Value) {
 fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
     let works = |id: &&str| {
         let Some(discount) = store.get(Kind::Discount, id) else { return false };
-        discount["end"].as_i64().is_none_or(|end| end > at) && !coupons::is_used_up(store, &discount)
+        discount["end"].as_i64().is_none_or(|end| end > at) && !discounts::is_used_up(store, &discount)
     };
     discounts.iter().filter_map(Value::as_str).filter(works).collect()
 }

@@ -1,7 +1,9 @@
 //! Checkout sessions: a page on which somebody pays. The subscription begins when they do, not before.
 
 use super::collection::Paid;
-use super::{Answer, Call, Reply, changed, customers, find, lines, list_where, named, narrow, payment_intents};
+use super::{
+    Answer, Call, Reply, changed, customers, discounts, find, lines, list_where, named, narrow, payment_intents,
+};
 use super::{payment_methods, payments, prices, retrieve, subscription_items as items, subscriptions};
 use crate::calendar::DAY;
 use crate::error::StripeError;
@@ -349,7 +351,7 @@ fn subscribe(world: &mut World, session: &mut Value, customer: &Value, method: &
     }
     let sent = Params::over(&wanted);
     items::check_items(world, sent.list("items"))?;
-    subscriptions::check_coupons(world, &sent)?;
+    discounts::check(world, &sent)?;
     let subscription = subscriptions::compose(world, &sent, customer)?;
     let (subscription, paid) = subscriptions::open(world, subscription, customer, Some(Arc::clone(method)), None);
     if let Paid::Declined(_) | Paid::NeedsOwner = paid {

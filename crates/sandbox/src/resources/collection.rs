@@ -1,6 +1,6 @@
 //! Having an invoice paid, and what follows for its subscription: active again, past due, tried again, given up.
 
-use super::{billing, charges, invoices, payment_intents, payment_methods, subscriptions};
+use super::{billing, charges, invoices, payment_intents, payment_methods, subscription_status};
 use crate::calendar::DAY;
 use crate::kind::{Index, Kind};
 use crate::lifecycle::Dunning;
@@ -155,7 +155,7 @@ pub(crate) fn paid(world: &mut World, invoice: &Value) {
         _ => false,
     };
     if heals {
-        subscriptions::set_status(world, &subscription, "active");
+        subscription_status::set(world, &subscription, "active");
     }
 }
 
@@ -195,10 +195,10 @@ fn after_failure(world: &mut World, subscription: &Value, over: bool) {
     match (over, Dunning::of(world)) {
         _ if !running => {}
         (true, Dunning::Cancel) => {
-            subscriptions::end(world, subscription, None, "payment_failed");
+            subscription_status::end(world, subscription, None, "payment_failed");
         }
-        (true, Dunning::Unpaid) => subscriptions::set_status(world, subscription, "unpaid"),
-        (true, Dunning::PastDue) | (false, _) => subscriptions::set_status(world, subscription, "past_due"),
+        (true, Dunning::Unpaid) => subscription_status::set(world, subscription, "unpaid"),
+        (true, Dunning::PastDue) | (false, _) => subscription_status::set(world, subscription, "past_due"),
     }
 }
 

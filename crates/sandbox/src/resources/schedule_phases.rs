@@ -1,7 +1,7 @@
 //! The phases of a subscription schedule: from when until when, with which items, and how a subscription comes to be like one.
 
 use super::subscription_items::{self as items, recurrence};
-use super::{Call, Reply, find, subscription_changes, subscriptions};
+use super::{Call, Reply, discounts, find, subscription_changes, subscriptions};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::Kind;
@@ -64,7 +64,7 @@ pub(super) fn written(world: &World, call: &Call<'_>, start: i64) -> Result<Vec<
             return Err(StripeError::unknown(&format!("{path}[iterations]")));
         }
         items::check_items(world, array(&asked["items"]))?;
-        subscriptions::check_coupons(world, &Params::over(asked))?;
+        discounts::check(world, &Params::over(asked))?;
         let until = end(world, asked, from);
         if until <= from {
             let text = "The end date of a phase must be after its start date.";
@@ -226,7 +226,7 @@ pub(super) fn follow(world: &mut World, schedule: &Value, phase: &Value, how: &s
     }
     let asked = Params::over(&asked);
     subscriptions::write(&mut subscription, &asked);
-    subscriptions::set_discounts(world, &mut subscription, &asked)?;
+    discounts::set(world, &mut subscription, &asked)?;
     world.store.put(Kind::Subscription, subscription);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscriptions::{self as subscriptions, UPDATE, retrieve_one};
-use super::{Answer, Call, Reply, prorations, subscription_items as items, tax_rates};
+use super::{Answer, Call, Reply, discounts, prorations, subscription_items as items, subscription_status, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -40,7 +40,7 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     let anew = starts_anew(&before, &subscription, call)?;
     end_trial(world, &mut subscription, sent)?;
     subscriptions::write(&mut subscription, sent);
-    subscriptions::set_discounts(world, &mut subscription, sent)?;
+    discounts::set(world, &mut subscription, sent)?;
     tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     match sent.flag("cancel_at_period_end") {
         Some(true) => subscriptions::ask_to_end(&mut subscription, world.now),
@@ -97,7 +97,7 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
             return Err(StripeError::invalid(text).param("proration_date"));
         }
     }
-    subscriptions::check_coupons(world, sent)
+    discounts::check(world, sent)
 }
 
 fn stay(subscription: &mut Value) {
@@ -190,7 +190,7 @@ fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(
         Some(Value::String(_)) if in_trial => {
             subscription["trial_end"] = json!(world.now);
             if collection::end_of_trial(world, subscription) == "pause" {
-                subscriptions::come_to(subscription, "paused", world.now);
+                subscription_status::come_to(subscription, "paused", world.now);
                 return Ok(());
             }
             subscription["status"] = json!("active");
@@ -222,7 +222,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
         prorations::give_back(world, &subscription, world.now);
     }
     let details = call.params.get("cancellation_details").cloned();
-    let ended = subscriptions::end(world, &subscription, details.as_ref(), "cancellation_requested");
+    let ended = subscription_status::end(world, &subscription, details.as_ref(), "cancellation_requested");
     let waits = !billing::pending(&world.store, &ended["customer"], &ended["id"]).is_empty();
     if call.params.flag("invoice_now") == Some(true) && waits {
         let last = bill_now(world, &ended, Vec::new(), "subscription_cycle", None)?;

@@ -346,7 +346,7 @@ fn complete(world: &mut World, schedule: &Value) -> Arc<Value> {
     let id = schedule["subscription"].as_str().unwrap_or_default();
     match world.store.get(Kind::Subscription, id) {
         Some(subscription) if schedule["end_behavior"] == "cancel" && subscription["status"] != "canceled" => {
-            super::subscriptions::end(world, &subscription, None, "cancellation_requested");
+            super::subscription_status::end(world, &subscription, None, "cancellation_requested");
         }
         _ => attach(world, id, &Value::Null),
     }

@@ -5,10 +5,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{
-    Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes, subscription_schedules,
-    tax_rates,
-};
+use super::{Answer, Call, Reply, discounts, embedded, find, list_where, named, narrow, tax_rates};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -46,7 +43,6 @@ const STATUSES: &[&str] = &[
 
 const COLLECTION: &[&str] = &["charge_automatically", "send_invoice"];
 
-const DISCOUNT: &[Field] = &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Text)];
 const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
 const MODE: &[Field] = &[req("type", Spec::OneOf(&["classic", "flexible"])), opt("flexible", Spec::Ignored)];
 const END: &[Field] = &[
@@ -91,7 +87,7 @@ const COMMON: &[Field] = &[
     opt("default_source", Spec::Unsupported),
     opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
-    opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(discounts::ASKED))),
     opt("invoice_settings", Spec::Unsupported),
     opt("metadata", Spec::Metadata),
     opt("off_session", Spec::Ignored),
@@ -257,7 +253,7 @@ fn payable(world: &World, sent: &Params, customer: &Value) -> Result<Option<Arc<
     items::check_items(world, sent.list("items"))?;
     let method = pay_with(world, sent.text("default_payment_method"), customer)?;
     check_payable(sent, method.as_deref(), trial_end(world, sent)?, customer)?;
-    check_coupons(world, sent)?;
+    discounts::check(world, sent)?;
     Ok(method)
 }
 
@@ -277,7 +273,7 @@ pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Res
     if let Some(mode) = sent.get("billing_mode").filter(|mode| mode["type"] == "classic") {
         subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
     }
-    set_discounts(world, &mut subscription, sent)?;
+    discounts::set(world, &mut subscription, sent)?;
     tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     items::set_periods(&mut subscription, world.now);
     if sent.flag("cancel_at_period_end") == Some(true) {
@@ -444,120 +440,4 @@ pub(super) fn write(subscription: &mut Value, sent: &Params) {
     if let (true, Some(pause)) = (subscription["pause_collection"].is_object(), sent.get("pause_collection")) {
         subscription["pause_collection"]["resumes_at"] = pause["resumes_at"].clone();
     }
-}
-
-pub(super) fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
-    for (place, asked) in sent.list("discounts").iter().enumerate() {
-        if let Some(code) = asked["promotion_code"].as_str() {
-            promotion_codes::check(world, code, &format!("discounts[{place}][promotion_code]"))?;
-            continue;
-        }
-        let param = format!("discounts[{place}][coupon]");
-        match asked["coupon"].as_str() {
-            Some(id) => {
-                let coupon = named(&world.store, Kind::Coupon, id, &param)?;
-                let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
-                if over || coupon["valid"] != true {
-                    return Err(StripeError::invalid(format!("Coupon expired: {id}"))
-                        .code("coupon_expired")
-                        .param(param));
-                }
-            }
-            None if asked["discount"].is_string() => {}
-            None => return Err(StripeError::missing(&param)),
-        }
-    }
-    Ok(())
-}
-
-/// The sent list replaces the old one; `discount` keeps one that is already there.
-pub(super) fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
-    if sent.get("discounts").is_none() {
-        return Ok(());
-    }
-    let mut ids = Vec::new();
-    for asked in sent.list("discounts") {
-        if let Some(kept) = asked["discount"].as_str() {
-            if !array(&subscription["discounts"]).contains(&json!(kept)) {
-                return Err(StripeError::no_such("discount", kept, "discounts"));
-            }
-            ids.push(json!(kept));
-            continue;
-        }
-        let (coupon, code) = match asked["promotion_code"].as_str() {
-            Some(code) => (promotion_codes::redeem(world, code)?, json!(code)),
-            None => (coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?, Value::Null),
-        };
-        let id = world.id("di");
-        let (customer, own) = (subscription["customer"].as_str(), subscription["id"].as_str());
-        let mut discount =
-            coupons::discount(&id, &coupon, customer.unwrap_or_default(), own.unwrap_or_default(), world.now);
-        discount["promotion_code"] = code;
-        world.store.put(Kind::Discount, discount);
-        ids.push(json!(id));
-    }
-    for gone in array(&subscription["discounts"]).iter().filter(|old| !ids.contains(old)) {
-        if let Some(gone) = world.store.get(Kind::Discount, gone.as_str().unwrap_or_default()) {
-            world.store.tell("customer.discount.deleted", gone);
-        }
-    }
-    subscription["discounts"] = Value::Array(ids);
-    Ok(())
-}
-
-/// Ends the subscription now. `reason` is Stripe's word for why; empty where nobody asked.
-pub(crate) fn end(world: &mut World, subscription: &Value, details: Option<&Value>, reason: &str) -> Arc<Value> {
-    let mut subscription = subscription.clone();
-    subscription["status"] = json!("canceled");
-    subscription["ended_at"] = json!(world.now);
-    if subscription["cancel_at"].as_i64().is_none_or(|at| at > world.now) {
-        subscription["cancel_at_period_end"] = json!(false);
-        subscription["cancel_at"] = Value::Null;
-    }
-    if subscription["canceled_at"].is_null() {
-        subscription["canceled_at"] = json!(world.now);
-    }
-    super::fill(&mut subscription["cancellation_details"], details);
-    if !reason.is_empty() {
-        subscription["cancellation_details"]["reason"] = json!(reason);
-    }
-    stop_collecting(world, subscription["id"].as_str().unwrap_or_default());
-    let ended = world.store.put(Kind::Subscription, subscription);
-    subscription_schedules::end_with(world, &ended, reason == "payment_failed");
-    ended
-}
-
-/// What a subscription that is over has left unpaid is not finalized or collected by itself any more.
-fn stop_collecting(world: &mut World, subscription: &str) {
-    for invoice in world.store.all(Kind::Invoice, Index::Subscription, subscription) {
-        let waits = invoice["status"] == "draft" || invoice["status"] == "open";
-        if waits && (invoice["auto_advance"] == true || invoice["next_payment_attempt"].is_i64()) {
-            let mut invoice = (*invoice).clone();
-            invoice["auto_advance"] = json!(false);
-            invoice["automatically_finalizes_at"] = Value::Null;
-            invoice["next_payment_attempt"] = Value::Null;
-            world.store.put(Kind::Invoice, invoice);
-        }
-    }
-}
-
-/// Moves the subscription to another status, where it is not there already.
-pub(crate) fn set_status(world: &mut World, subscription: &Value, status: &str) {
-    if subscription["status"] == status {
-        return;
-    }
-    let mut subscription = subscription.clone();
-    come_to(&mut subscription, status, world.now);
-    world.store.put(Kind::Subscription, subscription);
-}
-
-/// The status, and since when it is paused where it is.
-pub(crate) fn come_to(subscription: &mut Value, status: &str, now: i64) {
-    subscription["status_details"] = match status {
-        "paused" => json!({"paused": {
-            "subscription": {"type": "trial_end_without_payment_method"}, "transitioned_at": now, "type": "subscription"
-        }}),
-        _ => Value::Null,
-    };
-    subscription["status"] = json!(status);
 }

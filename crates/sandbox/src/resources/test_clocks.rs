@@ -38,7 +38,7 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     find(&world.store, Kind::TestClock, call.id())?;
     for subscription in world.store.all(Kind::Subscription, Index::Clock, call.id()) {
         if subscription["status"] != "canceled" {
-            super::subscriptions::end(world, &subscription, None, "");
+            super::subscription_status::end(world, &subscription, None, "");
         }
     }
     for customer in world.store.all(Kind::Customer, Index::Clock, call.id()) {
