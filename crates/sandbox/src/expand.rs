@@ -4,6 +4,7 @@
 
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
+use crate::resources::checkout_rows;
 use crate::shape::{first_ten, refunds, reshape};
 use crate::store::Store;
 use crate::version::{BASIL, CLOVER, Version};
@@ -381,7 +382,7 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("checkout.session", "line_items") => {
             let rows = store.get(Kind::Secret, &id).map_or(Value::Null, |kept| kept["rows"].clone());
             let mut list = empty(format!("/v1/checkout/sessions/{id}/line_items"));
-            list["data"] = if rows.is_array() { rows } else { json!([]) };
+            list["data"] = crate::world::array(&rows).iter().map(checkout_rows::shown).collect();
             list
         }
         ("invoice", "confirmation_secret") => confirmation_secret(store, object),

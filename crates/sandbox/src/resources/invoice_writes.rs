@@ -3,7 +3,7 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named, tax_ids, tax_rates};
+use super::{Answer, Call, Reply, deleted, find, named, tax_ids, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -112,8 +112,8 @@ fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), Stripe
     } else {
         invoice["automatically_finalizes_at"] = Value::Null;
     }
-    tax_rates::set_defaults(&world.store, invoice, sent)?;
-    tax_rates::sum_up(&world.store, invoice);
+    taxes::set_defaults(&world.store, invoice, sent)?;
+    taxes::sum_up(&world.store, invoice);
     Ok(())
 }
 

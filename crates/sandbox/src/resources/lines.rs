@@ -1,6 +1,6 @@
 //! Invoice lines: what an item costs, what is written on its line, and what coupons take off.
 
-use super::{coupons, tax_rates};
+use super::{coupons, taxes};
 use crate::calendar::Period;
 use crate::kind::Kind;
 use crate::store::Store;
@@ -125,7 +125,7 @@ fn of_item(store: &Store, source: &Source<'_>, item: &Value, id: &str) -> Value 
     line["quantity"] = item["quantity"].clone();
     line["quantity_decimal"] = json!(item["quantity"].as_i64().map(|quantity| quantity.to_string()));
     line["subscription"] = source.subscription["id"].clone();
-    line["taxes"] = tax_rates::asked(&item["tax_rates"]);
+    line["taxes"] = taxes::asked(&item["tax_rates"]);
     line
 }
 

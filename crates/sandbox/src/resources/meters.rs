@@ -1,6 +1,6 @@
 //! Billing meters and what is reported to them; usage is billed when its period is over.
 
-use super::{Answer, Call, Reply, changed, find, lines, list, retrieve, tax_rates};
+use super::{Answer, Call, Reply, changed, find, lines, list, retrieve, taxes};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -209,7 +209,7 @@ pub(crate) fn usage_lines(
         line["quantity"] = json!(used);
         line["quantity_decimal"] = json!(used.to_string());
         line["subscription"] = subscription["id"].clone();
-        line["taxes"] = tax_rates::asked(&item["tax_rates"]);
+        line["taxes"] = taxes::asked(&item["tax_rates"]);
         Some(line)
     };
     metered.enumerate().filter_map(line).collect()

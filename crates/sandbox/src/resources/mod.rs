@@ -1,11 +1,14 @@
 //! What Stripe's nouns are and do here: a file for each. This one holds what they share: a call, an answer, a list.
 
 pub(crate) mod account;
+pub(crate) mod added_items;
 pub(crate) mod billing;
 pub(crate) mod charges;
+pub(crate) mod checkout_rows;
 pub(crate) mod checkout_sessions;
 pub(crate) mod collection;
 pub(crate) mod coupons;
+pub(crate) mod credit_note_lines;
 pub(crate) mod credit_notes;
 pub(crate) mod customers;
 pub(crate) mod debits;
@@ -38,6 +41,7 @@ pub(crate) mod subscription_status;
 pub(crate) mod subscriptions;
 pub(crate) mod tax_ids;
 pub(crate) mod tax_rates;
+pub(crate) mod taxes;
 pub(crate) mod test_clocks;
 pub(crate) mod webhook_endpoints;
 

@@ -3,7 +3,10 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscriptions::{self as subscriptions, UPDATE, retrieve_one};
-use super::{Answer, Call, Reply, discounts, prorations, subscription_items as items, subscription_status, tax_rates};
+use super::{
+    Answer, Call, Reply, added_items, discounts, prorations, subscription_items as items, subscription_status,
+    tax_rates,
+};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -47,10 +50,11 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
         Some(false) => stay(&mut subscription),
         None => note_cancel_at(&mut subscription, sent, world.now),
     }
+    added_items::sell(world, &subscription, sent.list("add_invoice_items"))?;
     if anew {
         return begin_anew(world, &before, subscription, sent);
     }
-    let prorated = prorate(world, &before, &subscription, sent);
+    let prorated = prorate(world, &before, &subscription, sent) || !sent.list("add_invoice_items").is_empty();
     let stored = world.store.put(Kind::Subscription, subscription);
     let ended_trial = before["status"] == "trialing" && stored["status"] == "active";
     if ended_trial || (prorated && sent.text("proration_behavior") == Some("always_invoice")) {
@@ -97,6 +101,7 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
             return Err(StripeError::invalid(text).param("proration_date"));
         }
     }
+    added_items::check(world, sent.list("add_invoice_items"))?;
     discounts::check(world, sent)
 }
 

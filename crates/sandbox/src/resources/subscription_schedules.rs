@@ -244,7 +244,12 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     };
     schedule["current_phase"] = dates(current);
     let stored = world.store.put(Kind::SubscriptionSchedule, schedule);
-    phases::follow(world, &stored, current, sent.text("proration_behavior").unwrap_or("create_prorations"))?;
+    let mut followed = current.clone();
+    if current["start_date"] == before["current_phase"]["start_date"] {
+        // What a phase sells is sold when it begins, not each time that it is rewritten.
+        followed["add_invoice_items"] = json!([]);
+    }
+    phases::follow(world, &stored, &followed, sent.text("proration_behavior").unwrap_or("create_prorations"))?;
     Ok(Reply::One(stored))
 }
 

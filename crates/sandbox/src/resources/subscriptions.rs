@@ -5,7 +5,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{Answer, Call, Reply, discounts, embedded, find, list_where, named, narrow, tax_rates};
+use super::{Answer, Call, Reply, added_items, discounts, embedded, find, list_where, named, narrow, tax_rates};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -75,7 +75,7 @@ const CANCELLATION: &[Field] = &[
 ];
 
 const COMMON: &[Field] = &[
-    opt("add_invoice_items", Spec::Unsupported),
+    opt("add_invoice_items", added_items::ASKED),
     opt("application_fee_percent", Spec::Unsupported),
     opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
     opt("billing_thresholds", Spec::Unsupported),
@@ -253,6 +253,7 @@ fn payable(world: &World, sent: &Params, customer: &Value) -> Result<Option<Arc<
     items::check_items(world, sent.list("items"))?;
     let method = pay_with(world, sent.text("default_payment_method"), customer)?;
     check_payable(sent, method.as_deref(), trial_end(world, sent)?, customer)?;
+    added_items::check(world, sent.list("add_invoice_items"))?;
     discounts::check(world, sent)?;
     Ok(method)
 }
@@ -276,6 +277,7 @@ pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Res
     discounts::set(world, &mut subscription, sent)?;
     tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     items::set_periods(&mut subscription, world.now);
+    added_items::sell(world, &subscription, sent.list("add_invoice_items"))?;
     if sent.flag("cancel_at_period_end") == Some(true) {
         ask_to_end(&mut subscription, world.now);
     }

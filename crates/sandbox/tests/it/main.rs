@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod added_items;
 mod debits;
 mod disputes;
 mod errors;
