@@ -269,7 +269,11 @@ fn understand<'a>(
     fields.push(EXPAND);
     let params: Params = check(&fields, sent)?;
     let expansions = Expansions::check(params.list("expand"), route.kind, route.list, version)?;
-    Ok(Understood { route, call: Call { path: &arrived.path, ids, params, version: version.clone() }, expansions })
+    Ok(Understood {
+        route,
+        call: Call { path: &arrived.path, ids, params, object: route.kind, version: version.clone() },
+        expansions,
+    })
 }
 
 /// The answer in the caller's shape, with what was expanded.

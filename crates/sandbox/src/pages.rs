@@ -242,6 +242,12 @@ fn say(
     asked: &Value,
     handler: fn(&mut World, &Call<'_>) -> crate::resources::Answer,
 ) -> Result<(), StripeError> {
-    let call = Call { path: "", ids: vec![id], params: Params::over(asked), version: Version::parse(DEFAULT)? };
+    let call = Call {
+        path: "",
+        ids: vec![id],
+        object: "",
+        params: Params::over(asked),
+        version: Version::parse(DEFAULT)?,
+    };
     handler(world, &call).map(drop)
 }

@@ -1,6 +1,6 @@
 //! Charges.
 
-use super::{Answer, Call, changed, fill, find, list_where, named, narrow, payment_methods, retrieve};
+use super::{Answer, Call, changed, fill, find, list_where, named, narrow, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -177,10 +177,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         query.keep = Some(Box::new(move |charge| charge["transfer_group"] == *group));
     }
     list_where(world, Kind::Charge, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Charge, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

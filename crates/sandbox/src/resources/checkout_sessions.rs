@@ -3,7 +3,7 @@
 use super::checkout_rows as rows;
 use super::collection::Paid;
 use super::{Answer, Call, Reply, changed, customers, discounts, find, list_where, named, narrow, payment_intents};
-use super::{payment_methods, payments, prices, retrieve, subscription_items as items, subscriptions, taxes};
+use super::{payment_methods, payments, prices, subscription_items as items, subscriptions, taxes};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -92,10 +92,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         ("status", Index::Status),
     ];
     list_where(world, Kind::CheckoutSession, call, narrow(call, &filters))
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::CheckoutSession, call)
 }
 
 pub(crate) fn line_items(world: &World, call: &Call<'_>) -> Answer {

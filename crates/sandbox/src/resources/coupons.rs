@@ -1,6 +1,6 @@
 //! Coupons: what they take off, and how often.
 
-use super::{Answer, Call, changed, deleted, find, list, retrieve};
+use super::{Answer, Call, changed, deleted, find, list};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Spec, opt};
@@ -49,10 +49,6 @@ pub(crate) fn object(id: &str, duration: &str, created: i64) -> Value {
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Coupon, call, &[])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Coupon, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Call, Reply, add, billing, changed, collection, credit_note_lines, embedded, find, invoices, list, named,
-    refunds, retrieve,
+    refunds,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -36,10 +36,6 @@ pub(crate) const UPDATE: &[Field] = &[opt("memo", Spec::Clearable), opt("metadat
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::CreditNote, call, &[("invoice", Index::Invoice), ("customer", Index::Customer)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::CreditNote, call)
 }
 
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {

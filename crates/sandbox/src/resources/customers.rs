@@ -111,7 +111,7 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
     if world.store.is_gone(Kind::Customer, call.id()) {
         return Ok(deleted(Kind::Customer, call.id()));
     }
-    super::retrieve(world, Kind::Customer, call)
+    super::retrieve(world, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Call, added_items, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, prices,
-    retrieve, tax_rates, taxes,
+    tax_rates, taxes,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -95,10 +95,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         query.keep = Some(Box::new(move |item| item["invoice"].is_null() == pending));
     }
     list_where(world, Kind::InvoiceItem, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::InvoiceItem, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -2,7 +2,7 @@
 //!
 //! What moves them is in `billing` (making and finalizing) and `collection` (having them paid).
 
-use super::{Answer, Call, embedded, lines, list_where, narrow, retrieve};
+use super::{Answer, Call, embedded, lines, list_where, narrow};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -32,10 +32,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         }));
     }
     list_where(world, Kind::Invoice, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Invoice, call)
 }
 
 /// The lines of one invoice.

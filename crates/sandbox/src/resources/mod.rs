@@ -59,6 +59,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a str,
     pub(crate) ids: Vec<&'a str>,
     pub(crate) params: Params,
+    /// `object` of what the path is about.
+    pub(crate) object: &'static str,
     /// Which age of the API the caller speaks.
     pub(crate) version: Version,
 }
@@ -67,6 +69,11 @@ impl Call<'_> {
     /// The id in the path, `/v1/customers/{this}`.
     pub(crate) fn id(&self) -> &str {
         self.ids.first().copied().unwrap_or_default()
+    }
+
+    /// The kind of what the path is about, where it has a table.
+    pub(crate) fn kind(&self) -> Result<Kind, StripeError> {
+        Kind::parse(self.object).ok_or_else(|| StripeError::unsupported(self.object))
     }
 }
 
@@ -88,9 +95,9 @@ pub(crate) fn named(store: &Store, kind: Kind, id: &str, param: &str) -> Result<
     store.get(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param))
 }
 
-/// Retrieves by id.
-pub(crate) fn retrieve(world: &World, kind: Kind, call: &Call<'_>) -> Answer {
-    find(&world.store, kind, call.id()).map(Reply::One)
+/// Retrieves by id what the path is about.
+pub(crate) fn retrieve(world: &World, call: &Call<'_>) -> Answer {
+    find(&world.store, call.kind()?, call.id()).map(Reply::One)
 }
 
 /// A list narrowed by indexes, each taken from the parameter of the name given.

@@ -1,6 +1,6 @@
 //! Payment intents: one for each invoice that has to be paid, and those that people make themselves.
 
-use super::{Answer, Call, changed, find, list, named, payment_methods, payments, prices, retrieve};
+use super::{Answer, Call, changed, find, list, named, payment_methods, payments, prices};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -150,10 +150,6 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::PaymentIntent, call, &[("customer", Index::Customer)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PaymentIntent, call)
 }
 
 /// An intent that waits for somebody to pay.

@@ -1,7 +1,7 @@
 //! Payment methods: cards of several brands and bank debits, made from Stripe's own test tokens or test numbers.
 
 use super::customers::ADDRESS;
-use super::{Answer, Call, address, changed, fill, find, list, named, retrieve};
+use super::{Answer, Call, address, changed, fill, find, list, named};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -210,10 +210,6 @@ pub(crate) fn wants_owner(method: &Value) -> bool {
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::PaymentMethod, call, &[("customer", Index::Customer), ("type", Index::Type)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PaymentMethod, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

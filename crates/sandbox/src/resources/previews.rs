@@ -80,8 +80,13 @@ fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details:
     }
     let mut changed = subscription.clone();
     if params.as_object().is_some_and(|members| !members.is_empty()) {
-        let change =
-            Call { path: call.path, ids: vec![id], params: Params::over(&params), version: call.version.clone() };
+        let change = Call {
+            path: call.path,
+            ids: vec![id],
+            object: "subscription",
+            params: Params::over(&params),
+            version: call.version.clone(),
+        };
         subscription_changes::update(world, &change)?;
         changed = (*find(&world.store, Kind::Subscription, id)?).clone();
     }

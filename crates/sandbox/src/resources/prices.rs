@@ -1,6 +1,6 @@
 //! Prices. `tiers` are kept with the price and shown only where they are expanded.
 
-use super::{Answer, Call, changed, find, list_where, named, narrow, products, retrieve};
+use super::{Answer, Call, changed, find, list_where, named, narrow, products};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -153,10 +153,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
                 .is_none_or(|want| want.iter().all(|(name, value)| price["recurring"][name.as_str()] == *value))
     }));
     list_where(world, Kind::Price, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Price, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

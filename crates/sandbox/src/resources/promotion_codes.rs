@@ -1,6 +1,6 @@
 //! Promotion codes: words that customers type to get a coupon.
 
-use super::{Answer, Call, changed, coupons, find, list_where, named, narrow, retrieve};
+use super::{Answer, Call, changed, coupons, find, list_where, named, narrow};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -45,10 +45,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let filters =
         [("code", Index::Code), ("coupon", Index::Coupon), ("customer", Index::Customer), ("active", Index::Active)];
     list_where(world, Kind::PromotionCode, call, narrow(call, &filters))
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PromotionCode, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

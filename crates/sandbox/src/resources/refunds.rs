@@ -1,6 +1,6 @@
 //! Refunds: making one changes its charge.
 
-use super::{Answer, Call, changed, disputes, find, list, named, retrieve};
+use super::{Answer, Call, changed, disputes, find, list, named};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
@@ -59,10 +59,6 @@ pub(crate) fn object(id: &str, charge: &Value, amount: i64, reason: Option<&str>
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Refund, call, &[("charge", Index::Charge), ("payment_intent", Index::PaymentIntent)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Refund, call)
 }
 
 /// The refunds of one charge, below the charge's path.

@@ -221,6 +221,7 @@ pub(super) fn follow(world: &mut World, schedule: &Value, phase: &Value, how: &s
         let call = Call {
             path: "/v1/subscriptions",
             ids: vec![&id],
+            object: "subscription",
             params: Params::over(&asked),
             version: Version::parse(DEFAULT)?,
         };

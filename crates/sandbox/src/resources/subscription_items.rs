@@ -87,7 +87,13 @@ fn through(world: &mut World, call: &Call<'_>, subscription: &str, mut item: Val
     }
     asked["items"] = json!([item]);
     let params = Params::over(&asked);
-    let change = Call { path: call.path, ids: vec![subscription], params, version: call.version.clone() };
+    let change = Call {
+        path: call.path,
+        ids: vec![subscription],
+        object: "subscription",
+        params,
+        version: call.version.clone(),
+    };
     super::subscription_changes::update(world, &change)
 }
 

@@ -77,10 +77,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::SubscriptionSchedule, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    super::retrieve(world, Kind::SubscriptionSchedule, call)
-}
-
 fn object(id: &str, customer: &Value, phases: Vec<Value>, now: i64) -> Value {
     json!({
         "id": id,
@@ -275,7 +271,10 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
         let flag = |name: &str| call.params.flag(name).unwrap_or(true);
         let params = Params::over(&json!({"invoice_now": flag("invoice_now"), "prorate": flag("prorate")}));
         let version = Version::parse(DEFAULT)?;
-        subscription_changes::cancel(world, &Call { path: call.path, ids: vec![id], params, version })?;
+        subscription_changes::cancel(
+            world,
+            &Call { path: call.path, ids: vec![id], object: "subscription", params, version },
+        )?;
     }
     Ok(Reply::One(stored))
 }

@@ -168,10 +168,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::Subscription, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve_one(world, call.id()).map(Reply::One)
-}
-
 pub(super) fn retrieve_one(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
     find(&world.store, Kind::Subscription, id)
 }

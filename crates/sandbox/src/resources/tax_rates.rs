@@ -1,6 +1,6 @@
 //! Tax rates: what they say, and where they are named. What they come to is in `taxes`.
 
-use super::{Answer, Call, changed, find, list, named, retrieve, taxes};
+use super::{Answer, Call, changed, find, list, named, taxes};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -27,10 +27,6 @@ const TEXTS: &[&str] = &["active", "country", "description", "display_name", "ju
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::TaxRate, call, &[("active", Index::Active), ("inclusive", Index::Type)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::TaxRate, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -1,6 +1,6 @@
 //! Test clocks: customers whose time stands still until somebody puts it forward.
 
-use super::{Answer, Call, Reply, deleted, find, list, retrieve};
+use super::{Answer, Call, Reply, deleted, find, list};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -18,10 +18,6 @@ const FARTHEST: i64 = 2 * 366 * DAY;
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::TestClock, call, &[])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::TestClock, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

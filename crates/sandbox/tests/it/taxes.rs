@@ -201,7 +201,7 @@ fn a_credit_note_gives_back_discount_and_tax_as_they_were_taken() {
         let asked = format!("invoice={id}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={row}{line}");
         let note = lab.made("/v1/credit_notes", &format!("{asked}&refund_amount={}", expected.3));
         assert_eq!(credited(&note), expected, "{terms}{line}");
-        assert_eq!(lab.get(&format!("/v1/refunds?limit=1")).rows()[0]["amount"], expected.3, "{terms}{line}");
+        assert_eq!(lab.get("/v1/refunds?limit=1").rows()[0]["amount"], expected.3, "{terms}{line}");
     }
 }
 
