@@ -184,6 +184,17 @@ impl Params {
         Params(value.as_object().cloned().unwrap_or_default())
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The same with one more, or another one in the place of one.
+    pub(crate) fn with(&self, name: &str, value: Value) -> Params {
+        let mut more = self.clone();
+        more.0.insert(name.to_owned(), value);
+        more
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

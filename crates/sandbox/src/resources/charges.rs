@@ -1,6 +1,6 @@
 //! Charges.
 
-use super::{Answer, Call, changed, fill, find, list_where, named, narrow, payment_methods};
+use super::{Answer, Call, changed, collection, fill, find, list_where, named, narrow, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -220,9 +220,9 @@ fn source(world: &mut World, source: Option<&str>, customer: Option<&Value>) -> 
     if let Some(source) = source {
         return payment_methods::resolve(world, source, "source");
     }
-    let default = customer.and_then(|customer| customer["invoice_settings"]["default_payment_method"].as_str());
+    let default = customer.and_then(|customer| collection::default_of(&world.store, customer));
     match (default, customer) {
-        (Some(id), _) => named(&world.store, Kind::PaymentMethod, id, "source"),
+        (Some(method), _) => Ok(method),
         (None, Some(_)) => {
             let text = "Cannot charge a customer that has no active card";
             Err(StripeError::new(402, "card_error", text).code("missing").param("card"))

@@ -1,9 +1,10 @@
 //! The rows of a checkout page: what is bought, and what it costs with discounts and taxes.
 
-use super::{coupons, lines, named, prices, tax_rates, taxes};
+use super::{Answer, Call, coupons, embedded, find, in_place, lines, named, prices, tax_rates, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
+use crate::store::Store;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -35,13 +36,19 @@ pub(super) const ITEM: &[Field] = &[
     opt("quantity", Spec::Int(0, 1_000_000)),
     opt("tax_rates", Spec::ClearableList(&Spec::Text)),
 ];
+/// What holds for all rows.
+pub(super) struct Terms<'a> {
+    /// `payment`, `subscription`, `setup`; a quote has none.
+    pub(super) mode: &'a str,
+    /// Why whoever pays pays no tax.
+    pub(super) exempt: Option<&'a str>,
+    /// The ids of the rates of all rows that have none of their own.
+    pub(super) default_rates: &'a Value,
+}
+
 /// The rows that were asked for, with what they cost.
-pub(super) fn of(
-    world: &mut World,
-    sent: &Params,
-    mode: &str,
-    exempt: Option<&str>,
-) -> Result<Vec<Value>, StripeError> {
+pub(super) fn of(world: &mut World, sent: &Params, terms: &Terms<'_>) -> Result<Vec<Value>, StripeError> {
+    let mode = terms.mode;
     let items = sent.list("line_items");
     if items.is_empty() && mode != "setup" {
         return Err(StripeError::missing("line_items"));
@@ -72,11 +79,10 @@ pub(super) fn of(
         return Err(StripeError::invalid(text).param("line_items"));
     }
     take_off(world, &mut rows, sent);
-    let defaults = sent.get("subscription_data").map_or(&Value::Null, |data| &data["default_tax_rates"]);
     let mut held = json!({});
-    tax_rates::take(&world.store, &mut held, "tax_rates", &Params::over(&json!({"tax_rates": defaults})))?;
+    tax_rates::take(&world.store, &mut held, "tax_rates", &Params::over(&json!({"tax_rates": terms.default_rates})))?;
     for row in &mut rows {
-        tax(row, &held["tax_rates"], exempt);
+        tax(row, &held["tax_rates"], terms.exempt);
     }
     Ok(rows)
 }
@@ -131,8 +137,25 @@ pub(super) fn sums(rows: &[Value]) -> Value {
     })
 }
 
+/// What was asked for and is needed when somebody pays; it is not part of the object that it was asked with.
+pub(super) fn kept(store: &Store, id: &str) -> Value {
+    store.get(Kind::Secret, id).map_or(Value::Null, |kept| (*kept).clone())
+}
+
+/// The rows as they stand in an object that shows them; `place` is the beginning of its path.
+pub(crate) fn list(store: &Store, id: &str, place: &str) -> Value {
+    let rows = array(&kept(store, id)["rows"]).iter().map(shown).collect();
+    embedded(format!("/v1/{place}/{id}/line_items"), rows)
+}
+
+pub(super) fn page(world: &World, call: &Call<'_>, kind: Kind) -> Answer {
+    find(&world.store, kind, call.id())?;
+    let rows = kept(&world.store, call.id());
+    in_place(call, "line item", array(&rows["rows"]).iter().map(|row| Arc::new(shown(row))).collect())
+}
+
 /// A row as it is listed; its rates are for whoever pays.
-pub(crate) fn shown(row: &Value) -> Value {
+fn shown(row: &Value) -> Value {
     let mut row = row.clone();
     if let Some(members) = row.as_object_mut() {
         members.remove("tax_rates");
@@ -152,4 +175,22 @@ pub(super) fn of_subscription(rows: &Value) -> (Vec<Value>, Vec<Value>) {
     let (recurring, once): (Vec<&Value>, Vec<&Value>) =
         array(rows).iter().partition(|row| row["price"]["type"] == "recurring");
     (recurring.into_iter().map(one).collect(), once.into_iter().map(one).collect())
+}
+
+/// The same rows as lines of an invoice, where everything is bought once; what coupons take off is in the amount.
+pub(super) fn invoice_lines(world: &World, invoice: &str, rows: &Value) -> Vec<Value> {
+    let one = |(place, row): (usize, &Value)| {
+        let number = |name: &str| row[name].as_i64().unwrap_or_default();
+        let amount = number("amount_subtotal") - number("amount_discount");
+        let (currency, text) = (row["currency"].as_str().unwrap_or("usd"), row["description"].as_str());
+        let mut line =
+            lines::blank(&lines::id(invoice, place + 1), invoice, amount, currency, text.unwrap_or_default());
+        line["period"] = json!({"start": world.now, "end": world.now});
+        line["pricing"] = lines::pricing(&row["price"], row["price"]["unit_amount_decimal"].clone());
+        line["quantity"] = row["quantity"].clone();
+        line["quantity_decimal"] = json!(number("quantity").to_string());
+        line["taxes"] = taxes::asked(&row["tax_rates"]);
+        line
+    };
+    array(rows).iter().enumerate().map(one).collect()
 }

@@ -8,8 +8,7 @@ use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
-use crate::world::{World, array};
+use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -95,15 +94,7 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 }
 
 pub(crate) fn line_items(world: &World, call: &Call<'_>) -> Answer {
-    find(&world.store, Kind::CheckoutSession, call.id())?;
-    let rows =
-        array(&asked(world, call.id())["rows"]).iter().map(|row| Row::Made(Arc::new(rows::shown(row)))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more: false })
-}
-
-/// What was asked for and is needed when somebody pays; it is not part of the object.
-fn asked(world: &World, id: &str) -> Value {
-    world.store.get(Kind::Secret, id).map_or(Value::Null, |kept| (*kept).clone())
+    rows::page(world, call, Kind::CheckoutSession)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -119,7 +110,9 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     };
     discounts::check(world, sent)?;
     let exempt = customer.as_ref().and_then(|customer| taxes::exemption(&customer["tax_exempt"]));
-    let rows = rows::of(world, sent, &mode, exempt)?;
+    let data = sent.get("subscription_data").unwrap_or(&Value::Null);
+    let terms = rows::Terms { mode: &mode, exempt, default_rates: &data["default_tax_rates"] };
+    let rows = rows::of(world, sent, &terms)?;
     let currency = rows.first().map_or(json!(sent.text("currency")), |row| row["currency"].clone());
     let id = format!("cs_test_{}", world.id("").trim_start_matches('_'));
     let expires = sent.int("expires_at").unwrap_or(world.now + DAY);
@@ -272,7 +265,7 @@ fn payer(world: &mut World, session: &Value, email: &str) -> Result<Arc<Value>, 
 }
 
 fn subscribe(world: &mut World, session: &mut Value, customer: &Value, method: &Arc<Value>) -> Result<(), StripeError> {
-    let asked = asked(world, session["id"].as_str().unwrap_or_default());
+    let asked = rows::kept(&world.store, session["id"].as_str().unwrap_or_default());
     let (items, once) = rows::of_subscription(&asked["rows"]);
     let mut wanted = json!({"items": items, "add_invoice_items": once, "default_payment_method": method["id"]});
     super::fill(&mut wanted, asked.get("subscription_data").filter(|data| data.is_object()));
@@ -297,7 +290,7 @@ fn subscribe(world: &mut World, session: &mut Value, customer: &Value, method: &
 }
 
 fn charge(world: &mut World, session: &mut Value, customer: &str, method: &Value) -> Result<(), StripeError> {
-    let asked = asked(world, session["id"].as_str().unwrap_or_default());
+    let asked = rows::kept(&world.store, session["id"].as_str().unwrap_or_default());
     let id = world.id("pi");
     let (amount, currency) = (session["amount_total"].as_i64(), session["currency"].as_str().unwrap_or("usd"));
     let mut intent = payment_intents::object(&id, world.now, amount.unwrap_or_default(), currency, &json!(customer));

@@ -1,13 +1,12 @@
 //! Credit notes: an invoice costs less after all. Before it is paid less is due; afterwards money or credit goes back.
 
 use super::{
-    Answer, Call, Reply, add, billing, changed, collection, credit_note_lines, embedded, find, invoices, list, named,
-    refunds,
+    Answer, Call, add, billing, changed, collection, credit_note_lines, embedded, find, in_place, invoices, list,
+    named, refunds,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -40,8 +39,8 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {
     let note = find(&world.store, Kind::CreditNote, call.id())?;
-    let rows = array(&note["lines"]["data"]).iter().map(|line| Row::Made(Arc::new(line.clone()))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more: false })
+    let lines = array(&note["lines"]["data"]).iter().map(|line| Arc::new(line.clone()));
+    in_place(call, "line item", lines.collect())
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

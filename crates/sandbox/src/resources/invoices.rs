@@ -7,7 +7,6 @@ use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -37,8 +36,8 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 /// The lines of one invoice.
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {
     let invoice = super::find(&world.store, Kind::Invoice, call.id())?;
-    let rows = array(&invoice["lines"]["data"]).iter().map(|line| Row::Made(Arc::new(line.clone()))).collect();
-    Ok(super::Reply::Page { url: call.path.to_owned(), rows, has_more: false })
+    let lines = array(&invoice["lines"]["data"]).iter().map(|line| Arc::new(line.clone()));
+    super::in_place(call, "line item", lines.collect())
 }
 
 /// What stands at the head of an invoice.

@@ -3,7 +3,7 @@
 use super::{Answer, Call, changed, find, list, named, payment_methods, payments, prices};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
-use crate::params::{Field, Params, Spec, opt, req};
+use crate::params::{Field, Spec, opt, req};
 use crate::version::ENDIVE;
 use crate::world::{World, opaque};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ const COMMON: &[Field] = &[
     opt("payment_details", Spec::Unsupported),
     opt("payment_method", Spec::Text),
     opt("payment_method_configuration", Spec::Unsupported),
-    opt("payment_method_data", Spec::Unsupported),
+    opt("payment_method_data", Spec::Hash(payment_methods::CREATE)),
     opt("payment_method_options", Spec::Ignored),
     opt("payment_method_types", Spec::List(&Spec::Text)),
     opt("receipt_email", Spec::Clearable),
@@ -109,7 +109,7 @@ pub(super) fn allowed_types<'a>(call: &'a Call<'_>) -> Result<&'a [Value], Strip
 }
 
 fn write(world: &mut World, intent: &mut Value, call: &Call<'_>) -> Result<(), StripeError> {
-    let sent: &Params = &call.params;
+    let sent = &payment_methods::with_method(world, &call.params)?;
     let types = allowed_types(call)?;
     if !types.is_empty() {
         intent["payment_method_types"] = Value::Array(types.to_vec());

@@ -9,7 +9,8 @@ use crate::world::{World, opaque};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const TYPES: &[&str] = &["card", "us_bank_account", "sepa_debit", "link", "bacs_debit", "au_becs_debit", "paypal"];
+const TYPES: &[&str] =
+    &["card", "us_bank_account", "sepa_debit", "link", "bacs_debit", "au_becs_debit", "customer_balance", "paypal"];
 
 pub(crate) const LIST: &[Field] = &[
     opt("allow_redisplay", Spec::OneOf(REDISPLAY)),
@@ -51,6 +52,7 @@ const SEPA: &[Field] = &[req("iban", Spec::Text)];
 
 pub(crate) const CREATE: &[Field] = &[
     req("type", Spec::OneOf(TYPES)),
+    opt("customer_balance", Spec::Hash(&[])),
     opt("allow_redisplay", Spec::OneOf(REDISPLAY)),
     opt("billing_details", Spec::Hash(BILLING)),
     opt("card", Spec::Hash(CARD)),
@@ -213,14 +215,29 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
-    let sent = &call.params;
+    made(world, &call.params).map(super::Reply::One)
+}
+
+/// A new method of nobody's yet.
+fn made(world: &mut World, sent: &Params) -> Result<Arc<Value>, StripeError> {
     let kind = sent.need("type")?.to_owned();
     let details = details(world, &kind, sent)?;
     let id = world.id("pm");
     let mut method = object(&id, &kind, world.now);
     method[kind.as_str()] = details;
     write(&mut method, sent);
-    changed(world, Kind::PaymentMethod, method)
+    Ok(world.store.put(Kind::PaymentMethod, method))
+}
+
+/// The same parameters, with a method named where one was described.
+pub(super) fn with_method(world: &mut World, sent: &Params) -> Result<Params, StripeError> {
+    let Some(data) = sent.get("payment_method_data") else { return Ok(sent.clone()) };
+    if sent.get("payment_method").is_some() {
+        let text = "You may only specify one of these parameters: payment_method, payment_method_data.";
+        return Err(StripeError::invalid(text).param("payment_method"));
+    }
+    let method = made(world, &Params::over(data))?;
+    Ok(sent.with("payment_method", method["id"].clone()))
 }
 
 fn details(world: &World, kind: &str, sent: &Params) -> Result<Value, StripeError> {
@@ -237,6 +254,7 @@ fn details(world: &World, kind: &str, sent: &Params) -> Result<Value, StripeErro
             let given = given.ok_or_else(|| StripeError::missing("sepa_debit"))?;
             Ok(sepa(&given["iban"].as_str().unwrap_or_default().replace(' ', "")))
         }
+        "customer_balance" => Ok(json!({})),
         "link" => Ok(json!({"email": null, "persistent_token": null})),
         other => Err(StripeError::unsupported(other)),
     }

@@ -1,6 +1,6 @@
 //! Paying a payment intent: confirming it with a method, the bank's question to the owner, capture and cancellation.
 
-use super::{Answer, Call, Reply, collection, debits, find, payment_intents, payment_methods};
+use super::{Answer, Call, Reply, cash_balances, collection, debits, find, payment_intents, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
@@ -16,7 +16,7 @@ pub(crate) const CONFIRM: &[Field] = &[
     opt("mandate_data", Spec::Ignored),
     opt("off_session", Spec::Text),
     opt("payment_method", Spec::Text),
-    opt("payment_method_data", Spec::Unsupported),
+    opt("payment_method_data", Spec::Hash(payment_methods::CREATE)),
     opt("payment_method_options", Spec::Ignored),
     opt("radar_options", Spec::Ignored),
     opt("receipt_email", Spec::Clearable),
@@ -46,8 +46,9 @@ fn unexpected(intent: &Value, verb: &str) -> StripeError {
 pub(crate) fn confirm(world: &mut World, call: &Call<'_>) -> Answer {
     let intent = find(&world.store, Kind::PaymentIntent, call.id())?;
     let mut intent = (*intent).clone();
-    call.params.assign(&mut intent, &["receipt_email", "setup_future_usage", "capture_method"]);
-    pay(world, intent, &call.params)
+    let sent = payment_methods::with_method(world, &call.params)?;
+    sent.assign(&mut intent, &["receipt_email", "setup_future_usage", "capture_method"]);
+    pay(world, intent, &sent)
 }
 
 /// Confirms an intent that need not be stored yet.
@@ -124,6 +125,9 @@ fn charge(world: &mut World, intent: &Value, method: &Value) -> (Arc<Value>, Opt
     }
     if debits::is_one(method) {
         return (debits::begin(world, intent, method), None);
+    }
+    if method["type"] == "customer_balance" {
+        return (cash_balances::ask(world, intent, method), None);
     }
     let decline = payment_methods::decline(method);
     let charge = collection::charge(world, intent, method, None, decline);

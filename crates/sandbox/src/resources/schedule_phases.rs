@@ -6,7 +6,6 @@ use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::resources::billing::{self, Bill};
 use crate::resources::prices;
 use crate::version::{CLOVER, DEFAULT, Version};
 use crate::world::{World, array};
@@ -195,16 +194,8 @@ pub(super) fn begin(world: &mut World, schedule: &Value, phase: &Value) -> Resul
     let mut asked = terms(schedule, phase, world.now);
     asked["items"] = phase["items"].clone();
     let mut subscription = subscriptions::compose(world, &Params::over(&asked), &customer)?;
-    let id = world.id("in");
-    subscription["latest_invoice"] = json!(id);
     subscription["schedule"] = schedule["id"].clone();
-    subscriptions::set_customer_currency(world, &customer, &subscription["currency"]);
-    let trial = subscription["status"] == "trialing";
-    let stored = world.store.put(Kind::Subscription, subscription);
-    let items = array(&stored["items"]["data"]).iter().collect();
-    let bill = Bill { id: &id, subscription: &stored, reason: "subscription_create", items, trial, usage_since: None };
-    billing::begin(world, &bill, true);
-    Ok(stored)
+    Ok(subscriptions::open_later(world, subscription, &customer))
 }
 
 /// Changes the subscription to what the phase says: with prorations in the midst of a period, without at its end, where the

@@ -5,7 +5,6 @@ use crate::calendar::{Recurrence, period};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -124,30 +123,10 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     Ok(Reply::One(Arc::new(json!({"id": call.id(), "object": "subscription_item", "deleted": true}))))
 }
 
-/// Newest first like every list; there are few, so cursors are looked up in place.
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let subscription = named(&world.store, Kind::Subscription, call.params.need("subscription")?, "subscription")?;
-    let mut items: Vec<&Value> = array(&subscription["items"]["data"]).iter().collect();
-    let place = |param: &str, items: &[&Value]| match call.params.text(param) {
-        Some(id) => match items.iter().position(|item| item["id"] == id) {
-            Some(place) => Ok(Some(place)),
-            None => Err(StripeError::no_such("subscription_item", id, param)),
-        },
-        None => Ok(None),
-    };
-    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
-    let mut has_more = false;
-    if let Some(place) = place("starting_after", &items)? {
-        items.drain(..=place);
-    } else if let Some(place) = place("ending_before", &items)? {
-        items.truncate(place);
-        has_more = items.len() > limit;
-        items.drain(..items.len().saturating_sub(limit));
-    }
-    has_more |= items.len() > limit;
-    items.truncate(limit);
-    let rows = items.into_iter().map(|item| Row::Made(Arc::new(item.clone()))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more })
+    let items = array(&subscription["items"]["data"]).iter().map(|item| Arc::new(item.clone()));
+    super::in_place(call, "subscription_item", items.collect())
 }
 
 pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {

@@ -323,6 +323,17 @@ pub(crate) fn open(
     (world.store.get(Kind::Subscription, id).unwrap_or_default(), paid)
 }
 
+/// The same without anybody there to pay: the first invoice can be changed for an hour, like that of a renewal.
+pub(crate) fn open_later(world: &mut World, mut subscription: Value, customer: &Value) -> Arc<Value> {
+    let invoice = world.id("in");
+    subscription["latest_invoice"] = json!(invoice);
+    let trial = subscription["status"] == "trialing";
+    set_customer_currency(world, customer, &subscription["currency"]);
+    let stored = world.store.put(Kind::Subscription, subscription);
+    billing::begin(world, &first_bill(&invoice, &stored, trial), true);
+    stored
+}
+
 fn first_bill<'a>(id: &'a str, subscription: &'a Value, trial: bool) -> Bill<'a> {
     Bill {
         id,
@@ -348,7 +359,7 @@ pub(crate) fn refusal(world: &World, subscription: &Value, paid: &Paid) -> Strip
     }
 }
 
-pub(super) fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
+fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
     if customer["currency"].is_null() {
         let mut customer = customer.clone();
         customer["currency"] = currency.clone();
@@ -372,8 +383,7 @@ pub(super) fn pay_with(
         }
         return Ok(Some(method));
     }
-    let default = customer["invoice_settings"]["default_payment_method"].as_str();
-    Ok(default.and_then(|id| world.store.get(Kind::PaymentMethod, id)))
+    Ok(collection::default_of(&world.store, customer))
 }
 
 fn trial_end(world: &World, sent: &Params) -> Result<Option<i64>, StripeError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod added_items;
+mod balances;
 mod debits;
 mod disputes;
 mod errors;
@@ -17,6 +18,7 @@ mod pages;
 mod pages_of_stripe;
 mod payments;
 mod persistence;
+mod quotes;
 mod receiver;
 mod schedules;
 mod seeds;
