@@ -6,8 +6,8 @@ use crate::http::{Arrived, Desk, Reaction};
 use crate::kind::{Index, Kind};
 use crate::params::{Params, Sent, read};
 use crate::resources::{
-    Call, checkout_sessions, customers, lines, payment_links, payment_methods, payments, portal, setup_intents,
-    subscription_changes,
+    Call, checkout_sessions, currencies, customers, lines, payment_links, payment_methods, payments, portal,
+    setup_intents, subscription_changes,
 };
 use crate::version::{DEFAULT, Version};
 use crate::world::{World, array};
@@ -106,7 +106,7 @@ fn checkout(world: &World, id: &str, trouble: Option<&str>) -> Result<Visit, Str
         return Ok(Visit::Page(410, page("Checkout", &says)));
     }
     let currency = session["currency"].as_str().unwrap_or("usd");
-    let amount = lines::written(session["amount_total"].as_i64().unwrap_or_default(), currency);
+    let amount = currencies::written(session["amount_total"].as_i64().unwrap_or_default(), currency);
     let email = if session["customer"].is_null() && session["customer_email"].is_null() {
         "<p><input name=email type=email value=\"buyer@example.com\" aria-label=\"E-mail\"></p>"
     } else {
@@ -189,7 +189,7 @@ fn subscription_part(world: &World, subscription: &Value) -> String {
     });
     let option = |price: &std::sync::Arc<Value>| {
         let currency = price["currency"].as_str().unwrap_or("usd");
-        let amount = lines::written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
+        let amount = currencies::written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
         let interval = price["recurring"]["interval"].as_str().unwrap_or_default();
         let product = text(&lines::product_name(&world.store, price));
         let id = text(price["id"].as_str().unwrap_or_default());

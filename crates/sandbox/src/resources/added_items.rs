@@ -43,10 +43,7 @@ pub(super) fn check(world: &World, asked: &[Value]) -> Result<(), StripeError> {
                 named(&world.store, Kind::Product, product, &format!("{path}[price_data][product]"))?;
             }
             (None, None) => return Err(StripeError::missing(&format!("{path}[price]"))),
-            (Some(_), Some(_)) => {
-                let text = "You may only specify one of these parameters: price, price_data.";
-                return Err(StripeError::invalid(text).param(path));
-            }
+            (Some(_), Some(_)) => return Err(StripeError::exclusive(&["price", "price_data"])),
         }
     }
     Ok(())

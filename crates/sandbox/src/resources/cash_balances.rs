@@ -1,6 +1,6 @@
 //! What customers have sent by bank transfer: their cash balance, and the payments that it is used for by itself.
 
-use super::{Answer, Call, Reply, collection, find, list_where, payment_intents, payments, prices};
+use super::{Answer, Call, Reply, collection, currencies, find, list_where, payment_intents, payments, prices};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -69,7 +69,7 @@ fn moved(world: &mut World, customer: &str, amount: i64, currency: &Value, what:
 pub(crate) fn fund(world: &mut World, call: &Call<'_>) -> Answer {
     let customer = find(&world.store, Kind::Customer, call.id())?;
     world.follow_clock(&customer);
-    let currency = json!(prices::currency(call.params.need("currency")?)?);
+    let currency = json!(currencies::parse(call.params.need("currency")?)?);
     let amount = call.params.int("amount").unwrap_or_default();
     let (kind, details) = match currency.as_str() {
         Some("eur") => ("eu_bank_transfer", json!({"bic": "BANKDEAAXXX", "iban_last4": "7089", "sender_name": "Ada"})),

@@ -12,7 +12,7 @@ pub(crate) const LIST: &[Field] =
     &[opt("customer", Spec::Text), opt("payment_intent", Spec::Text), opt("transfer_group", Spec::Text)];
 
 pub(crate) const CREATE: &[Field] = &[
-    req("amount", Spec::Int(1, 99_999_999)),
+    req("amount", Spec::Int(1, i64::MAX)),
     req("currency", Spec::Text),
     opt("application_fee", Spec::Unsupported),
     opt("application_fee_amount", Spec::Unsupported),
@@ -181,8 +181,9 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = super::prices::currency(sent.need("currency")?)?;
+    let currency = super::currencies::parse(sent.need("currency")?)?;
     let amount = sent.int("amount").ok_or_else(|| StripeError::missing("amount"))?;
+    super::currencies::chargeable(amount, &currency)?;
     let customer = match sent.text("customer") {
         Some(id) => Some(named(&world.store, Kind::Customer, id, "customer")?),
         None => None,

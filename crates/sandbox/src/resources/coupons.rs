@@ -65,7 +65,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         (Some(percent), None) => coupon["percent_off"] = percent_off(percent)?,
         (None, Some(amount)) => {
             coupon["amount_off"] = json!(amount);
-            coupon["currency"] = json!(super::prices::currency(sent.need("currency")?)?);
+            coupon["currency"] = json!(super::currencies::parse(sent.need("currency")?)?);
         }
         _ => {
             let text = "You must pass either percent_off or amount_off, and not both.";

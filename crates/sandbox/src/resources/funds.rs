@@ -1,6 +1,6 @@
 //! Money that moves without a customer: payouts to our bank, top-ups from it, transfers to connected accounts and back.
 
-use super::{Answer, Call, account, balances, changed, embedded, find, in_place, named, plain, prices};
+use super::{Answer, Call, account, balances, changed, currencies, embedded, find, in_place, named, plain, prices};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::Kind;
@@ -61,7 +61,7 @@ pub(crate) const REVERSAL: &[Field] = &[
 /// The amount and currency of what is to move.
 fn sum(call: &Call<'_>) -> Result<(i64, String), StripeError> {
     let amount = call.params.int("amount").ok_or_else(|| StripeError::missing("amount"))?;
-    Ok((amount, prices::currency(call.params.need("currency")?)?))
+    Ok((amount, currencies::parse(call.params.need("currency")?)?))
 }
 
 pub(crate) fn pay_out(world: &mut World, call: &Call<'_>) -> Answer {

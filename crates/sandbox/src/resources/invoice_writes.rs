@@ -77,7 +77,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let customer = named(&world.store, Kind::Customer, &owner, "customer")?;
     world.follow_clock(&customer);
     let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
-    let currency = super::prices::currency(currency)?;
+    let currency = super::currencies::parse(currency)?;
     let id = world.id("in");
     let own = subscription.as_ref().map_or(Value::Null, |subscription| subscription["id"].clone());
     let mut rows = Vec::new();
@@ -127,7 +127,9 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     }
     let only = ["metadata", "auto_advance", "description", "default_payment_method"];
     if COMMON.iter().any(|field| call.params.get(field.name).is_some() && !only.contains(&field.name)) {
-        find_draft(world, call.id())?;
+        return Err(
+            StripeError::invalid("Finalized invoices can't be updated in this way").code("invoice_not_editable")
+        );
     }
     call.params.assign(&mut invoice, &only[1..]);
     call.params.merge_metadata(&mut invoice);
@@ -145,7 +147,10 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
 }
 
 pub(crate) fn finalize(world: &mut World, call: &Call<'_>) -> Answer {
-    let draft = find_draft(world, call.id())?;
+    let draft = find_draft(world, call.id()).map_err(|error| {
+        let again = "This invoice is already finalized, you can't re-finalize a non-draft invoice.";
+        if error.status == 404 { error } else { StripeError { message: again.to_owned(), ..error } }
+    })?;
     world.follow_clock(&draft);
     let mut draft = (*draft).clone();
     let advances = call.params.flag("auto_advance").unwrap_or(draft["auto_advance"] == true);
@@ -174,15 +179,10 @@ fn opened(world: &mut World, id: &str, verb: &str, also: &[&str]) -> Result<Arc<
     let found = find(&world.store, Kind::Invoice, id)?;
     world.follow_clock(&found);
     match found["status"].as_str() {
-        Some("paid") if verb == "pay" => {
-            Err(StripeError::invalid("Invoice is already paid").code("invoice_already_paid"))
-        }
+        Some("paid") if verb == "pay" => Err(StripeError::invalid("Invoice is already paid")),
         Some("open") => Ok(found),
         Some(status) if also.contains(&status) => Ok(found),
-        status => {
-            let text = format!("You cannot {verb} an invoice that is {}.", status.unwrap_or("gone"));
-            Err(StripeError::invalid(text).code("invoice_not_editable"))
-        }
+        _ => Err(StripeError::invalid("You can only pass in open invoices. This invoice isn't open.")),
     }
 }
 

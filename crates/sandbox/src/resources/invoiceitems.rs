@@ -103,7 +103,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     world.follow_clock(&customer);
     let id = world.id("ii");
     let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
-    let currency = super::prices::currency(currency)?;
+    let currency = super::currencies::parse(currency)?;
     let mut item = object(&id, &customer["id"], 0, &json!(currency), world.now);
     item["test_clock"] = customer["test_clock"].clone();
     if let Some(id) = sent.text("subscription") {
@@ -115,7 +115,12 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     write(world, &mut item, sent)?;
     if let Some(invoice) = sent.text("invoice") {
+        named(&world.store, Kind::Invoice, invoice, "invoice")?;
         let draft = invoices::find_draft(world, invoice)?;
+        if draft["customer"] != customer["id"] {
+            let text = format!("The invoice {invoice} is not one of this customer's.");
+            return Err(StripeError::invalid(text).param("invoice"));
+        }
         let mut draft = (*draft).clone();
         item["invoice"] = json!(invoice);
         let place = super::array_len(&draft["lines"]["data"]) + 1;

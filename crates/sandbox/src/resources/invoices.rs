@@ -147,7 +147,7 @@ pub(crate) fn find_draft(world: &World, id: &str) -> Result<Arc<Value>, StripeEr
     if invoice["status"] == "draft" {
         return Ok(invoice);
     }
-    let text = format!("This invoice is already finalized, you can't change it: {id}");
+    let text = "This invoice is no longer editable";
     Err(StripeError::invalid(text).code("invoice_not_editable"))
 }
 

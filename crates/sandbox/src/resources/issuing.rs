@@ -1,7 +1,7 @@
 //! Issuing: cardholders, the cards that they are given, and what is bought with them.
 
 use super::customers::ADDRESS;
-use super::{Answer, Call, add, address, changed, find, named, plain, prices};
+use super::{Answer, Call, add, address, changed, currencies, find, named, plain, prices};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Spec, opt, req};
@@ -113,7 +113,7 @@ pub(crate) fn create_cardholder(world: &mut World, call: &Call<'_>) -> Answer {
 
 pub(crate) fn create_card(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = prices::currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
     let holder = named(&world.store, Kind::Cardholder, sent.need("cardholder")?, "cardholder")?;
     let id = world.id("ic");
     let last4 = format!("{:04}", world.store.next() % 10_000);
@@ -173,7 +173,7 @@ pub(crate) fn authorize(world: &mut World, call: &Call<'_>) -> Answer {
     let card = usable(world, sent.text("card").unwrap_or(call.id()))?;
     let amount = sent.int("held_amount").or(sent.int("amount")).unwrap_or_default();
     let currency = sent.text("held_currency").or(sent.text("currency"));
-    let currency = currency.map_or(Ok(card["currency"].clone()), |text| prices::currency(text).map(Value::from))?;
+    let currency = currency.map_or(Ok(card["currency"].clone()), |text| currencies::parse(text).map(Value::from))?;
     let (id, approved) = (world.id("iauth"), card["status"] == "active");
     let asked = json!({
         "amount": amount, "amount_details": {"atm_fee": null, "cashback_amount": null}, "currency": currency,
@@ -225,7 +225,7 @@ pub(crate) fn capture(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let card = usable(world, sent.need("card")?)?;
     let currency = sent.text("currency");
-    let currency = currency.map_or(Ok(card["currency"].clone()), |text| prices::currency(text).map(Value::from))?;
+    let currency = currency.map_or(Ok(card["currency"].clone()), |text| currencies::parse(text).map(Value::from))?;
     let (id, amount) = (world.id("ipi"), -sent.int("amount").unwrap_or_default());
     let details = sent.get("purchase_details").map(|given| {
         let receipt: Vec<Value> = crate::world::array(&given["receipt"]).iter().map(receipt_row).collect();

@@ -12,6 +12,7 @@ pub(crate) mod collection;
 pub(crate) mod coupons;
 pub(crate) mod credit_note_lines;
 pub(crate) mod credit_notes;
+pub(crate) mod currencies;
 pub(crate) mod customers;
 pub(crate) mod debits;
 pub(crate) mod discounts;
@@ -181,7 +182,8 @@ pub(crate) fn in_place(call: &Call<'_>, noun: &str, mut rows: Vec<Arc<Value>>) -
 }
 
 fn both_ways() -> StripeError {
-    StripeError::invalid("Received both starting_after and ending_before parameters. Please pass in only one.")
+    let text = "Received both starting_after and ending_before parameters. Please pass in only one.";
+    StripeError::invalid(text).code("parameters_exclusive")
 }
 
 /// A range parameter as from (inclusive) and before (exclusive).

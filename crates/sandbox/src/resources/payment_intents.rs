@@ -1,6 +1,6 @@
 //! Payment intents: one for each invoice that has to be paid, and those that people make themselves.
 
-use super::{Answer, Call, changed, find, list, named, payment_methods, payments, prices};
+use super::{Answer, Call, changed, currencies, find, list, named, payment_methods, payments};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -48,7 +48,7 @@ const COMMON: &[Field] = &[
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
     &[
-        req("amount", Spec::Int(1, 99_999_999)),
+        req("amount", Spec::Int(1, i64::MAX)),
         req("currency", Spec::Text),
         opt("automatic_payment_methods", Spec::Hash(AUTOMATIC)),
         opt("confirm", Spec::Bool),
@@ -60,23 +60,23 @@ pub(crate) const CREATE: &[&[Field]] = &[
         opt("off_session", Spec::Text),
         opt("on_behalf_of", Spec::Unsupported),
         opt("radar_options", Spec::Ignored),
-        opt("return_url", Spec::Text),
+        opt("return_url", Spec::Url),
         opt("use_stripe_sdk", Spec::Ignored),
     ],
 ];
 
-pub(crate) const UPDATE: &[&[Field]] =
-    &[COMMON, &[opt("amount", Spec::Int(1, 99_999_999)), opt("currency", Spec::Text)]];
+pub(crate) const UPDATE: &[&[Field]] = &[COMMON, &[opt("amount", Spec::Int(1, i64::MAX)), opt("currency", Spec::Text)]];
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = prices::currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
     let customer = match sent.text("customer") {
         Some(id) => named(&world.store, Kind::Customer, id, "customer")?["id"].clone(),
         None => Value::Null,
     };
     let id = world.id("pi");
     let amount = sent.int("amount").unwrap_or_default();
+    currencies::chargeable(amount, &currency)?;
     let mut intent = object(&id, world.now, amount, &currency, &customer);
     intent["setup_future_usage"] = Value::Null;
     if let Some(given) = sent.get("automatic_payment_methods") {
@@ -136,16 +136,35 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     if intent["status"] == "succeeded" || intent["status"] == "canceled" {
         let only = ["metadata", "description"];
         if UPDATE.concat().iter().any(|field| call.params.get(field.name).is_some() && !only.contains(&field.name)) {
+            if call.params.get("amount").is_some() {
+                return Err(amount_is_fixed(&intent));
+            }
             let text = "This PaymentIntent could not be updated because it has come to its end.";
             return Err(StripeError::invalid(text).code("payment_intent_unexpected_state"));
         }
     }
-    call.params.assign(&mut intent, &["amount"]);
+    if let Some(currency) = call.params.text("currency") {
+        intent["currency"] = json!(currencies::parse(currency)?);
+    }
+    if let Some(amount) = call.params.int("amount") {
+        currencies::chargeable(amount, intent["currency"].as_str().unwrap_or_default())?;
+        intent["amount"] = json!(amount);
+    }
     if let Some(id) = call.params.text("customer") {
         intent["customer"] = named(&world.store, Kind::Customer, id, "customer")?["id"].clone();
     }
     write(world, &mut intent, call)?;
     changed(world, Kind::PaymentIntent, intent)
+}
+
+fn amount_is_fixed(intent: &Value) -> StripeError {
+    let text = format!(
+        "This PaymentIntent's amount could not be updated because it has a status of {}. You may only update the amount of \
+         a PaymentIntent with one of the following statuses: requires_payment_method, requires_confirmation, \
+         requires_action.",
+        intent["status"].as_str().unwrap_or_default()
+    );
+    StripeError::invalid(text).code("payment_intent_unexpected_state").param("amount")
 }
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {

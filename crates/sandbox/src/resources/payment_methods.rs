@@ -34,7 +34,7 @@ const BILLING: &[Field] = &[
 
 const CARD: &[Field] = &[
     opt("cvc", Spec::Text),
-    opt("exp_month", Spec::Int(1, 12)),
+    opt("exp_month", Spec::Int(0, 99)),
     opt("exp_year", Spec::Int(0, 9999)),
     opt("networks", Spec::Unsupported),
     opt("number", Spec::Text),
@@ -233,8 +233,7 @@ fn made(world: &mut World, sent: &Params) -> Result<Arc<Value>, StripeError> {
 pub(super) fn with_method(world: &mut World, sent: &Params) -> Result<Params, StripeError> {
     let Some(data) = sent.get("payment_method_data") else { return Ok(sent.clone()) };
     if sent.get("payment_method").is_some() {
-        let text = "You may only specify one of these parameters: payment_method, payment_method_data.";
-        return Err(StripeError::invalid(text).param("payment_method"));
+        return Err(StripeError::exclusive(&["payment_method", "payment_method_data"]));
     }
     let method = made(world, &Params::over(data))?;
     Ok(sent.with("payment_method", method["id"].clone()))
@@ -279,6 +278,10 @@ fn card_from(world: &World, given: &Value) -> Result<Value, StripeError> {
         return Err(StripeError::new(402, "card_error", text).code("incorrect_number").param("number"));
     };
     let month = given["exp_month"].as_i64().ok_or_else(|| StripeError::missing("card[exp_month]"))?;
+    if !(1..=12).contains(&month) {
+        let text = "Your card's expiration month is invalid.";
+        return Err(StripeError::new(402, "card_error", text).code("invalid_expiry_month").param("exp_month"));
+    }
     let until = given["exp_year"].as_i64().ok_or_else(|| StripeError::missing("card[exp_year]"))?;
     let until = if until < 100 { until + 2000 } else { until };
     if until < year {

@@ -20,7 +20,7 @@ pub(crate) const CONFIRM: &[Field] = &[
     opt("payment_method_options", Spec::Ignored),
     opt("radar_options", Spec::Ignored),
     opt("receipt_email", Spec::Clearable),
-    opt("return_url", Spec::Text),
+    opt("return_url", Spec::Url),
     opt("setup_future_usage", Spec::OneOf(&["off_session", "on_session"])),
     opt("use_stripe_sdk", Spec::Ignored),
 ];
@@ -39,7 +39,22 @@ pub(crate) const CANCEL: &[Field] =
 
 fn unexpected(intent: &Value, verb: &str) -> StripeError {
     let status = intent["status"].as_str().unwrap_or_default();
-    let text = format!("You cannot {verb} this PaymentIntent because it has a status of {status}.");
+    let text = match (verb, status) {
+        ("confirm", "succeeded") => {
+            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
+                .to_owned()
+        }
+        ("capture", _) => format!(
+            "This PaymentIntent could not be captured because it has a status of {status}. Only a PaymentIntent with one \
+             of the following statuses may be captured: requires_capture."
+        ),
+        ("cancel", _) => format!(
+            "You cannot cancel this PaymentIntent because it has a status of {status}. Only a PaymentIntent with one of \
+             the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, \
+             requires_action, processing."
+        ),
+        _ => format!("You cannot {verb} this PaymentIntent because it has a status of {status}."),
+    };
     StripeError::invalid(text).code("payment_intent_unexpected_state").with("payment_intent", intent.clone())
 }
 

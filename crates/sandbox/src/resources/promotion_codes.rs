@@ -94,7 +94,7 @@ pub(crate) fn check(world: &World, id: &str, param: &str) -> Result<Arc<Value>, 
     let over = promotion["expires_at"].as_i64().is_some_and(|at| at <= world.now);
     if over || promotion["active"] != true {
         let text = "This promotion code cannot be redeemed because it is not active.";
-        return Err(StripeError::invalid(text).code("promotion_code_expired").param(param));
+        return Err(StripeError::invalid(text).param(param));
     }
     Ok(promotion)
 }

@@ -1,6 +1,6 @@
 //! Shipping rates.
 
-use super::{Answer, Call, changed, plain, prices};
+use super::{Answer, Call, changed, currencies, plain, prices};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Spec, opt, req};
@@ -37,7 +37,7 @@ pub(crate) const UPDATE: &[Field] = &[
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let amount = call.params.get("fixed_amount").ok_or_else(|| StripeError::missing("fixed_amount"))?;
-    let currency = prices::currency(amount["currency"].as_str().unwrap_or_default())?;
+    let currency = currencies::parse(amount["currency"].as_str().unwrap_or_default())?;
     let id = world.id("shr");
     let mut rate = json!({
         "id": id, "object": "shipping_rate", "active": true, "created": world.now, "delivery_estimate": null,

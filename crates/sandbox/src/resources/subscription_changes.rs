@@ -71,12 +71,12 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
         let only = ["metadata", "cancellation_details"];
         if UPDATE.concat().iter().any(|field| sent.get(field.name).is_some() && !only.contains(&field.name)) {
             let text = "A canceled subscription can only update its cancellation_details and metadata.";
-            return Err(StripeError::invalid(text));
+            return Err(StripeError::invalid(text).code("invalid_canceled_subscription_fields"));
         }
     }
+    subscriptions::check_end(sent, world.now)?;
     if sent.flag("cancel_at_period_end") == Some(true) && sent.get("cancel_at").is_some_and(Value::is_i64) {
-        let text = "You may only specify one of these parameters: cancel_at, cancel_at_period_end.";
-        return Err(StripeError::invalid(text).param("cancel_at"));
+        return Err(StripeError::exclusive(&["cancel_at", "cancel_at_period_end"]));
     }
     if let (Some(schedule), true) =
         (before["schedule"].as_str(), sent.get("cancel_at").is_some() || sent.get("cancel_at_period_end").is_some())

@@ -1,6 +1,6 @@
 //! Subscription items: they live in their subscription, and the billing periods live in them.
 
-use super::{Answer, Call, Reply, named, plans, prices, tax_rates};
+use super::{Answer, Call, Reply, currencies, named, plans, prices, tax_rates};
 use crate::calendar::{Recurrence, period};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -218,7 +218,7 @@ pub(crate) fn check_items(world: &World, items: &[Value]) -> Result<(), StripeEr
             None if item["price_data"].is_object() => {
                 let product = item["price_data"]["product"].as_str().unwrap_or_default();
                 named(&world.store, Kind::Product, product, &format!("items[{place}][price_data][product]"))?;
-                prices::currency(item["price_data"]["currency"].as_str().unwrap_or_default())?
+                currencies::parse(item["price_data"]["currency"].as_str().unwrap_or_default())?
             }
             None => return Err(StripeError::missing(&format!("items[{place}][price]"))),
         };

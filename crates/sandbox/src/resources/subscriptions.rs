@@ -247,11 +247,39 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
 /// All that can be wrong with a new subscription, before anything is made. Returns what will be charged.
 fn payable(world: &World, sent: &Params, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
     items::check_items(world, sent.list("items"))?;
+    check_currency(world, sent, customer)?;
+    check_end(sent, world.now)?;
     let method = pay_with(world, sent.text("default_payment_method"), customer)?;
     check_payable(sent, method.as_deref(), trial_end(world, sent)?, customer)?;
     added_items::check(world, sent.list("add_invoice_items"))?;
     discounts::check(world, sent)?;
     Ok(method)
+}
+
+/// A day to end on lies ahead.
+pub(super) fn check_end(sent: &Params, now: i64) -> Result<(), StripeError> {
+    match sent.int("cancel_at") {
+        Some(at) if at <= now => {
+            let text = "Invalid timestamp: must be an integer Unix timestamp in the future.";
+            Err(StripeError::invalid(text).param("cancel_at"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As long as a customer has a subscription in one currency, they cannot have one in another.
+fn check_currency(world: &World, sent: &Params, customer: &Value) -> Result<(), StripeError> {
+    let price = sent.list("items").first().and_then(|item| item["price"].as_str().or(item["plan"].as_str()));
+    let Some(price) = price.and_then(|id| world.store.get(Kind::Price, id)) else { return Ok(()) };
+    let others = world.store.all(Kind::Subscription, Index::Customer, customer["id"].as_str().unwrap_or_default());
+    let live = others.iter().filter(|other| other["status"] != "canceled" && other["status"] != "incomplete_expired");
+    let Some(other) = live.into_iter().find(|other| other["currency"] != price["currency"]) else { return Ok(()) };
+    let text = format!(
+        "You cannot combine currencies on a single customer. This customer has an active subscription, subscription \
+         schedule, discount, quote, or invoice item with currency {}",
+        other["currency"].as_str().unwrap_or_default()
+    );
+    Err(StripeError::invalid(text))
 }
 
 /// The subscription as it was asked for, without its first invoice.
@@ -388,9 +416,7 @@ pub(super) fn pay_with(
 
 fn trial_end(world: &World, sent: &Params) -> Result<Option<i64>, StripeError> {
     match (sent.get("trial_end"), sent.int("trial_period_days")) {
-        (Some(_), Some(_)) => {
-            Err(StripeError::invalid("You may only specify one of these parameters: trial_end, trial_period_days."))
-        }
+        (Some(_), Some(_)) => Err(StripeError::exclusive(&["trial_end", "trial_period_days"])),
         (Some(Value::String(_)) | None, None) => Ok(None),
         (Some(end), None) => match end.as_i64().filter(|end| *end > world.now) {
             Some(end) => Ok(Some(end)),

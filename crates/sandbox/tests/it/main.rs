@@ -20,6 +20,7 @@ mod payments;
 mod persistence;
 mod quotes;
 mod receiver;
+mod refusals;
 mod schedules;
 mod seeds;
 mod shapes;
