@@ -41,6 +41,11 @@ const fn get(pattern: &'static str, kind: &'static str, run: Read) -> Route {
     Route { method: "GET", pattern, kind, list: false, fields: &[], run: Run::Read(run) }
 }
 
+/// Reading what would be: it is done and taken back.
+const fn look(pattern: &'static str, kind: &'static str, fields: Fields, run: Write) -> Route {
+    Route { method: "GET", pattern, kind, list: false, fields, run: Run::Write(run) }
+}
+
 const fn post(pattern: &'static str, kind: &'static str, fields: Fields, run: Write) -> Route {
     Route { method: "POST", pattern, kind, list: false, fields, run: Run::Write(run) }
 }
@@ -107,6 +112,7 @@ const ROUTES: &[Route] = &[
     delete("/v1/coupons/{id}", "coupon", &[], coupons::delete),
     list("/v1/credit_notes", "credit_note", &[PAGE, credit_notes::LIST], credit_notes::page),
     post("/v1/credit_notes", "credit_note", &[credit_notes::CREATE], credit_notes::create),
+    look("/v1/credit_notes/preview", "credit_note", &[credit_notes::CREATE], credit_notes::preview),
     get("/v1/credit_notes/{id}", "credit_note", retrieve),
     post("/v1/credit_notes/{id}", "credit_note", &[credit_notes::UPDATE], credit_notes::update),
     list("/v1/credit_notes/{id}/lines", "credit_note_line_item", &[PAGE], credit_notes::lines),

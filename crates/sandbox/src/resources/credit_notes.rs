@@ -162,6 +162,13 @@ fn owe_less(world: &mut World, invoice: &Value, amount: i64, paid: bool) {
     }
 }
 
+/// The note that would be issued. Nothing of it happens.
+pub(crate) fn preview(world: &mut World, call: &Call<'_>) -> Answer {
+    let note = create(world, call);
+    world.undo();
+    note
+}
+
 pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     let mut note = (*find(&world.store, Kind::CreditNote, call.id())?).clone();
     call.params.assign(&mut note, &["memo"]);

@@ -261,3 +261,49 @@ fn a_checkout_page_shows_what_will_be_charged() {
         assert_eq!(lab.get("/v1/charges?limit=1").rows()[0]["amount"], expected.3, "{form}");
     }
 }
+
+#[test]
+fn a_preview_has_the_taxes_and_extras_that_it_would_have() {
+    let lab = Lab::new(Seed::Business);
+    let added = rate(&lab, "19", false);
+    let customer = lab.payer("pm_card_visa");
+    let begun = lab.subscribe(&customer, "items[0][price]=price_starter_monthly");
+    let id = begun["id"].as_str().unwrap();
+    let made_up = format!("customer={customer}&subscription_details[items][0][price]=price_starter_monthly");
+    let taxed = format!("subscription_details[default_tax_rates][]={added}");
+    for (form, expected) in [
+        (format!("subscription={id}"), (1900, 1900, 0)),
+        (format!("subscription={id}&{taxed}"), (2261, 1900, 361)),
+        (format!("subscription={id}&{taxed}&discounts[0][coupon]=FOUNDING20"), (1809, 1520, 289)),
+        (
+            format!("subscription={id}&invoice_items[0][amount]=100&invoice_items[0][tax_rates][]={added}"),
+            (2019, 2000, 19),
+        ),
+        (format!("{made_up}&{taxed}"), (2261, 1900, 361)),
+        (format!("{made_up}&discounts[0][coupon]=FOUNDING20&invoice_items[0][amount]=-500"), (1020, 1020, 0)),
+    ] {
+        assert_eq!(sums(&lab.made("/v1/invoices/create_preview", &form)), expected, "{form}");
+    }
+    let refused = lab.post("/v1/invoices/create_preview", &format!("subscription={id}&invoice_items[0][quantity]=2"));
+    assert_eq!(refused.error(), "400 invalid_request_error parameter_missing invoice_items[0][amount]");
+    // Nothing of it has happened.
+    assert_eq!(lab.get(&format!("/v1/invoiceitems?customer={customer}")).rows().len(), 0);
+    assert_eq!(lab.get(&format!("/v1/subscriptions/{id}")).body["default_tax_rates"], json!([]));
+    assert_eq!(lab.get(&format!("/v1/subscriptions?customer={customer}")).rows().len(), 1);
+}
+
+#[test]
+fn a_credit_note_can_be_looked_at_before() {
+    let lab = Lab::new(Seed::Business);
+    let added = rate(&lab, "19", false);
+    let customer = lab.payer("pm_card_visa");
+    let terms = format!("items[0][price]=price_starter_monthly&default_tax_rates[]={added}");
+    let invoice = lab.subscribe(&customer, &terms)["latest_invoice"].clone();
+    let (id, row) = (invoice["id"].as_str().unwrap(), invoice["lines"]["data"][0]["id"].as_str().unwrap());
+    let line = format!("lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={row}");
+    let preview = lab.get(&format!("/v1/credit_notes/preview?invoice={id}&{line}&refund_amount=2261"));
+    assert_eq!(credited(&preview.body), (1900, 0, 361, 2261));
+    assert_eq!(lab.get(&format!("/v1/credit_notes?invoice={id}")).rows().len(), 0);
+    assert_eq!(lab.get("/v1/refunds?limit=1").rows().iter().filter(|row| row["amount"] == 2261).count(), 0);
+    assert_eq!(lab.get(&format!("/v1/invoices/{id}")).body["post_payment_credit_notes_amount"], 0);
+}
