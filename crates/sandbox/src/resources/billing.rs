@@ -131,7 +131,7 @@ pub(crate) fn take_up(world: &mut World, invoice: &Value) {
 }
 
 /// Those of these discounts that work at this instant: a `once` coupon until an invoice had something to take it off.
-fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
+pub(super) fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
     let works = |id: &&str| {
         let Some(discount) = store.get(Kind::Discount, id) else { return false };
         discount["end"].as_i64().is_none_or(|end| end > at) && !discounts::is_used_up(store, &discount)

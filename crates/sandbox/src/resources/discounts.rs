@@ -1,6 +1,6 @@
 //! Discounts: a coupon at work on a subscription or customer, from an instant on and until it has run out.
 
-use super::{coupons, named, promotion_codes};
+use super::{billing, coupons, lines, named, promotion_codes};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -59,15 +59,15 @@ pub(super) fn check(world: &World, sent: &Params) -> Result<(), StripeError> {
     Ok(())
 }
 
-/// The sent list replaces the old one; `discount` keeps one that is already there.
-pub(super) fn set(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
+/// The sent list replaces the old one of a subscription or invoice; `discount` keeps one that is already there.
+pub(super) fn set(world: &mut World, owner: &mut Value, sent: &Params) -> Result<(), StripeError> {
     if sent.get("discounts").is_none() {
         return Ok(());
     }
     let mut ids = Vec::new();
     for asked in sent.list("discounts") {
         if let Some(kept) = asked["discount"].as_str() {
-            if !array(&subscription["discounts"]).contains(&json!(kept)) {
+            if !array(&owner["discounts"]).contains(&json!(kept)) {
                 return Err(StripeError::no_such("discount", kept, "discounts"));
             }
             ids.push(json!(kept));
@@ -78,19 +78,34 @@ pub(super) fn set(world: &mut World, subscription: &mut Value, sent: &Params) ->
             None => (coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?, Value::Null),
         };
         let id = world.id("di");
-        let (customer, own) = (subscription["customer"].as_str(), subscription["id"].as_str());
+        let (customer, own) = (owner["customer"].as_str(), owner["id"].as_str());
         let mut discount = object(&id, &coupon, customer.unwrap_or_default(), own.unwrap_or_default(), world.now);
         discount["promotion_code"] = code;
+        if owner["object"] == "invoice" {
+            discount["subscription"] = Value::Null;
+            discount["invoice"] = json!(own);
+        }
         world.store.put(Kind::Discount, discount);
         ids.push(json!(id));
     }
-    for gone in array(&subscription["discounts"]).iter().filter(|old| !ids.contains(old)) {
+    for gone in array(&owner["discounts"]).iter().filter(|old| !ids.contains(old)) {
         if let Some(gone) = world.store.get(Kind::Discount, gone.as_str().unwrap_or_default()) {
             world.store.tell("customer.discount.deleted", gone);
         }
     }
-    subscription["discounts"] = Value::Array(ids);
+    owner["discounts"] = Value::Array(ids);
     Ok(())
+}
+
+/// Takes the discounts of an invoice that nobody's subscription made off its lines, anew.
+pub(super) fn apply(world: &World, invoice: &mut Value) {
+    let discounts = invoice["discounts"].clone();
+    let ids = billing::running(&world.store, array(&discounts), world.now);
+    let mut rows = array(&invoice["lines"]["data"]).to_vec();
+    for row in &mut rows {
+        row["discount_amounts"] = json!([]);
+    }
+    invoice["lines"]["data"] = Value::Array(lines::discounted(&world.store, &ids, rows));
 }
 
 /// Whether a `once` coupon has taken something off an invoice already.

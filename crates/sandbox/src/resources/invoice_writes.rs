@@ -3,11 +3,11 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named, tax_ids, taxes};
+use super::{Answer, Call, Reply, deleted, discounts, find, named, tax_ids, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
-use crate::world::World;
+use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const COMMON: &[Field] = &[
     opt("default_source", Spec::Unsupported),
     opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
-    opt("discounts", Spec::Unsupported),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(discounts::ASKED))),
     opt("due_date", Spec::Time),
     opt("effective_at", Spec::Unsupported),
     opt("footer", Spec::Clearable),
@@ -90,12 +90,17 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let head = Head { customer: &customer, subscription, reason: "manual", at: world.now, currency: &currency };
     let mut invoice = invoices::object(&id, &head, rows);
     invoice["customer_tax_ids"] = tax_ids::shown(&world.store, &customer);
+    if array(&invoice["discounts"]).is_empty() && customer["discount"].is_object() {
+        invoice["discounts"] = json!([customer["discount"]["id"]]);
+    }
+    discounts::apply(world, &mut invoice);
     write(world, &mut invoice, sent)?;
     billing::take_up(world, &invoice);
     Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))
 }
 
-fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), StripeError> {
+fn write(world: &mut World, invoice: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    discounts::check(world, sent)?;
     sent.assign(invoice, &["auto_advance", "collection_method", "custom_fields", "default_payment_method"]);
     sent.assign(invoice, &["description", "due_date", "footer", "statement_descriptor"]);
     sent.merge_metadata(invoice);
@@ -111,6 +116,10 @@ fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), Stripe
         invoice["automatically_finalizes_at"] = json!(at);
     } else {
         invoice["automatically_finalizes_at"] = Value::Null;
+    }
+    if sent.get("discounts").is_some() {
+        discounts::set(world, invoice, sent)?;
+        discounts::apply(world, invoice);
     }
     taxes::set_defaults(&world.store, invoice, sent)?;
     taxes::sum_up(&world.store, invoice);

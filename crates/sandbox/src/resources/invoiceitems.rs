@@ -1,8 +1,8 @@
 //! Invoice items: what waits to be put on an invoice.
 
 use super::{
-    Answer, Call, added_items, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, prices,
-    tax_rates, taxes,
+    Answer, Call, added_items, billing, changed, deleted, discounts, find, invoices, lines, list_where, named, narrow,
+    prices, tax_rates, taxes,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -127,6 +127,9 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         let line = billing::line_of(&item, invoice, place);
         if let Some(lines) = draft["lines"]["data"].as_array_mut() {
             lines.push(line);
+        }
+        if draft["parent"]["subscription_details"].is_null() {
+            discounts::apply(world, &mut draft);
         }
         taxes::sum_up(&world.store, &mut draft);
         world.store.put(Kind::Invoice, draft);
