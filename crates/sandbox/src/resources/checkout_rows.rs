@@ -177,11 +177,11 @@ pub(super) fn of_subscription(rows: &Value) -> (Vec<Value>, Vec<Value>) {
     (recurring.into_iter().map(one).collect(), once.into_iter().map(one).collect())
 }
 
-/// The same rows as lines of an invoice, where everything is bought once; what coupons take off is in the amount.
+/// The same rows as lines of an invoice, where everything is bought once.
 pub(super) fn invoice_lines(world: &World, invoice: &str, rows: &Value) -> Vec<Value> {
     let one = |(place, row): (usize, &Value)| {
         let number = |name: &str| row[name].as_i64().unwrap_or_default();
-        let amount = number("amount_subtotal") - number("amount_discount");
+        let amount = number("amount_subtotal");
         let (currency, text) = (row["currency"].as_str().unwrap_or("usd"), row["description"].as_str());
         let mut line =
             lines::blank(&lines::id(invoice, place + 1), invoice, amount, currency, text.unwrap_or_default());

@@ -189,7 +189,7 @@ pub(crate) fn accept(world: &mut World, call: &Call<'_>) -> Answer {
     let kept = rows::kept(&world.store, call.id());
     let (items, once) = rows::of_subscription(&kept["rows"]);
     if items.is_empty() {
-        quote["invoice"] = invoice(world, &quote, &customer, &kept);
+        quote["invoice"] = invoice(world, &quote, &customer, &kept)?;
     } else {
         let subscription = subscribe(world, &quote, &customer, (items, once, &kept["discounts"]))?;
         quote["subscription"] = subscription["id"].clone();
@@ -228,7 +228,7 @@ fn subscribe(
 }
 
 /// The draft of what is bought once.
-fn invoice(world: &mut World, quote: &Value, customer: &Value, kept: &Value) -> Value {
+fn invoice(world: &mut World, quote: &Value, customer: &Value, kept: &Value) -> Result<Value, StripeError> {
     let id = world.id("in");
     let lines = rows::invoice_lines(world, &id, &kept["rows"]);
     let currency = quote["currency"].as_str().unwrap_or("usd");
@@ -241,9 +241,11 @@ fn invoice(world: &mut World, quote: &Value, customer: &Value, kept: &Value) -> 
     if let Some(days) = quote["invoice_settings"]["days_until_due"].as_i64() {
         invoice["due_date"] = json!(invoices::due_date(world.now, days));
     }
+    discounts::set(world, &mut invoice, &Params::over(kept))?;
+    discounts::apply(world, &mut invoice);
     taxes::sum_up(&world.store, &mut invoice);
     world.store.put(Kind::Invoice, invoice);
-    json!(id)
+    Ok(json!(id))
 }
 
 pub(crate) fn line_items(world: &World, call: &Call<'_>) -> Answer {

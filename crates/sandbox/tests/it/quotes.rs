@@ -55,15 +55,16 @@ fn what_is_bought_once_is_an_invoice() {
     let (setup, customer) = (once(&lab), lab.payer("pm_card_visa"));
     let rate = lab.made("/v1/tax_rates", "display_name=VAT&inclusive=false&percentage=10")["id"].clone();
     let form = format!("line_items[0][price]={setup}&default_tax_rates[]={}", rate.as_str().unwrap());
-    let offer = quote(&lab, &form);
-    assert_eq!((&offer["amount_total"], &offer["computed"]["recurring"]), (&json!(5500), &Value::Null));
+    let offer = quote(&lab, &format!("{form}&discounts[0][coupon]=FOUNDING20"));
+    assert_eq!((&offer["amount_total"], &offer["computed"]["recurring"]), (&json!(4400), &Value::Null));
     let refused = lab.post(&format!("{}/finalize", path(&offer)), "");
     assert_eq!(refused.error(), "400 invalid_request_error - customer");
     lab.made(&path(&offer), &format!("customer={customer}"));
     lab.made(&format!("{}/finalize", path(&offer)), "");
     let accepted = lab.made(&format!("{}/accept", path(&offer)), "expand[]=invoice");
     let invoice = &accepted["invoice"];
-    assert_eq!((&accepted["subscription"], &invoice["total"]), (&Value::Null, &json!(5500)));
+    assert_eq!((&accepted["subscription"], &invoice["total"]), (&Value::Null, &json!(4400)));
+    assert_eq!(invoice["total_discount_amounts"][0]["amount"], 1000);
     assert_eq!(invoice["parent"]["quote_details"]["quote"], offer["id"]);
 }
 
