@@ -45,6 +45,7 @@ pub(crate) const CARD: &[Field] = &[
     opt("status", Spec::OneOf(&["active", "inactive"])),
 ];
 pub(crate) const CARD_LIST: &[Field] = &[
+    opt("cardholder", Spec::Text),
     opt("last4", Spec::Text),
     opt("status", Spec::OneOf(&["active", "canceled", "inactive"])),
     opt("type", Spec::OneOf(&["physical", "virtual"])),

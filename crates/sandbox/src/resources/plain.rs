@@ -35,7 +35,8 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let wanted: Vec<(&str, &Value)> = call.params.all().filter(|(name, _)| !paging.contains(name)).collect();
     let fits = |object: &Value, name: &str, wanted: &Value| match wanted {
         Value::Object(_) => within(Some(wanted), object[name].as_i64()),
-        _ => object[name] == *wanted,
+        // Some hold what they name whole.
+        _ => object[name] == *wanted || object[name]["id"] == *wanted,
     };
     let keep = move |object: &Value| wanted.iter().all(|(name, value)| fits(object, name, value));
     list_where(world, call.kind()?, call, Query { keep: Some(Box::new(keep)), ..Query::default() })

@@ -158,6 +158,8 @@ fn a_card_of_ours_is_asked_for() {
             assert_eq!(asked["request_history"][0]["reason"], reason);
         });
         assert_eq!(told, ["issuing_authorization.request", "issuing_authorization.created"]);
+        let card = path.split('/').nth(4).unwrap();
+        assert_eq!(lab.get(&format!("/v1/issuing/authorizations?card={card}")).rows().len(), 1);
     }
     let card = card("active");
     lab.made(&format!("/v1/issuing/cards/{card}"), "status=canceled");
