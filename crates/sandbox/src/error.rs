@@ -60,6 +60,23 @@ impl StripeError {
         StripeError::invalid(format!("Received unknown parameter: {param}")).code("parameter_unknown").param(param)
     }
 
+    /// Several names that the endpoint does not know.
+    pub(crate) fn unknowns(params: &[String]) -> StripeError {
+        match params {
+            [only] => StripeError::unknown(only),
+            many => StripeError {
+                message: format!("Received unknown parameters: {}", many.join(", ")),
+                ..StripeError::unknown(many.first().map_or("", String::as_str))
+            },
+        }
+    }
+
+    /// Parameters of which only one can be said.
+    pub(crate) fn exclusive(params: &[&str]) -> StripeError {
+        let text = format!("You may only specify one of these parameters: {}.", params.join(", "));
+        StripeError::invalid(text).code("parameters_exclusive")
+    }
+
     /// Stripe has it, this sandbox does not: said loudly, because a parameter that is silently ignored is a lie.
     pub(crate) fn unsupported(what: &str) -> StripeError {
         StripeError::invalid(format!("The sandbox does not model this: {what}")).code("sandbox_unsupported").param(what)
@@ -86,7 +103,12 @@ impl StripeError {
             }
             _ => ("card_declined", "Your card was declined."),
         };
-        StripeError::new(402, "card_error", message).code(code).with("decline_code", json!(decline_code))
+        let error = StripeError::new(402, "card_error", message).code(code).with("decline_code", json!(decline_code));
+        match decline_code {
+            "expired_card" => error.param("exp_month"),
+            "incorrect_cvc" => error.param("cvc"),
+            _ => error,
+        }
     }
 
     /// The JSON body, complete with the links that Stripe adds.

@@ -4,6 +4,7 @@
 
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
+use crate::resources::{cash_balances, checkout_rows};
 use crate::shape::{first_ten, refunds, reshape};
 use crate::store::Store;
 use crate::version::{BASIL, CLOVER, Version};
@@ -28,7 +29,7 @@ type Edge = (&'static str, To);
 
 const CUSTOMER: &[Edge] = &[
     ("cash_balance", To::Hidden(None)),
-    ("default_source", To::Null),
+    ("default_source", To::Id(Kind::Source)),
     ("discount", To::Whole("discount")),
     ("invoice_credit_balance", To::Hidden(None)),
     ("invoice_settings.default_payment_method", To::Id(Kind::PaymentMethod)),
@@ -173,6 +174,19 @@ const SETUP_INTENT: &[Edge] = &[
     ("payment_method", To::Id(Kind::PaymentMethod)),
 ];
 
+const QUOTE: &[Edge] = &[
+    ("customer", To::Id(Kind::Customer)),
+    ("default_tax_rates", To::Null),
+    ("discounts", To::Id(Kind::Discount)),
+    ("invoice", To::Id(Kind::Invoice)),
+    ("line_items", To::Hidden(Some("item"))),
+    ("subscription", To::Id(Kind::Subscription)),
+    ("subscription_schedule", To::Null),
+    ("test_clock", To::Id(Kind::TestClock)),
+];
+const ISSUED: &[Edge] = &[("card", To::Whole("issuing.card")), ("cardholder", To::Id(Kind::Cardholder))];
+const BOUGHT: &[Edge] = &[("card", To::Id(Kind::IssuingCard)), ("cardholder", To::Id(Kind::Cardholder))];
+
 /// What can be expanded on an object of this kind, for this version.
 fn edges(kind: &str, version: &Version) -> Vec<Edge> {
     let (always, old): (&[Edge], &[Edge]) = match kind {
@@ -190,7 +204,6 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "charge" => (CHARGE, &[("invoice", To::Id(Kind::Invoice))]),
         "refund" => (REFUND, &[]),
         "dispute" => (DISPUTE, &[]),
-        "tax_id" => (&[("customer", To::Id(Kind::Customer))], &[]),
         "subscription_schedule" => (SCHEDULE, &[]),
         "payment_method" => (PAYMENT_METHOD, &[]),
         "promotion_code" => (PROMOTION_CODE, &[]),
@@ -199,6 +212,15 @@ fn edges(kind: &str, version: &Version) -> Vec<Edge> {
         "checkout.session" => (CHECKOUT_SESSION, &[]),
         "setup_intent" => (SETUP_INTENT, &[]),
         "billing_portal.session" => (&[("configuration", To::Id(Kind::PortalConfiguration))], &[]),
+        "card" | "customer_cash_balance_transaction" | "tax_id" => (&[("customer", To::Id(Kind::Customer))], &[]),
+        "payout" => (&[("balance_transaction", To::Null), ("destination", To::Null)], &[]),
+        "transfer" => (&[("destination", To::Id(Kind::Account))], &[]),
+        "transfer_reversal" => (&[("transfer", To::Id(Kind::Transfer))], &[]),
+        "quote" => (QUOTE, &[]),
+        "payment_link" => (&[("line_items", To::Hidden(Some("item")))], &[]),
+        "issuing.card" => (&[("cardholder", To::Whole("issuing.cardholder"))], &[]),
+        "issuing.authorization" => (ISSUED, &[]),
+        "issuing.transaction" => (BOUGHT, &[]),
         "payment_intent" => (PAYMENT_INTENT, &[("charges", To::List("charge")), ("invoice", To::Id(Kind::Invoice))]),
         _ => (&[], &[]),
     };
@@ -352,7 +374,6 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
     }
     let id = object["id"].as_str().unwrap_or_default().to_owned();
     let kept = |kind: Kind| store.get(kind, &id).map_or(Value::Null, |object| object[place].clone());
-    let empty = |url: String| json!({"object": "list", "data": [], "has_more": false, "url": url});
     let mut found = match (object["object"].as_str().unwrap_or_default(), place) {
         ("price" | "plan", "tiers") => kept(Kind::Price),
         ("coupon", "applies_to") => kept(Kind::Coupon),
@@ -370,7 +391,11 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("customer", "tax_ids") => {
             first_ten(store, Kind::TaxId, Index::Customer, &id, format!("/v1/customers/{id}/tax_ids"))
         }
-        ("customer", "sources") => empty(format!("/v1/customers/{id}/{place}")),
+        ("customer", "sources") => {
+            first_ten(store, Kind::Source, Index::Customer, &id, format!("/v1/customers/{id}/sources"))
+        }
+        ("customer", "cash_balance") => cash_balances::object(store, &id),
+        ("quote", "line_items") => checkout_rows::list(store, &id, "quotes"),
         ("customer", "tax") => {
             json!({"automatic_tax": "unrecognized_location", "ip_address": null, "location": null, "provider": "stripe"})
         }
@@ -378,12 +403,8 @@ fn show(store: &Store, object: &mut Value, place: &str, version: &Version) {
         ("invoice", "payments") => {
             first_ten(store, Kind::InvoicePayment, Index::Invoice, &id, format!("/v1/invoices/{id}/payments"))
         }
-        ("checkout.session", "line_items") => {
-            let rows = store.get(Kind::Secret, &id).map_or(Value::Null, |kept| kept["rows"].clone());
-            let mut list = empty(format!("/v1/checkout/sessions/{id}/line_items"));
-            list["data"] = if rows.is_array() { rows } else { json!([]) };
-            list
-        }
+        ("checkout.session", "line_items") => checkout_rows::list(store, &id, "checkout/sessions"),
+        ("payment_link", "line_items") => checkout_rows::list(store, &id, "payment_links"),
         ("invoice", "confirmation_secret") => confirmation_secret(store, object),
         _ => Value::Null,
     };

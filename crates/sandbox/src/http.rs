@@ -6,7 +6,7 @@ use crate::error::StripeError;
 use crate::events::Cause;
 use crate::expand::Expansions;
 use crate::idempotency::{Saved, Verdict, fingerprint};
-use crate::params::{Field, Params, Sent, Spec, canonical, check, opt, read};
+use crate::params::{Field, METADATA_MAX, Params, Sent, Spec, canonical, check, opt, read, too_much_metadata};
 use crate::resources::{Call, Reply};
 use crate::router::{Route, Run, route};
 use crate::shape::{is_current, reshape};
@@ -182,7 +182,7 @@ impl Desk {
         let asked = fingerprint(&arrived.method, &arrived.path, &canonical(&sent));
         let mut held = Held { desk: self, key: None };
         if let Some(key) = key {
-            match self.write().idempotency.begin(key, &asked, self.now())? {
+            match self.write().idempotency.begin(key, &arrived.path, &asked, self.now())? {
                 Verdict::Again(saved) => return Ok(again(saved)),
                 Verdict::Fresh => held.key = Some(key.to_owned()),
             }
@@ -207,8 +207,9 @@ impl Desk {
                     (None, Run::Read(run)) => run(&world, &understood.call),
                     (None, Run::Write(run)) => run(&mut world, &understood.call),
                 };
-                let result = result.map(|reply| written(&world, &reply, &version, &understood.expansions));
-                let reaction = conclude(&mut world, result, held.key.take(), asked, request_id);
+                let result =
+                    result.and_then(judged).map(|reply| written(&world, &reply, &version, &understood.expansions));
+                let reaction = conclude(&mut world, result, held.key.take(), (arrived.path.clone(), asked), request_id);
                 drop(world);
                 self.bell.notify_one();
                 reaction
@@ -222,7 +223,7 @@ fn conclude(
     world: &mut World,
     result: Result<String, StripeError>,
     key: Option<String>,
-    asked: String,
+    (path, asked): (String, String),
     request_id: &str,
 ) -> Result<Reaction, StripeError> {
     let mut reaction = match result {
@@ -242,6 +243,7 @@ fn conclude(
     let saved = begun.then(|| Saved {
         key: key.clone(),
         asked,
+        path,
         at: world.wall,
         request_id: request_id.to_owned(),
         status: reaction.status,
@@ -252,6 +254,16 @@ fn conclude(
     committed.map_err(|error| unwritten(&error))?;
     reaction.headers.push(("original-request", request_id.to_owned()));
     Ok(reaction)
+}
+
+/// What can only be seen when all is done: metadata that is added to what was there can be too much.
+fn judged(reply: Reply) -> Result<Reply, StripeError> {
+    match &reply {
+        Reply::One(object) if object["metadata"].as_object().is_some_and(|pairs| pairs.len() > METADATA_MAX) => {
+            Err(too_much_metadata("metadata"))
+        }
+        _ => Ok(reply),
+    }
 }
 
 fn plain(status: u16, body: String) -> Reaction {
@@ -269,7 +281,11 @@ fn understand<'a>(
     fields.push(EXPAND);
     let params: Params = check(&fields, sent)?;
     let expansions = Expansions::check(params.list("expand"), route.kind, route.list, version)?;
-    Ok(Understood { route, call: Call { path: &arrived.path, ids, params, version: version.clone() }, expansions })
+    Ok(Understood {
+        route,
+        call: Call { path: &arrived.path, ids, params, object: route.kind, version: version.clone() },
+        expansions,
+    })
 }
 
 /// The answer in the caller's shape, with what was expanded.

@@ -14,6 +14,9 @@ pub(crate) struct Saved {
     pub(crate) key: String,
     /// Method, path and parameters in one canonical text, hashed.
     pub(crate) asked: String,
+    /// The path alone; empty where an older sandbox has written this.
+    #[serde(default)]
+    pub(crate) path: String,
     pub(crate) at: i64,
     pub(crate) request_id: String,
     pub(crate) status: u16,
@@ -43,7 +46,7 @@ pub(crate) fn fingerprint(method: &str, path: &str, parameters: &str) -> String 
 }
 
 impl Idempotency {
-    pub(crate) fn begin(&mut self, key: &str, asked: &str, now: i64) -> Result<Verdict, StripeError> {
+    pub(crate) fn begin(&mut self, key: &str, path: &str, asked: &str, now: i64) -> Result<Verdict, StripeError> {
         if key.len() > 255 {
             let text = "The idempotency key is too long: keys can have up to 255 characters.";
             return Err(StripeError::new(400, "idempotency_error", text));
@@ -58,6 +61,15 @@ impl Idempotency {
         }
         match self.saved.get(key).filter(|saved| now - saved.at < KEPT_SECONDS) {
             Some(saved) if saved.asked == asked => Ok(Verdict::Again(saved.clone())),
+            Some(saved) if !saved.path.is_empty() && saved.path != path => Err(StripeError::new(
+                400,
+                "idempotency_error",
+                format!(
+                    "Keys for idempotent requests can only be used for the same endpoint they were first used for \
+                     ('{path}' vs '{}'). Try using a key other than '{key}' if you meant to execute a different request.",
+                    saved.path
+                ),
+            )),
             Some(_) => Err(StripeError::new(
                 400,
                 "idempotency_error",

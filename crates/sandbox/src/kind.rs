@@ -35,6 +35,23 @@ pub(crate) enum Kind {
     TaxRate,
     TestClock,
     WebhookEndpoint,
+    Account,
+    CashTransaction,
+    /// A card in the form that it had before payment methods.
+    Source,
+    Payout,
+    Topup,
+    Transfer,
+    TransferReversal,
+    Quote,
+    PaymentLink,
+    ReportRun,
+    VerificationSession,
+    Cardholder,
+    IssuingCard,
+    Authorization,
+    IssuingTransaction,
+    ShippingRate,
     /// What a webhook endpoint signs with: shown once, kept apart from the endpoint.
     Secret,
     /// The sandbox's own settings: where its clock stands, what dunning ends in.
@@ -42,7 +59,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 30] = [
+    pub(crate) const ALL: [Kind; 46] = [
         Kind::Customer,
         Kind::Product,
         Kind::Price,
@@ -71,6 +88,22 @@ impl Kind {
         Kind::TaxRate,
         Kind::TestClock,
         Kind::WebhookEndpoint,
+        Kind::Account,
+        Kind::CashTransaction,
+        Kind::Source,
+        Kind::Payout,
+        Kind::Topup,
+        Kind::Transfer,
+        Kind::TransferReversal,
+        Kind::Quote,
+        Kind::PaymentLink,
+        Kind::ReportRun,
+        Kind::VerificationSession,
+        Kind::Cardholder,
+        Kind::IssuingCard,
+        Kind::Authorization,
+        Kind::IssuingTransaction,
+        Kind::ShippingRate,
         Kind::Secret,
         Kind::Setting,
     ];
@@ -106,6 +139,22 @@ impl Kind {
             Kind::TaxRate => "tax_rate",
             Kind::TestClock => "test_helpers.test_clock",
             Kind::WebhookEndpoint => "webhook_endpoint",
+            Kind::Account => "account",
+            Kind::CashTransaction => "customer_cash_balance_transaction",
+            Kind::Source => "card",
+            Kind::Payout => "payout",
+            Kind::Topup => "topup",
+            Kind::Transfer => "transfer",
+            Kind::TransferReversal => "transfer_reversal",
+            Kind::Quote => "quote",
+            Kind::PaymentLink => "payment_link",
+            Kind::ReportRun => "reporting.report_run",
+            Kind::VerificationSession => "identity.verification_session",
+            Kind::Cardholder => "issuing.cardholder",
+            Kind::IssuingCard => "issuing.card",
+            Kind::Authorization => "issuing.authorization",
+            Kind::IssuingTransaction => "issuing.transaction",
+            Kind::ShippingRate => "shipping_rate",
             Kind::Secret => "_secret",
             Kind::Setting => "_setting",
         }
@@ -128,6 +177,15 @@ impl Kind {
             Kind::TaxRate => "tax rate",
             Kind::TestClock => "test clock",
             Kind::WebhookEndpoint => "webhook endpoint",
+            Kind::Source => "source",
+            Kind::PaymentLink => "payment link",
+            Kind::ReportRun => "report run",
+            Kind::VerificationSession => "verification session",
+            Kind::Cardholder => "cardholder",
+            Kind::IssuingCard => "issuing card",
+            Kind::Authorization => "authorization",
+            Kind::IssuingTransaction => "issuing transaction",
+            Kind::ShippingRate => "shipping rate",
             other => other.name(),
         }
     }
@@ -142,12 +200,25 @@ impl Kind {
             Kind::PaymentMethod => "payment_method",
             Kind::PaymentIntent | Kind::SetupIntent => "intent",
             Kind::InvoiceItem => "invoiceitem",
-            Kind::CheckoutSession => "session",
+            Kind::CheckoutSession | Kind::VerificationSession => "session",
             Kind::PromotionCode => "promotion_code",
             Kind::WebhookEndpoint => "webhook_endpoint",
             Kind::Dispute => "dispute",
             Kind::SubscriptionSchedule => "schedule",
             Kind::TaxRate => "tax_rate",
+            Kind::Account => "account",
+            Kind::Source => "source",
+            Kind::Payout => "payout",
+            Kind::Topup => "topup",
+            Kind::Transfer => "transfer",
+            Kind::Quote => "quote",
+            Kind::PaymentLink => "payment_link",
+            Kind::ReportRun => "report_run",
+            Kind::Cardholder => "cardholder",
+            Kind::IssuingCard => "card",
+            Kind::Authorization => "authorization",
+            Kind::IssuingTransaction => "transaction",
+            Kind::ShippingRate => "shipping_rate_token",
             _ => "id",
         }
     }
@@ -267,7 +338,12 @@ fn add_rarer(kind: Kind, object: &Value, add: &mut dyn FnMut(Index, &Value)) {
             add(Index::Subscription, &object["subscription"]);
             add(Index::PaymentIntent, &object["payment_intent"]);
         }
-        Kind::SetupIntent | Kind::PortalSession | Kind::SubscriptionSchedule | Kind::TaxId => {
+        Kind::SetupIntent
+        | Kind::PortalSession
+        | Kind::SubscriptionSchedule
+        | Kind::TaxId
+        | Kind::Source
+        | Kind::CashTransaction => {
             add(Index::Customer, &object["customer"]);
         }
         Kind::Meter => {

@@ -17,6 +17,7 @@ mod body;
 mod calendar;
 mod clock;
 mod control;
+mod door;
 mod error;
 mod events;
 mod expand;

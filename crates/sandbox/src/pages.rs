@@ -6,7 +6,8 @@ use crate::http::{Arrived, Desk, Reaction};
 use crate::kind::{Index, Kind};
 use crate::params::{Params, Sent, read};
 use crate::resources::{
-    Call, checkout_sessions, customers, lines, payment_methods, payments, portal, setup_intents, subscription_changes,
+    Call, checkout_sessions, currencies, customers, lines, payment_links, payment_methods, payments, portal,
+    setup_intents, subscription_changes,
 };
 use crate::version::{DEFAULT, Version};
 use crate::world::{World, array};
@@ -48,6 +49,10 @@ fn visited(desk: &Desk, arrived: &Arrived) -> Result<Visit, StripeError> {
     match (arrived.method.as_str(), name) {
         ("GET", "checkout") => desk.work(|world| checkout(world, id, None)),
         ("POST", "checkout") => pay(desk, id, &form),
+        ("GET", "link") => {
+            let session = desk.work(|world| payment_links::visited(world, id))?;
+            Ok(Visit::GoTo(session["url"].as_str().unwrap_or_default().to_owned()))
+        }
         ("GET", "portal") => desk.work(|world| show_portal(world, id)),
         ("POST", "portal") => desk.work(|world| change(world, id, &form)).map(|()| Visit::GoTo(arrived.path.clone())),
         ("GET", "authentication") => desk.work(|world| question(world, id)),
@@ -101,7 +106,7 @@ fn checkout(world: &World, id: &str, trouble: Option<&str>) -> Result<Visit, Str
         return Ok(Visit::Page(410, page("Checkout", &says)));
     }
     let currency = session["currency"].as_str().unwrap_or("usd");
-    let amount = lines::written(session["amount_total"].as_i64().unwrap_or_default(), currency);
+    let amount = currencies::written(session["amount_total"].as_i64().unwrap_or_default(), currency);
     let email = if session["customer"].is_null() && session["customer_email"].is_null() {
         "<p><input name=email type=email value=\"buyer@example.com\" aria-label=\"E-mail\"></p>"
     } else {
@@ -184,7 +189,7 @@ fn subscription_part(world: &World, subscription: &Value) -> String {
     });
     let option = |price: &std::sync::Arc<Value>| {
         let currency = price["currency"].as_str().unwrap_or("usd");
-        let amount = lines::written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
+        let amount = currencies::written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
         let interval = price["recurring"]["interval"].as_str().unwrap_or_default();
         let product = text(&lines::product_name(&world.store, price));
         let id = text(price["id"].as_str().unwrap_or_default());
@@ -242,6 +247,7 @@ fn say(
     asked: &Value,
     handler: fn(&mut World, &Call<'_>) -> crate::resources::Answer,
 ) -> Result<(), StripeError> {
-    let call = Call { path: "", ids: vec![id], params: Params::over(asked), version: Version::parse(DEFAULT)? };
+    let call =
+        Call { path: "", ids: vec![id], object: "", params: Params::over(asked), version: Version::parse(DEFAULT)? };
     handler(world, &call).map(drop)
 }

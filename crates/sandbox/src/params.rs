@@ -9,6 +9,9 @@ use serde_json::{Map, Number, Value};
 /// Deepest nesting that is read; Stripe's own parameters need five.
 const DEPTH_MAX: usize = 8;
 
+/// The longest text that is taken.
+const LENGTH_MAX: usize = 5000;
+
 /// A parameter as it was sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Sent {
@@ -23,6 +26,8 @@ pub(crate) enum Spec {
     Text,
     /// Text that an empty string unsets.
     Clearable,
+    /// An address with a scheme.
+    Url,
     /// An e-mail address, unset by an empty string.
     Email,
     Int(i64, i64),
@@ -184,6 +189,17 @@ impl Params {
         Params(value.as_object().cloned().unwrap_or_default())
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The same with one more, or another one in the place of one.
+    pub(crate) fn with(&self, name: &str, value: Value) -> Params {
+        let mut more = self.clone();
+        more.0.insert(name.to_owned(), value);
+        more
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
@@ -252,10 +268,11 @@ pub(crate) fn check(fields: &[&[Field]], sent: &[(String, Sent)]) -> Result<Para
 }
 
 fn check_hash(fields: &[Field], sent: &[(String, Sent)], path: &str) -> Result<Map<String, Value>, StripeError> {
-    for (name, _) in sent {
-        if !fields.iter().any(|field| field.name == name) {
-            return Err(StripeError::unknown(&under(path, name)));
-        }
+    let known = |name: &str| fields.iter().any(|field| field.name == name);
+    let unknown: Vec<String> =
+        sent.iter().filter(|(name, _)| !known(name)).map(|(name, _)| under(path, name)).collect();
+    if !unknown.is_empty() {
+        return Err(StripeError::unknowns(&unknown));
     }
     let mut out = Map::new();
     for field in fields {
@@ -312,6 +329,16 @@ fn scalar(spec: Spec, text: &str, path: &str) -> Result<Value, StripeError> {
         ))
         .code("parameter_invalid_empty")
         .param(path)),
+        Spec::Url if text.split_once("://").is_none_or(|(scheme, rest)| scheme.is_empty() || rest.is_empty()) => {
+            let message = "Invalid URL: An explicit scheme (such as https) must be provided.";
+            Err(StripeError::invalid(message).code("url_invalid").param(path))
+        }
+        Spec::Text | Spec::Clearable if text.chars().count() > LENGTH_MAX => {
+            let (first, last) = (text.chars().take(10).collect::<String>(), text.chars().rev().take(5));
+            let last: String = last.collect::<Vec<_>>().into_iter().rev().collect();
+            let message = format!("Invalid string: {first}...{last}; must be at most {LENGTH_MAX} characters");
+            Err(StripeError::invalid(message).param(path))
+        }
         Spec::Email if !looks_like_email(text) => {
             Err(StripeError::invalid(format!("Invalid email address: {text}")).code("email_invalid").param(path))
         }
@@ -396,10 +423,17 @@ fn metadata(pairs: &[(String, Sent)], path: &str) -> Result<Value, StripeError> 
         }
         out.insert(name.clone(), Value::String(text.clone()));
     }
-    if out.len() > 50 {
-        return Err(StripeError::invalid("Metadata can have up to 50 keys.").param(path));
+    if out.len() > METADATA_MAX {
+        return Err(too_much_metadata(path));
     }
     Ok(Value::Object(out))
+}
+
+/// How many keys metadata can have.
+pub(crate) const METADATA_MAX: usize = 50;
+
+pub(crate) fn too_much_metadata(path: &str) -> StripeError {
+    StripeError::invalid(format!("Metadata can have up to {METADATA_MAX} keys.")).param(path)
 }
 
 /// The same parameters in any order are the same text: what an idempotency key is compared by.

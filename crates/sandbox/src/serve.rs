@@ -1,29 +1,21 @@
-//! The wire: accepts connections, reads requests, and plays the fault script on what goes back.
+//! The wire: reads requests, and plays the fault script on what goes back.
 
 use crate::body::Flow;
 use crate::control;
+use crate::door::{self, End, Ends, Unreadable};
 use crate::error::StripeError;
 use crate::faults::{FaultKind, Faults};
 use crate::http::{Arrived, Demand, Desk, Reaction};
 use crate::log::{Log, Request};
 use crate::pages;
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const BODY_MAX: usize = 1024 * 1024;
-
-/// How long open requests may take when the sandbox stops.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -32,82 +24,13 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
 }
 
-/// How a connection ends without an answer.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    Reset,
-    Close,
-    EndlessHeaders,
-}
-
-type Ends = mpsc::UnboundedSender<End>;
-
-/// Accepts until told to stop, then lets open requests finish for a moment.
-pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = stop.changed() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&shared), stop.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the sandbox cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        }
-    }
-    drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, all).await.is_err() {
-        connections.shutdown().await;
-    }
-}
-
-async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let _ = stream.set_nodelay(true);
-    let (ends, mut ended) = mpsc::unbounded_channel();
-    let service = service_fn(move |request| {
-        let (shared, ends) = (Arc::clone(&shared), ends.clone());
-        async move { Ok::<_, Infallible>(serve(&shared, &ends, request).await) }
-    });
-    let mut served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            _ = &mut served => return,
-            _ = stop.changed(), if !stopping => {
-                stopping = true;
-                Pin::new(&mut served).graceful_shutdown();
-            }
-            Some(end) = ended.recv() => return finish(served.into_parts().io.into_inner(), end).await,
-        }
-    }
-}
-
-async fn finish(stream: TcpStream, end: End) {
-    match end {
-        End::Close => {}
-        End::Reset => {
-            let _ = stream.set_zero_linger();
-        }
-        End::EndlessHeaders => {
-            let mut line: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-            while stream.writable().await.is_ok() && stream.try_write(line).is_ok() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                line = b"X-More: and more\r\n";
-            }
-        }
-    }
-}
-
-/// Ends the connection instead of answering.
-async fn end(ends: &Ends, how: End) -> hyper::Response<Flow> {
-    let _ = ends.send(how);
-    std::future::pending().await
+/// Answers until told to stop.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<()>) {
+    let answer = move |request, ends| {
+        let shared = Arc::clone(&shared);
+        async move { serve(&shared, &ends, request).await }
+    };
+    door::keep(listener, stop, answer).await;
 }
 
 async fn serve(shared: &Shared, ends: &Ends, request: hyper::Request<Incoming>) -> hyper::Response<Flow> {
@@ -130,9 +53,10 @@ async fn serve(shared: &Shared, ends: &Ends, request: hyper::Request<Incoming>) 
 
 async fn arrived(request: hyper::Request<Incoming>) -> Result<Arrived, StripeError> {
     let (head, body) = request.into_parts();
-    let too_large = || StripeError { status: 413, ..StripeError::invalid("The request body is too large.") };
-    let bytes = Limited::new(body, BODY_MAX).collect().await.map_err(|_| too_large())?.to_bytes();
-    let body = String::from_utf8(bytes.into()).map_err(|_| StripeError::invalid("The request body is not UTF-8."))?;
+    let body = door::text(body, BODY_MAX).await.map_err(|why| match why {
+        Unreadable::TooLarge => StripeError { status: 413, ..StripeError::invalid("The request body is too large.") },
+        Unreadable::NotText => StripeError::invalid("The request body is not UTF-8."),
+    })?;
     Ok(Arrived {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
@@ -152,16 +76,16 @@ async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultK
             reaction.headers.extend(should_retry.map(|retry| ("stripe-should-retry", retry.to_string())));
             response(reaction)
         }
-        FaultKind::Reset => end(ends, End::Reset).await,
+        FaultKind::Reset => ends.end(End::Reset).await,
         FaultKind::Hang => std::future::pending().await,
-        FaultKind::EndlessHeaders => end(ends, End::EndlessHeaders).await,
+        FaultKind::EndlessHeaders => ends.end(End::EndlessHeaders).await,
         FaultKind::TimeoutAfterCommit => {
             usual().await;
             std::future::pending().await
         }
         FaultKind::DropAfterCommit => {
             usual().await;
-            end(ends, End::Close).await
+            ends.end(End::Close).await
         }
         FaultKind::Delay { milliseconds } => {
             let wait = Some(Duration::from_millis(milliseconds));
@@ -235,7 +159,7 @@ fn lied(mut reaction: Reaction, lie: impl FnOnce(&mut Value)) -> Reaction {
 
 fn slow(reaction: Reaction, bytes_per_second: u32) -> hyper::Response<Flow> {
     let body = Bytes::from(reaction.body.clone());
-    answered(&reaction, Flow::slow(body, bytes_per_second))
+    door::response(reaction.status, &reaction.headers, Flow::slow(body, bytes_per_second))
 }
 
 fn truncated(mut reaction: Reaction) -> hyper::Response<Flow> {
@@ -243,25 +167,15 @@ fn truncated(mut reaction: Reaction) -> hyper::Response<Flow> {
     reaction.headers.push(("content-length", length.to_string()));
     let mut body = Bytes::from(reaction.body.clone());
     body.truncate(length / 2);
-    answered(&reaction, Flow::Cut(Some(body)))
+    door::response(reaction.status, &reaction.headers, Flow::Cut(Some(body)))
 }
 
 fn huge(bytes: u64) -> hyper::Response<Flow> {
     let headers = vec![("content-type", "application/json".to_owned())];
-    answered(&Reaction { status: 200, headers, body: String::new() }, Flow::Huge { left: bytes, fresh: true })
+    door::response(200, &headers, Flow::Huge { left: bytes, fresh: true })
 }
 
 fn response(mut reaction: Reaction) -> hyper::Response<Flow> {
     let body = Bytes::from(std::mem::take(&mut reaction.body));
-    answered(&reaction, Flow::whole(body))
-}
-
-fn answered(reaction: &Reaction, body: Flow) -> hyper::Response<Flow> {
-    let mut builder = hyper::Response::builder().status(reaction.status);
-    for (name, value) in &reaction.headers {
-        if let Ok(value) = hyper::header::HeaderValue::from_str(value) {
-            builder = builder.header(*name, value);
-        }
-    }
-    builder.body(body).unwrap_or_else(|_| hyper::Response::new(Flow::whole(Bytes::new())))
+    door::response(reaction.status, &reaction.headers, Flow::whole(body))
 }

@@ -76,7 +76,10 @@ fn created(kind: Kind, object: &Value) -> Vec<&'static str> {
         Kind::TaxId => vec!["customer.tax_id.created"],
         Kind::TaxRate => vec!["tax_rate.created"],
         Kind::TestClock => vec!["test_helpers.test_clock.created"],
-        _ => Vec::new(),
+        Kind::IssuingTransaction if object["purchase_details"].is_object() => {
+            vec!["issuing_transaction.created", "issuing_transaction.purchase_details_receipt_updated"]
+        }
+        other => plain(other).map(|(created, _)| created).into_iter().collect(),
     }
 }
 
@@ -91,6 +94,7 @@ fn removed(kind: Kind, before: &Value) -> &'static [&'static str] {
         Kind::InvoiceItem => &["invoiceitem.deleted"],
         Kind::TaxId => &["customer.tax_id.deleted"],
         Kind::TestClock => &["test_helpers.test_clock.deleted"],
+        Kind::Source => &["customer.source.deleted"],
         _ => &[],
     }
 }
@@ -137,9 +141,48 @@ fn changed(kind: Kind, before: &Value, after: &Value) -> Vec<&'static str> {
         Kind::TaxRate => vec!["tax_rate.updated"],
         Kind::TestClock if became("status", "ready") => vec!["test_helpers.test_clock.ready"],
         Kind::TestClock if became("status", "advancing") => vec!["test_helpers.test_clock.advancing"],
-        _ => Vec::new(),
+        Kind::Account => vec!["account.updated"],
+        Kind::Transfer if before["amount_reversed"] != after["amount_reversed"] => vec!["transfer.reversed"],
+        other => {
+            let turn = TURNS.iter().find(|(of, status, _)| *of == other && became("status", status));
+            let name = turn.map(|(.., name)| *name).or(plain(other).map(|(_, updated)| updated));
+            name.filter(|name| !name.is_empty()).into_iter().collect()
+        }
     }
 }
+
+/// Objects of few words: what their beginning and their changes are called; empty where Stripe says nothing.
+fn plain(kind: Kind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        Kind::Authorization => Some(("issuing_authorization.created", "issuing_authorization.updated")),
+        Kind::Cardholder => Some(("issuing_cardholder.created", "issuing_cardholder.updated")),
+        Kind::CashTransaction => Some(("customer_cash_balance_transaction.created", "")),
+        Kind::IssuingCard => Some(("issuing_card.created", "issuing_card.updated")),
+        Kind::IssuingTransaction => Some(("issuing_transaction.created", "issuing_transaction.updated")),
+        Kind::PaymentLink => Some(("payment_link.created", "payment_link.updated")),
+        Kind::Payout => Some(("payout.created", "payout.updated")),
+        Kind::Quote => Some(("quote.created", "")),
+        Kind::Source => Some(("customer.source.created", "customer.source.updated")),
+        Kind::Topup => Some(("topup.created", "")),
+        Kind::Transfer => Some(("transfer.created", "transfer.updated")),
+        Kind::VerificationSession => Some(("identity.verification_session.created", "")),
+        _ => None,
+    }
+}
+
+/// What it is called when one of them comes to a state.
+const TURNS: &[(Kind, &str, &str)] = &[
+    (Kind::Payout, "canceled", "payout.canceled"),
+    (Kind::Payout, "paid", "payout.paid"),
+    (Kind::Quote, "accepted", "quote.accepted"),
+    (Kind::Quote, "canceled", "quote.canceled"),
+    (Kind::Quote, "open", "quote.finalized"),
+    (Kind::ReportRun, "succeeded", "reporting.report_run.succeeded"),
+    (Kind::Topup, "canceled", "topup.canceled"),
+    (Kind::Topup, "succeeded", "topup.succeeded"),
+    (Kind::VerificationSession, "canceled", "identity.verification_session.canceled"),
+    (Kind::VerificationSession, "redacted", "identity.verification_session.redacted"),
+];
 
 fn schedule(before: &Value, after: &Value) -> Vec<&'static str> {
     match after["status"].as_str() {

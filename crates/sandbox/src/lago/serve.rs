@@ -1,4 +1,4 @@
-//! The wire: accepts connections, reads requests, and plays the fault script on what goes back.
+//! The wire: reads requests, and plays the fault script on what goes back.
 
 use super::asked::Arrived;
 use super::desk::{Desk, Reaction};
@@ -8,25 +8,17 @@ use super::post_validation;
 use super::refusal::Refusal;
 use super::sender::Sender;
 use crate::body::Flow;
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Bytes, Incoming};
+use crate::door::{self, End, Ends, Unreadable};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 const BODY_MAX: usize = 10 * 1024 * 1024;
-
-/// How long open requests may take when the sandbox stops.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -36,56 +28,17 @@ pub(super) struct Shared {
     pub(super) sender: Sender,
 }
 
-/// Accepts until told to stop, then lets open requests finish for a moment. Webhooks go out meanwhile.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let mut tasks = JoinSet::new();
-    let (sending, stopping) = (Arc::clone(&shared), stop.clone());
-    tasks.spawn(async move { sending.sender.run(stopping).await });
-    loop {
-        tokio::select! {
-            _ = stop.changed() => break,
-            Some(_) = tasks.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    tasks.spawn(connection(stream, Arc::clone(&shared), stop.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the Lago sandbox cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        }
-    }
-    drop(listener);
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, all).await.is_err() {
-        tasks.shutdown().await;
-    }
+/// Answers until told to stop. Webhooks go out meanwhile.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<()>) {
+    let answering = Arc::clone(&shared);
+    let answer = move |request, ends| {
+        let shared = Arc::clone(&answering);
+        async move { serve(&shared, &ends, request).await }
+    };
+    tokio::join!(door::keep(listener, stop.clone(), answer), shared.sender.run(stop));
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let _ = stream.set_nodelay(true);
-    let closing = Arc::new(Notify::new());
-    let close = Arc::clone(&closing);
-    let service = service_fn(move |request| {
-        let (shared, close) = (Arc::clone(&shared), Arc::clone(&close));
-        async move { Ok::<_, Infallible>(serve(&shared, &close, request).await) }
-    });
-    let mut served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            _ = &mut served => return,
-            _ = stop.changed(), if !stopping => {
-                stopping = true;
-                std::pin::Pin::new(&mut served).graceful_shutdown();
-            }
-            () = closing.notified() => return,
-        }
-    }
-}
-
-async fn serve(shared: &Shared, close: &Notify, request: hyper::Request<Incoming>) -> hyper::Response<Flow> {
+async fn serve(shared: &Shared, ends: &Ends, request: hyper::Request<Incoming>) -> hyper::Response<Flow> {
     let arrived = match arrived(request).await {
         Ok(arrived) => arrived,
         Err(refusal) => return response(refusal.into()),
@@ -101,17 +54,17 @@ async fn serve(shared: &Shared, close: &Notify, request: hyper::Request<Incoming
         body: arrived.body.clone(),
     });
     match shared.faults.take(&arrived.method, &arrived.path) {
-        Some(fault) => troubled(shared, close, &arrived, fault).await,
+        Some(fault) => troubled(shared, ends, &arrived, fault).await,
         None => response(shared.desk.answer(&arrived)),
     }
 }
 
 async fn arrived(request: hyper::Request<Incoming>) -> Result<Arrived, Refusal> {
     let (head, body) = request.into_parts();
-    let too_large = |_| Refusal { status: 413, ..Refusal::bad_request("the body is too large") };
-    let bytes = Limited::new(body, BODY_MAX).collect().await.map_err(too_large)?.to_bytes();
-    let body = String::from_utf8(bytes.into());
-    let body = body.map_err(|_| Refusal::bad_request("Invalid encoding for parameter"))?;
+    let body = door::text(body, BODY_MAX).await.map_err(|why| match why {
+        Unreadable::TooLarge => Refusal { status: 413, ..Refusal::bad_request("the body is too large") },
+        Unreadable::NotText => Refusal::bad_request("Invalid encoding for parameter"),
+    })?;
     Ok(Arrived {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
@@ -126,11 +79,7 @@ fn text(headers: &HeaderMap, name: hyper::header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn troubled(shared: &Shared, close: &Notify, arrived: &Arrived, fault: FaultKind) -> hyper::Response<Flow> {
-    let hung_up = || {
-        close.notify_one();
-        std::future::pending()
-    };
+async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultKind) -> hyper::Response<Flow> {
     match fault {
         FaultKind::Status { status, code, headers } => {
             let mut reaction = failed(status, code.as_deref());
@@ -138,10 +87,10 @@ async fn troubled(shared: &Shared, close: &Notify, arrived: &Arrived, fault: Fau
             response(reaction)
         }
         FaultKind::Hang => std::future::pending().await,
-        FaultKind::Close => hung_up().await,
+        FaultKind::Close => ends.end(End::Close).await,
         FaultKind::CommitThenClose => {
             shared.desk.answer(arrived);
-            hung_up().await
+            ends.end(End::Close).await
         }
         FaultKind::CommitThenHang => {
             shared.desk.answer(arrived);
@@ -183,11 +132,7 @@ fn failed(status: u16, code: Option<&str>) -> Reaction {
 }
 
 fn response(reaction: Reaction) -> hyper::Response<Flow> {
-    let mut builder = hyper::Response::builder().status(reaction.status);
-    for (name, value) in reaction.headers {
-        builder = builder.header(name, value);
-    }
-    builder.body(Flow::whole(reaction.body)).unwrap_or_else(|_| hyper::Response::new(Flow::whole(Bytes::new())))
+    door::response(reaction.status, &reaction.headers, Flow::whole(reaction.body))
 }
 
 /// The sandbox's own paths, for tests that are not in this process. JSON only, which no foreign web page can send.

@@ -3,7 +3,7 @@
 use crate::calendar::DAY;
 use crate::kind::Kind;
 use crate::resources::subscription_items::current_period;
-use crate::resources::{disputes, subscription_schedules};
+use crate::resources::{disputes, plain, subscription_schedules};
 use serde_json::Value;
 
 /// How long a first payment may take.
@@ -18,7 +18,7 @@ pub(crate) const INVOICE_NOTICE: i64 = 7 * DAY;
 /// Whether objects of this kind change by themselves.
 pub(crate) fn may_be(kind: Kind) -> bool {
     use Kind::{Charge, CheckoutSession, Coupon, Dispute, Invoice, PaymentIntent, PromotionCode, Subscription};
-    let of_money = matches!(kind, Invoice | PaymentIntent | Charge | Dispute);
+    let of_money = matches!(kind, Invoice | PaymentIntent | Charge | Dispute) || plain::may_end(kind);
     of_money || matches!(kind, Kind::SubscriptionSchedule | Subscription | Coupon | PromotionCode | CheckoutSession)
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn of(kind: Kind, object: &Value, since: i64) -> Option<i64> {
         Kind::Charge if disputes::awaits(object) => Some(0),
         Kind::Dispute => disputes::due(object),
         Kind::SubscriptionSchedule => subscription_schedules::due(object, since),
-        _ => None,
+        _ => plain::due(kind, object),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens to an invoice by itself: it is finalized after an hour, collected, collected again, or overdue.
 
 use crate::resources::collection::{self, collect, method_of, subscription_of};
-use crate::resources::{billing, subscriptions};
+use crate::resources::{billing, subscription_status};
 use crate::world::World;
 use serde_json::Value;
 use std::sync::Arc;
@@ -49,6 +49,6 @@ fn overdue(world: &mut World, invoice: &Arc<Value>) {
     // Putting the invoice again takes this date off the agenda, because it is over now.
     world.store.renote(crate::kind::Kind::Invoice, invoice);
     if let Some(subscription) = subscription {
-        subscriptions::set_status(world, &subscription, "past_due");
+        subscription_status::set(world, &subscription, "past_due");
     }
 }

@@ -7,7 +7,7 @@ mod subscriptions;
 use crate::agenda::Due;
 use crate::events::Cause;
 use crate::kind::Kind;
-use crate::resources::{checkout_sessions, debits, disputes, subscription_schedules};
+use crate::resources::{checkout_sessions, debits, disputes, plain, subscription_schedules};
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ fn happen(world: &mut World, due: Due) {
         Kind::Dispute => disputes::happen(world, &object),
         Kind::SubscriptionSchedule => subscription_schedules::happen(world, &object),
         Kind::CheckoutSession => drop(checkout_sessions::expire(world, &object)),
-        _ => {}
+        kind => plain::happen(world, kind, &object),
     }
 }
 

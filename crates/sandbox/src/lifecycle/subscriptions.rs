@@ -4,7 +4,7 @@
 use super::due;
 use crate::kind::Kind;
 use crate::resources::billing::{self, Bill};
-use crate::resources::{collection, coupons, previews, subscription_items as items, subscriptions};
+use crate::resources::{collection, discounts, previews, subscription_items as items, subscription_status};
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub(super) fn happen(world: &mut World, subscription: &Arc<Value>) {
     if subscription["status"] == "incomplete" {
         expire(world, subscription);
     } else if over(&subscription["cancel_at"]) {
-        subscriptions::end(world, subscription, None, "cancellation_requested");
+        subscription_status::end(world, subscription, None, "cancellation_requested");
     } else if subscription["status"] == "trialing" && over(&subscription["trial_end"]) {
         end_trial(world, subscription);
     } else if over(&subscription["pause_collection"]["resumes_at"]) {
@@ -56,10 +56,10 @@ fn expire(world: &mut World, subscription: &Value) {
 fn end_trial(world: &mut World, subscription: &Value) {
     match collection::end_of_trial(world, subscription) {
         "cancel" => {
-            subscriptions::end(world, subscription, None, "");
+            subscription_status::end(world, subscription, None, "");
             return;
         }
-        "pause" => return subscriptions::set_status(world, subscription, "paused"),
+        "pause" => return subscription_status::set(world, subscription, "paused"),
         _ => {}
     }
     let mut subscription = subscription.clone();
@@ -87,7 +87,7 @@ fn renew(world: &mut World, subscription: &Value) {
     }
     let id = world.id("in");
     subscription["latest_invoice"] = json!(id);
-    coupons::drop_used_up(world, &mut subscription);
+    discounts::drop_used_up(world, &mut subscription);
     let stored = world.store.put(Kind::Subscription, subscription);
     let items = array(&stored["items"]["data"]).iter().filter(|item| renewed.contains(&item["id"]));
     let advances = stored["status"] != "unpaid" && stored["pause_collection"]["behavior"] != "keep_as_draft";

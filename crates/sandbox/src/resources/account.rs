@@ -1,13 +1,47 @@
-//! The account that the key belongs to.
+//! The account that the key belongs to, and those that are connected to it.
 
-use super::{Answer, Call, Reply};
+use super::{Answer, Call, Reply, changed, deleted, plain};
 use crate::error::StripeError;
+use crate::kind::Kind;
+use crate::params::{Field, Spec, opt};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The id of the one account that there is.
 pub(crate) const ID: &str = "acct_sandbox";
+
+const PROFILE: &[Field] = &[
+    opt("mcc", Spec::Text),
+    opt("name", Spec::Text),
+    opt("product_description", Spec::Text),
+    opt("support_email", Spec::Email),
+    opt("support_phone", Spec::Text),
+    opt("support_url", Spec::Text),
+    opt("url", Spec::Text),
+];
+const COMMON: &[Field] = &[
+    opt("business_profile", Spec::Hash(PROFILE)),
+    opt("business_type", Spec::OneOf(&["company", "government_entity", "individual", "non_profit"])),
+    opt("capabilities", Spec::Unsupported),
+    opt("company", Spec::Unsupported),
+    opt("default_currency", Spec::Text),
+    opt("email", Spec::Email),
+    opt("external_account", Spec::Unsupported),
+    opt("individual", Spec::Unsupported),
+    opt("metadata", Spec::Metadata),
+    opt("settings", Spec::Unsupported),
+    opt("tos_acceptance", Spec::Unsupported),
+];
+pub(crate) const CREATE: &[&[Field]] = &[
+    COMMON,
+    &[
+        opt("controller", Spec::Unsupported),
+        opt("country", Spec::Text),
+        opt("type", Spec::OneOf(&["custom", "express", "standard"])),
+    ],
+];
+pub(crate) const UPDATE: &[&[Field]] = &[COMMON];
 
 #[allow(clippy::unnecessary_wraps, reason = "every handler has this form; the router holds them in one table")]
 pub(crate) fn own(world: &World, _call: &Call<'_>) -> Answer {
@@ -18,8 +52,57 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
     if call.id() == ID {
         return own(world, call);
     }
-    let text = format!("No such account: '{}'", call.id());
-    Err(StripeError { status: 404, ..StripeError::invalid(text).code("resource_missing").param("account") })
+    connected(world, call.id()).map(Reply::One)
+}
+
+/// Who asks for an account that is not connected is told no more than that.
+fn connected(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
+    world.store.get(Kind::Account, id).ok_or_else(|| {
+        let text = format!(
+            "The provided key does not have access to account '{id}' (or that account does not exist). Application access \
+             may have been revoked."
+        );
+        StripeError { status: 403, ..StripeError::invalid(text).code("account_invalid") }
+    })
+}
+
+/// A connected account: of its own, with everything still to be said about it.
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let id = format!("acct_{}", world.id("").trim_start_matches('_'));
+    let mut account = object(world.now);
+    let asked = ["business_profile.url", "external_account", "tos_acceptance.date", "tos_acceptance.ip"];
+    super::add(
+        &mut account,
+        json!({
+            "id": id, "business_type": null, "capabilities": {}, "charges_enabled": false, "details_submitted": false,
+            "email": null, "payouts_enabled": false, "type": "standard"
+        }),
+    );
+    account["business_profile"]["name"] = Value::Null;
+    account["controller"] = json!({"is_controller": true, "type": "application"});
+    account["external_accounts"]["url"] = json!(format!("/v1/accounts/{id}/external_accounts"));
+    account["requirements"]["currently_due"] = json!(asked);
+    account["requirements"]["eventually_due"] = json!(asked);
+    account["requirements"]["disabled_reason"] = json!("requirements.past_due");
+    plain::write(&mut account, &call.params);
+    changed(world, Kind::Account, account)
+}
+
+pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
+    let mut account = (*connected(world, call.id())?).clone();
+    plain::write(&mut account, &call.params);
+    changed(world, Kind::Account, account)
+}
+
+/// An account that is gone does not let us in any more, and that is what is told.
+pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
+    let account = connected(world, call.id())?;
+    world.store.delete(Kind::Account, call.id());
+    if account["type"] == "standard" {
+        let application = json!({"id": "ca_sandbox", "object": "application", "name": "Billhook Sandbox"});
+        world.store.tell("account.application.deauthorized", Arc::new(application));
+    }
+    Ok(deleted(Kind::Account, call.id()))
 }
 
 fn object(created: i64) -> Value {

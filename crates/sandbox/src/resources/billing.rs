@@ -2,7 +2,7 @@
 
 use super::invoices::{self, Head};
 use super::lines::{self, Source};
-use super::{collection, coupons, invoice_payments, meters, payment_intents, tax_ids, tax_rates};
+use super::{collection, discounts, invoice_payments, meters, payment_intents, tax_ids, taxes};
 use crate::kind::{Index, Kind};
 use crate::store::Store;
 use crate::world::{World, array};
@@ -56,7 +56,7 @@ pub(crate) fn draft(world: &World, bill: &Bill<'_>) -> Value {
     }
     invoice["default_tax_rates"] = bill.subscription["default_tax_rates"].clone();
     invoice["customer_tax_ids"] = tax_ids::shown(store, &customer);
-    tax_rates::sum_up(store, &mut invoice);
+    taxes::sum_up(store, &mut invoice);
     invoice
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn line_of(item: &Value, invoice: &str, place: usize) -> Value {
     }
     let details = &item["parent"]["subscription_details"];
     line["subscription"] = details["subscription"].clone();
-    line["taxes"] = tax_rates::asked(&item["tax_rates"]);
+    line["taxes"] = taxes::asked(&item["tax_rates"]);
     line["parent"] = if item["proration"] == true {
         lines::item_parent(&details["subscription"], &details["subscription_item"], &item["id"])
     } else {
@@ -131,10 +131,10 @@ pub(crate) fn take_up(world: &mut World, invoice: &Value) {
 }
 
 /// Those of these discounts that work at this instant: a `once` coupon until an invoice had something to take it off.
-fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
+pub(super) fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
     let works = |id: &&str| {
         let Some(discount) = store.get(Kind::Discount, id) else { return false };
-        discount["end"].as_i64().is_none_or(|end| end > at) && !coupons::is_used_up(store, &discount)
+        discount["end"].as_i64().is_none_or(|end| end > at) && !discounts::is_used_up(store, &discount)
     };
     discounts.iter().filter_map(Value::as_str).filter(works).collect()
 }

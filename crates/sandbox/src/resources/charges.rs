@@ -1,6 +1,6 @@
 //! Charges.
 
-use super::{Answer, Call, changed, fill, find, list_where, named, narrow, payment_methods, retrieve};
+use super::{Answer, Call, changed, collection, fill, find, list_where, named, narrow, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -12,7 +12,7 @@ pub(crate) const LIST: &[Field] =
     &[opt("customer", Spec::Text), opt("payment_intent", Spec::Text), opt("transfer_group", Spec::Text)];
 
 pub(crate) const CREATE: &[Field] = &[
-    req("amount", Spec::Int(1, 99_999_999)),
+    req("amount", Spec::Int(1, i64::MAX)),
     req("currency", Spec::Text),
     opt("application_fee", Spec::Unsupported),
     opt("application_fee_amount", Spec::Unsupported),
@@ -179,14 +179,11 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::Charge, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Charge, call)
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = super::prices::currency(sent.need("currency")?)?;
+    let currency = super::currencies::parse(sent.need("currency")?)?;
     let amount = sent.int("amount").ok_or_else(|| StripeError::missing("amount"))?;
+    super::currencies::chargeable(amount, &currency)?;
     let customer = match sent.text("customer") {
         Some(id) => Some(named(&world.store, Kind::Customer, id, "customer")?),
         None => None,
@@ -224,9 +221,9 @@ fn source(world: &mut World, source: Option<&str>, customer: Option<&Value>) -> 
     if let Some(source) = source {
         return payment_methods::resolve(world, source, "source");
     }
-    let default = customer.and_then(|customer| customer["invoice_settings"]["default_payment_method"].as_str());
+    let default = customer.and_then(|customer| collection::default_of(&world.store, customer));
     match (default, customer) {
-        (Some(id), _) => named(&world.store, Kind::PaymentMethod, id, "source"),
+        (Some(method), _) => Ok(method),
         (None, Some(_)) => {
             let text = "Cannot charge a customer that has no active card";
             Err(StripeError::new(402, "card_error", text).code("missing").param("card"))

@@ -1,14 +1,14 @@
 //! Checkout sessions: a page on which somebody pays. The subscription begins when they do, not before.
 
+use super::checkout_rows as rows;
 use super::collection::Paid;
-use super::{Answer, Call, Reply, changed, customers, find, lines, list_where, named, narrow, payment_intents};
-use super::{payment_methods, payments, prices, retrieve, subscription_items as items, subscriptions};
+use super::{Answer, Call, Reply, changed, customers, discounts, find, list_where, named, narrow, payment_intents};
+use super::{payment_methods, payments, prices, subscription_items as items, subscriptions, taxes};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
-use crate::world::{World, array};
+use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -22,36 +22,10 @@ pub(crate) const LIST: &[Field] = &[
     opt("subscription", Spec::Text),
 ];
 
-const PRODUCT_DATA: &[Field] = &[
-    req("name", Spec::Text),
-    opt("description", Spec::Text),
-    opt("images", Spec::Ignored),
-    opt("metadata", Spec::Metadata),
-    opt("tax_code", Spec::Ignored),
-];
-const RECURRING: &[Field] =
-    &[req("interval", Spec::OneOf(prices::INTERVALS)), opt("interval_count", Spec::Int(1, 1095))];
-const PRICE_DATA: &[Field] = &[
-    req("currency", Spec::Text),
-    opt("product", Spec::Text),
-    opt("product_data", Spec::Hash(PRODUCT_DATA)),
-    opt("recurring", Spec::Hash(RECURRING)),
-    opt("tax_behavior", Spec::Ignored),
-    opt("unit_amount", Spec::Int(0, prices::AMOUNT_MAX)),
-    opt("unit_amount_decimal", Spec::Decimal),
-];
-const ITEM: &[Field] = &[
-    opt("adjustable_quantity", Spec::Ignored),
-    opt("dynamic_tax_rates", Spec::Unsupported),
-    opt("metadata", Spec::Ignored),
-    opt("price", Spec::Text),
-    opt("price_data", Spec::Hash(PRICE_DATA)),
-    opt("quantity", Spec::Int(0, 1_000_000)),
-    opt("tax_rates", Spec::Unsupported),
-];
 const DISCOUNT: &[Field] = &[opt("coupon", Spec::Text), opt("promotion_code", Spec::Text)];
 const SUBSCRIPTION_DATA: &[Field] = &[
     opt("billing_mode", Spec::Ignored),
+    opt("default_tax_rates", Spec::List(&Spec::Text)),
     opt("description", Spec::Text),
     opt("metadata", Spec::Metadata),
     opt("trial_end", Spec::Time),
@@ -75,7 +49,7 @@ pub(crate) const CREATE: &[Field] = &[
     opt("allowed_payment_method_types", Spec::List(&Spec::Text)),
     opt("automatic_tax", Spec::Hash(OFF)),
     opt("billing_address_collection", Spec::OneOf(&["auto", "required"])),
-    opt("cancel_url", Spec::Text),
+    opt("cancel_url", Spec::Url),
     opt("client_reference_id", Spec::Text),
     opt("consent_collection", Spec::Ignored),
     opt("currency", Spec::Text),
@@ -87,7 +61,7 @@ pub(crate) const CREATE: &[Field] = &[
     opt("discounts", Spec::List(&Spec::Hash(DISCOUNT))),
     opt("expires_at", Spec::Time),
     opt("invoice_creation", Spec::Hash(OFF)),
-    opt("line_items", Spec::List(&Spec::Hash(ITEM))),
+    opt("line_items", Spec::List(&Spec::Hash(rows::ITEM))),
     opt("locale", Spec::Text),
     opt("metadata", Spec::Metadata),
     opt("mode", Spec::OneOf(&["payment", "setup", "subscription"])),
@@ -96,13 +70,13 @@ pub(crate) const CREATE: &[Field] = &[
     opt("payment_method_options", Spec::Ignored),
     opt("payment_method_types", Spec::List(&Spec::Text)),
     opt("phone_number_collection", Spec::Hash(ENABLED)),
-    opt("return_url", Spec::Text),
+    opt("return_url", Spec::Url),
     opt("setup_intent_data", Spec::Ignored),
     opt("shipping_address_collection", Spec::Unsupported),
     opt("shipping_options", Spec::Unsupported),
     opt("submit_type", Spec::Text),
     opt("subscription_data", Spec::Hash(SUBSCRIPTION_DATA)),
-    opt("success_url", Spec::Text),
+    opt("success_url", Spec::Url),
     opt("tax_id_collection", Spec::Hash(ENABLED)),
     opt("ui_mode", Spec::OneOf(&["hosted_page"])),
 ];
@@ -119,19 +93,8 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::CheckoutSession, call, narrow(call, &filters))
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::CheckoutSession, call)
-}
-
 pub(crate) fn line_items(world: &World, call: &Call<'_>) -> Answer {
-    find(&world.store, Kind::CheckoutSession, call.id())?;
-    let rows = array(&asked(world, call.id())["rows"]).iter().map(|row| Row::Made(Arc::new(row.clone()))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more: false })
-}
-
-/// What was asked for and is needed when somebody pays; it is not part of the object.
-fn asked(world: &World, id: &str) -> Value {
-    world.store.get(Kind::Secret, id).map_or(Value::Null, |kept| (*kept).clone())
+    rows::page(world, call, Kind::CheckoutSession)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -145,8 +108,11 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         Some(id) => Some(named(&world.store, Kind::Customer, id, "customer")?),
         None => None,
     };
-    let rows = rows(world, sent, &mode)?;
-    let amount: i64 = rows.iter().filter_map(|row| row["amount_subtotal"].as_i64()).sum();
+    discounts::check(world, sent)?;
+    let exempt = customer.as_ref().and_then(|customer| taxes::exemption(&customer["tax_exempt"]));
+    let data = sent.get("subscription_data").unwrap_or(&Value::Null);
+    let terms = rows::Terms { mode: &mode, exempt, default_rates: &data["default_tax_rates"] };
+    let rows = rows::of(world, sent, &terms)?;
     let currency = rows.first().map_or(json!(sent.text("currency")), |row| row["currency"].clone());
     let id = format!("cs_test_{}", world.id("").trim_start_matches('_'));
     let expires = sent.int("expires_at").unwrap_or(world.now + DAY);
@@ -159,13 +125,18 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let url = format!("{}/_sandbox/pages/checkout/{id}", world.base);
     let email = sent.text("customer_email").or(customer.as_ref().and_then(|customer| customer["email"].as_str()));
     let facts = json!({
-        "amount_subtotal": amount, "amount_total": if trial { 0 } else { amount }, "currency": currency,
+        "currency": currency,
         "customer": customer.as_ref().map(|customer| &customer["id"]), "customer_email": sent.text("customer_email"),
         "customer_details": email.map(details), "url": url,
         "payment_status": if mode == "setup" { "no_payment_required" } else { "unpaid" },
         "customer_creation": if customer.is_some() || mode == "setup" { Value::Null } else { json!("always") }
     });
     super::fill(&mut session, Some(&facts));
+    super::fill(&mut session, Some(&rows::sums(&rows)));
+    if trial {
+        let once = rows.iter().filter(|row| row["price"]["type"] == "one_time");
+        session["amount_total"] = json!(once.filter_map(|row| row["amount_total"].as_i64()).sum::<i64>());
+    }
     let plain = ["allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id", "locale"];
     sent.assign(&mut session, &plain);
     sent.assign(&mut session, &["payment_method_collection", "submit_type", "success_url"]);
@@ -183,50 +154,6 @@ fn details(email: &str) -> Value {
         "address": super::address(None), "business_name": null, "email": email, "individual_name": null, "name": null,
         "phone": null, "tax_exempt": "none", "tax_ids": []
     })
-}
-
-fn rows(world: &mut World, sent: &Params, mode: &str) -> Result<Vec<Value>, StripeError> {
-    let items = sent.list("line_items");
-    if items.is_empty() && mode != "setup" {
-        return Err(StripeError::missing("line_items"));
-    }
-    let mut rows = Vec::new();
-    for (place, item) in items.iter().enumerate() {
-        let price = match (item["price"].as_str(), item.get("price_data")) {
-            (Some(id), _) => named(&world.store, Kind::Price, id, &format!("line_items[{place}][price]"))?,
-            (None, Some(data)) => Arc::new(price_from(world, data, place)?),
-            (None, None) => return Err(StripeError::missing(&format!("line_items[{place}][price]"))),
-        };
-        if mode == "payment" && price["type"] == "recurring" {
-            let text = "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use only one-time prices.";
-            return Err(StripeError::invalid(text).param(format!("line_items[{place}]")));
-        }
-        let quantity = item["quantity"].as_i64().unwrap_or(1);
-        let amount = lines::amount(&world.store, &price, quantity);
-        let name = lines::product_name(&world.store, &price);
-        rows.push(json!({
-            "id": world.id("li"), "object": "item", "amount_discount": 0, "amount_subtotal": amount, "amount_tax": 0,
-            "amount_total": amount, "currency": price["currency"], "description": name, "metadata": {},
-            "price": prices::shown(&price), "quantity": quantity
-        }));
-    }
-    if mode == "subscription" && !rows.iter().any(|row| row["price"]["type"] == "recurring") {
-        let text = "You must provide at least one recurring price in `subscription` mode when using prices.";
-        return Err(StripeError::invalid(text).param("line_items"));
-    }
-    Ok(rows)
-}
-
-fn price_from(world: &mut World, data: &Value, place: usize) -> Result<Value, StripeError> {
-    let product = match (data["product"].as_str(), data.get("product_data")) {
-        (Some(id), _) => {
-            let param = format!("line_items[{place}][price_data][product]");
-            named(&world.store, Kind::Product, id, &param)?["id"].as_str().unwrap_or(id).to_owned()
-        }
-        (None, Some(product)) => prices::new_product(world, &Params::over(product))?,
-        (None, None) => return Err(StripeError::missing(&format!("line_items[{place}][price_data][product]"))),
-    };
-    prices::from_data(world, data, &product)
 }
 
 fn object(id: &str, mode: &str, now: i64, expires: i64) -> Value {
@@ -338,18 +265,16 @@ fn payer(world: &mut World, session: &Value, email: &str) -> Result<Arc<Value>, 
 }
 
 fn subscribe(world: &mut World, session: &mut Value, customer: &Value, method: &Arc<Value>) -> Result<(), StripeError> {
-    let asked = asked(world, session["id"].as_str().unwrap_or_default());
-    let recurring = array(&asked["rows"]).iter().filter(|row| row["price"]["type"] == "recurring");
-    let items: Vec<Value> =
-        recurring.map(|row| json!({"price": row["price"]["id"], "quantity": row["quantity"]})).collect();
-    let mut wanted = json!({"items": items, "default_payment_method": method["id"]});
+    let asked = rows::kept(&world.store, session["id"].as_str().unwrap_or_default());
+    let (items, once) = rows::of_subscription(&asked["rows"]);
+    let mut wanted = json!({"items": items, "add_invoice_items": once, "default_payment_method": method["id"]});
     super::fill(&mut wanted, asked.get("subscription_data").filter(|data| data.is_object()));
     if asked["discounts"].is_array() {
         wanted["discounts"] = asked["discounts"].clone();
     }
     let sent = Params::over(&wanted);
     items::check_items(world, sent.list("items"))?;
-    subscriptions::check_coupons(world, &sent)?;
+    discounts::check(world, &sent)?;
     let subscription = subscriptions::compose(world, &sent, customer)?;
     let (subscription, paid) = subscriptions::open(world, subscription, customer, Some(Arc::clone(method)), None);
     if let Paid::Declined(_) | Paid::NeedsOwner = paid {
@@ -365,7 +290,7 @@ fn subscribe(world: &mut World, session: &mut Value, customer: &Value, method: &
 }
 
 fn charge(world: &mut World, session: &mut Value, customer: &str, method: &Value) -> Result<(), StripeError> {
-    let asked = asked(world, session["id"].as_str().unwrap_or_default());
+    let asked = rows::kept(&world.store, session["id"].as_str().unwrap_or_default());
     let id = world.id("pi");
     let (amount, currency) = (session["amount_total"].as_i64(), session["currency"].as_str().unwrap_or("usd"));
     let mut intent = payment_intents::object(&id, world.now, amount.unwrap_or_default(), currency, &json!(customer));

@@ -1,6 +1,6 @@
 //! Having an invoice paid, and what follows for its subscription: active again, past due, tried again, given up.
 
-use super::{billing, charges, invoices, payment_intents, payment_methods, subscriptions};
+use super::{balances, billing, charges, invoices, payment_intents, payment_methods, subscription_status};
 use crate::calendar::DAY;
 use crate::kind::{Index, Kind};
 use crate::lifecycle::Dunning;
@@ -32,8 +32,13 @@ pub(crate) fn subscription_of(store: &Store, invoice: &Value) -> Option<Arc<Valu
 /// The method that is charged: the invoice's, the subscription's, the customer's.
 pub(crate) fn method_of(store: &Store, object: &Value, customer: &Value) -> Option<Arc<Value>> {
     let own = object["default_payment_method"].as_str();
-    let id = own.or(customer["invoice_settings"]["default_payment_method"].as_str())?;
-    store.get(Kind::PaymentMethod, id)
+    own.and_then(|id| store.get(Kind::PaymentMethod, id)).or_else(|| default_of(store, customer))
+}
+
+/// The method that a customer pays with unless something else is said.
+pub(crate) fn default_of(store: &Store, customer: &Value) -> Option<Arc<Value>> {
+    let method = customer["invoice_settings"]["default_payment_method"].as_str();
+    store.get(Kind::PaymentMethod, method.or(customer["default_source"].as_str())?)
 }
 
 /// What is to happen at the end of a trial: only where nobody can pay it is something else than an invoice.
@@ -104,7 +109,9 @@ pub(crate) fn charge(
         method,
         decline,
     });
-    world.store.put(Kind::Charge, charge)
+    let charge = world.store.put(Kind::Charge, charge);
+    balances::tell_of(world, &charge);
+    charge
 }
 
 /// The invoice is paid: by a charge, or outside of Stripe.
@@ -155,7 +162,7 @@ pub(crate) fn paid(world: &mut World, invoice: &Value) {
         _ => false,
     };
     if heals {
-        subscriptions::set_status(world, &subscription, "active");
+        subscription_status::set(world, &subscription, "active");
     }
 }
 
@@ -195,10 +202,10 @@ fn after_failure(world: &mut World, subscription: &Value, over: bool) {
     match (over, Dunning::of(world)) {
         _ if !running => {}
         (true, Dunning::Cancel) => {
-            subscriptions::end(world, subscription, None, "payment_failed");
+            subscription_status::end(world, subscription, None, "payment_failed");
         }
-        (true, Dunning::Unpaid) => subscriptions::set_status(world, subscription, "unpaid"),
-        (true, Dunning::PastDue) | (false, _) => subscriptions::set_status(world, subscription, "past_due"),
+        (true, Dunning::Unpaid) => subscription_status::set(world, subscription, "unpaid"),
+        (true, Dunning::PastDue) | (false, _) => subscription_status::set(world, subscription, "past_due"),
     }
 }
 

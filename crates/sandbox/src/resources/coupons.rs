@@ -1,14 +1,11 @@
-//! Coupons, and the discounts that they become on a subscription.
+//! Coupons: what they take off, and how often.
 
-use super::{Answer, Call, changed, deleted, find, list, retrieve};
-use crate::calendar::{Recurrence, step};
+use super::{Answer, Call, changed, deleted, find, list};
 use crate::error::StripeError;
-use crate::kind::{Index, Kind};
+use crate::kind::Kind;
 use crate::params::{Field, Spec, opt};
-use crate::store::Store;
 use crate::world::{World, array};
 use serde_json::{Number, Value, json};
-use std::sync::Arc;
 
 const APPLIES_TO: &[Field] = &[opt("products", Spec::List(&Spec::Text))];
 
@@ -54,10 +51,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Coupon, call, &[])
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Coupon, call)
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let id = match sent.text("id") {
@@ -72,7 +65,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         (Some(percent), None) => coupon["percent_off"] = percent_off(percent)?,
         (None, Some(amount)) => {
             coupon["amount_off"] = json!(amount);
-            coupon["currency"] = json!(super::prices::currency(sent.need("currency")?)?);
+            coupon["currency"] = json!(super::currencies::parse(sent.need("currency")?)?);
         }
         _ => {
             let text = "You must pass either percent_off or amount_off, and not both.";
@@ -116,27 +109,6 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     Ok(deleted(Kind::Coupon, call.id()))
 }
 
-/// A coupon at work on a subscription from `start` on.
-pub(crate) fn discount(id: &str, coupon: &Value, customer: &str, subscription: &str, start: i64) -> Value {
-    let months = coupon["duration_in_months"].as_i64().filter(|_| coupon["duration"] == "repeating");
-    let end = months.map(|months| step(start, Recurrence { interval: "month", count: 1 }, months));
-    json!({
-        "id": id,
-        "object": "discount",
-        "checkout_session": null,
-        "customer": customer,
-        "customer_account": null,
-        "end": end,
-        "invoice": null,
-        "invoice_item": null,
-        "promotion_code": null,
-        "source": {"coupon": coupon["id"], "type": "coupon"},
-        "start": start,
-        "subscription": subscription,
-        "subscription_item": null
-    })
-}
-
 /// What this coupon takes off an amount, in minor units; percentages are rounded half up.
 pub(crate) fn taken_off(coupon: &Value, amount: i64) -> i64 {
     match (coupon["amount_off"].as_i64(), &coupon["percent_off"]) {
@@ -166,34 +138,6 @@ pub(crate) fn redeem(world: &mut World, id: &str, param: &str) -> Result<Value, 
     coupon["valid"] = json!(coupon["max_redemptions"].as_i64().is_none_or(|max| times < max));
     world.store.put(Kind::Coupon, coupon.clone());
     Ok(coupon)
-}
-
-/// Whether a `once` coupon has taken something off an invoice already.
-pub(crate) fn is_used_up(store: &Store, discount: &Value) -> bool {
-    let coupon = discount["source"]["coupon"].as_str().and_then(|id| store.get(Kind::Coupon, id));
-    if coupon.is_none_or(|coupon| coupon["duration"] != "once") {
-        return false;
-    }
-    let subscription = discount["subscription"].as_str().unwrap_or_default();
-    let used = |invoice: &Arc<Value>| {
-        array(&invoice["total_discount_amounts"]).iter().any(|part| part["discount"] == discount["id"])
-    };
-    store.all(Kind::Invoice, Index::Subscription, subscription).iter().any(used)
-}
-
-/// Takes the discounts that ran out off a subscription, and says so of each.
-pub(crate) fn drop_used_up(world: &mut World, subscription: &mut Value) {
-    let mut kept = Vec::new();
-    for id in array(&subscription["discounts"]).to_vec() {
-        let Some(discount) = world.store.get(Kind::Discount, id.as_str().unwrap_or_default()) else { continue };
-        let ended = discount["end"].as_i64().is_some_and(|end| end <= world.now);
-        if ended || is_used_up(&world.store, &discount) {
-            world.store.tell("customer.discount.deleted", discount);
-        } else {
-            kept.push(id);
-        }
-    }
-    subscription["discounts"] = Value::Array(kept);
 }
 
 #[cfg(test)]

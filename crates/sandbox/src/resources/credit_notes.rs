@@ -1,12 +1,12 @@
 //! Credit notes: an invoice costs less after all. Before it is paid less is due; afterwards money or credit goes back.
 
 use super::{
-    Answer, Call, Reply, billing, changed, collection, embedded, find, invoices, list, named, refunds, retrieve,
+    Answer, Call, add, billing, changed, collection, credit_note_lines, embedded, find, in_place, invoices, list,
+    named, refunds,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,27 +14,14 @@ use std::sync::Arc;
 pub(crate) const LIST: &[Field] =
     &[opt("customer", Spec::Text), opt("customer_account", Spec::Unsupported), opt("invoice", Spec::Text)];
 
-const AMOUNT: Spec = Spec::Int(0, 99_999_999);
-const LINE: &[Field] = &[
-    req("type", Spec::OneOf(&["custom_line_item", "invoice_line_item"])),
-    opt("amount", AMOUNT),
-    opt("description", Spec::Text),
-    opt("invoice_line_item", Spec::Text),
-    opt("metadata", Spec::Ignored),
-    opt("quantity", Spec::Int(1, 1_000_000)),
-    opt("tax_amounts", Spec::Unsupported),
-    opt("tax_rates", Spec::Unsupported),
-    opt("unit_amount", AMOUNT),
-    opt("unit_amount_decimal", Spec::Unsupported),
-];
-
+pub(super) const AMOUNT: Spec = Spec::Int(0, 99_999_999);
 pub(crate) const CREATE: &[Field] = &[
     req("invoice", Spec::Text),
     opt("amount", AMOUNT),
     opt("credit_amount", AMOUNT),
     opt("effective_at", Spec::Unsupported),
     opt("email_type", Spec::Ignored),
-    opt("lines", Spec::List(&Spec::Hash(LINE))),
+    opt("lines", Spec::List(&Spec::Hash(credit_note_lines::LINE))),
     opt("memo", Spec::Text),
     opt("metadata", Spec::Metadata),
     opt("out_of_band_amount", AMOUNT),
@@ -50,14 +37,10 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::CreditNote, call, &[("invoice", Index::Invoice), ("customer", Index::Customer)])
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::CreditNote, call)
-}
-
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {
     let note = find(&world.store, Kind::CreditNote, call.id())?;
-    let rows = array(&note["lines"]["data"]).iter().map(|line| Row::Made(Arc::new(line.clone()))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more: false })
+    let lines = array(&note["lines"]["data"]).iter().map(|line| Arc::new(line.clone()));
+    in_place(call, "line item", lines.collect())
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -66,8 +49,9 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     world.follow_clock(&invoice);
     let before = world.store.all(Kind::CreditNote, Index::Invoice, sent.need("invoice")?);
     let id = world.id("cn");
-    let rows = rows(&id, &invoice, sent)?;
-    let amount: i64 = rows.iter().filter_map(|row| row["amount"].as_i64()).sum();
+    let rows = credit_note_lines::of(&world.store, &id, &invoice, sent)?;
+    let sums = credit_note_lines::sums(&rows);
+    let amount = sums["total"].as_i64().unwrap_or_default();
     let issued = before.iter().filter(|note| note["status"] == "issued");
     let already: i64 = issued.filter_map(|note| note["amount"].as_i64()).sum();
     check(&invoice, amount, already)?;
@@ -77,6 +61,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     let number = format!("{}-CN-{:02}", invoice["number"].as_str().unwrap_or_default(), before.len() + 1);
     let mut note = object(&id, &invoice, rows, amount, &number, world.now);
+    add(&mut note, sums);
     sent.assign(&mut note, &["memo", "reason", "out_of_band_amount"]);
     sent.merge_metadata(&mut note);
     if paid {
@@ -87,43 +72,6 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     owe_less(world, &invoice, amount, paid);
     changed(world, Kind::CreditNote, note)
-}
-
-fn rows(note: &str, invoice: &Value, sent: &Params) -> Result<Vec<Value>, StripeError> {
-    let asked = sent.list("lines");
-    if asked.is_empty() {
-        let split = ["refund_amount", "credit_amount", "out_of_band_amount"].map(|name| sent.int(name).unwrap_or(0));
-        let amount = sent.int("amount").unwrap_or_else(|| split.iter().sum());
-        return Ok(vec![row(note, 1, amount, "Credit", "custom_line_item", &Value::Null)]);
-    }
-    let one = |(place, line): (usize, &Value)| {
-        let quantity = line["quantity"].as_i64().unwrap_or(1);
-        let missing = |name: &str| StripeError::missing(&format!("lines[{place}][{name}]"));
-        if line["type"] == "custom_line_item" {
-            let unit = line["unit_amount"].as_i64().ok_or_else(|| missing("unit_amount"))?;
-            let text = line["description"].as_str().ok_or_else(|| missing("description"))?;
-            return Ok(row(note, place + 1, unit * quantity, text, "custom_line_item", &Value::Null));
-        }
-        let id = line["invoice_line_item"].as_str().ok_or_else(|| missing("invoice_line_item"))?;
-        let found = array(&invoice["lines"]["data"]).iter().find(|line| line["id"] == id);
-        let param = format!("lines[{place}][invoice_line_item]");
-        let found = found.ok_or_else(|| StripeError::no_such("invoice line item", id, &param))?;
-        let whole = found["amount"].as_i64().unwrap_or_default();
-        let units = found["quantity"].as_i64().unwrap_or(1).max(1);
-        let amount = line["amount"].as_i64().or(line["quantity"].as_i64().map(|quantity| whole / units * quantity));
-        let text = found["description"].as_str().unwrap_or_default();
-        Ok(row(note, place + 1, amount.unwrap_or(whole), text, "invoice_line_item", &json!(id)))
-    };
-    asked.iter().enumerate().map(one).collect()
-}
-
-fn row(note: &str, place: usize, amount: i64, text: &str, kind: &str, line: &Value) -> Value {
-    json!({
-        "id": format!("cnli_{}_{place}", note.trim_start_matches("cn_")), "object": "credit_note_line_item",
-        "amount": amount, "description": text, "discount_amount": 0, "discount_amounts": [],
-        "invoice_line_item": line, "livemode": false, "metadata": {}, "pretax_credit_amounts": [], "quantity": 1,
-        "tax_rates": [], "taxes": [], "type": kind, "unit_amount": amount, "unit_amount_decimal": amount.to_string()
-    })
 }
 
 fn check(invoice: &Value, amount: i64, already: i64) -> Result<(), StripeError> {
@@ -159,13 +107,11 @@ fn object(id: &str, invoice: &Value, rows: Vec<Value>, amount: i64, number: &str
     json!({
         "id": id, "object": "credit_note", "amount": amount, "amount_shipping": 0, "created": at,
         "currency": invoice["currency"], "customer": invoice["customer"], "customer_account": null,
-        "customer_balance_transaction": null, "discount_amount": 0, "discount_amounts": [], "effective_at": at,
+        "customer_balance_transaction": null, "effective_at": at,
         "invoice": invoice["id"], "lines": embedded(format!("/v1/credit_notes/{id}/lines"), rows), "livemode": false,
         "memo": null, "metadata": {}, "number": number, "out_of_band_amount": null, "pdf": pdf,
         "post_payment_amount": 0, "pre_payment_amount": amount, "pretax_credit_amounts": [], "reason": null,
-        "refunds": [], "shipping_cost": null, "status": "issued", "subtotal": amount,
-        "subtotal_excluding_tax": amount, "total": amount, "total_excluding_tax": amount, "total_taxes": [],
-        "type": "pre_payment", "voided_at": null
+        "refunds": [], "shipping_cost": null, "status": "issued", "type": "pre_payment", "voided_at": null
     })
 }
 
@@ -214,6 +160,13 @@ fn owe_less(world: &mut World, invoice: &Value, amount: i64, paid: bool) {
     if stored["status"] == "paid" {
         collection::paid(world, &stored);
     }
+}
+
+/// The note that would be issued. Nothing of it happens.
+pub(crate) fn preview(world: &mut World, call: &Call<'_>) -> Answer {
+    let note = create(world, call);
+    world.undo();
+    note
 }
 
 pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {

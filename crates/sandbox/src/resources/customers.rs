@@ -1,7 +1,7 @@
 //! Customers.
 
 use super::{Answer, Call, Reply, address, changed, deleted, fill, find, list, named};
-use super::{coupons, payment_methods, subscriptions, tax_ids};
+use super::{coupons, discounts, payment_methods, subscription_status, tax_ids};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
@@ -111,7 +111,7 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
     if world.store.is_gone(Kind::Customer, call.id()) {
         return Ok(deleted(Kind::Customer, call.id()));
     }
-    super::retrieve(world, Kind::Customer, call)
+    super::retrieve(world, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -165,7 +165,7 @@ fn take_coupon(world: &mut World, customer: &mut Value, call: &Call<'_>) -> Resu
     let coupon = coupons::redeem(world, coupon, "coupon")?;
     // Another coupon changes the discount, it does not end it.
     let id = customer["discount"]["id"].as_str().map_or_else(|| world.id("di"), str::to_owned);
-    let mut discount = coupons::discount(&id, &coupon, customer["id"].as_str().unwrap_or_default(), "", world.now);
+    let mut discount = discounts::object(&id, &coupon, customer["id"].as_str().unwrap_or_default(), "", world.now);
     discount["subscription"] = Value::Null;
     world.store.put(Kind::Discount, discount.clone());
     customer["discount"] = discount;
@@ -234,7 +234,7 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     find(&world.store, Kind::Customer, call.id())?;
     for subscription in world.store.all(Kind::Subscription, Index::Customer, call.id()) {
         if subscription["status"] != "canceled" {
-            subscriptions::end(world, &subscription, None, "cancellation_requested");
+            subscription_status::end(world, &subscription, None, "cancellation_requested");
         }
     }
     for method in world.store.all(Kind::PaymentMethod, Index::Customer, call.id()) {

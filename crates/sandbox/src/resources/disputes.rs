@@ -1,7 +1,7 @@
 //! Disputes: a cardholder has the bank take a payment back. The owners of some test cards do that as soon as time goes on, and
 //! what the evidence says decides how it ends.
 
-use super::{Answer, Call, Reply, fill, find, list, retrieve};
+use super::{Answer, Call, Reply, fill, find, list};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -194,10 +194,6 @@ fn book(world: &mut World, dispute: &mut Value, amount: i64, fee: i64, category:
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Dispute, call, &[("charge", Index::Charge), ("payment_intent", Index::PaymentIntent)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Dispute, call)
 }
 
 /// Evidence goes to the bank with the first change that does not hold it back.

@@ -1,6 +1,6 @@
 //! Invoice payments: what connects an invoice with the payment intent or charge that paid it.
 
-use super::{Answer, Call, list_where, narrow, retrieve};
+use super::{Answer, Call, list_where, narrow};
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
 use crate::world::World;
@@ -53,8 +53,4 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         query.equal.push((Index::Status, Arc::from(status)));
     }
     list_where(world, Kind::InvoicePayment, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::InvoicePayment, call)
 }

@@ -3,11 +3,11 @@
 use super::billing;
 use super::collection::{self, Paid};
 use super::invoices::{self, Head, find_draft};
-use super::{Answer, Call, Reply, deleted, find, named, tax_ids, tax_rates};
+use super::{Answer, Call, Reply, deleted, discounts, find, named, tax_ids, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
-use crate::world::World;
+use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ const COMMON: &[Field] = &[
     opt("default_source", Spec::Unsupported),
     opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
-    opt("discounts", Spec::Unsupported),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(discounts::ASKED))),
     opt("due_date", Spec::Time),
     opt("effective_at", Spec::Unsupported),
     opt("footer", Spec::Clearable),
@@ -77,7 +77,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let customer = named(&world.store, Kind::Customer, &owner, "customer")?;
     world.follow_clock(&customer);
     let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
-    let currency = super::prices::currency(currency)?;
+    let currency = super::currencies::parse(currency)?;
     let id = world.id("in");
     let own = subscription.as_ref().map_or(Value::Null, |subscription| subscription["id"].clone());
     let mut rows = Vec::new();
@@ -90,12 +90,17 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let head = Head { customer: &customer, subscription, reason: "manual", at: world.now, currency: &currency };
     let mut invoice = invoices::object(&id, &head, rows);
     invoice["customer_tax_ids"] = tax_ids::shown(&world.store, &customer);
+    if array(&invoice["discounts"]).is_empty() && customer["discount"].is_object() {
+        invoice["discounts"] = json!([customer["discount"]["id"]]);
+    }
+    discounts::apply(world, &mut invoice);
     write(world, &mut invoice, sent)?;
     billing::take_up(world, &invoice);
     Ok(Reply::One(world.store.put(Kind::Invoice, invoice)))
 }
 
-fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), StripeError> {
+fn write(world: &mut World, invoice: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    discounts::check(world, sent)?;
     sent.assign(invoice, &["auto_advance", "collection_method", "custom_fields", "default_payment_method"]);
     sent.assign(invoice, &["description", "due_date", "footer", "statement_descriptor"]);
     sent.merge_metadata(invoice);
@@ -112,8 +117,12 @@ fn write(world: &World, invoice: &mut Value, sent: &Params) -> Result<(), Stripe
     } else {
         invoice["automatically_finalizes_at"] = Value::Null;
     }
-    tax_rates::set_defaults(&world.store, invoice, sent)?;
-    tax_rates::sum_up(&world.store, invoice);
+    if sent.get("discounts").is_some() {
+        discounts::set(world, invoice, sent)?;
+        discounts::apply(world, invoice);
+    }
+    taxes::set_defaults(&world.store, invoice, sent)?;
+    taxes::sum_up(&world.store, invoice);
     Ok(())
 }
 
@@ -127,7 +136,9 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     }
     let only = ["metadata", "auto_advance", "description", "default_payment_method"];
     if COMMON.iter().any(|field| call.params.get(field.name).is_some() && !only.contains(&field.name)) {
-        find_draft(world, call.id())?;
+        return Err(
+            StripeError::invalid("Finalized invoices can't be updated in this way").code("invoice_not_editable")
+        );
     }
     call.params.assign(&mut invoice, &only[1..]);
     call.params.merge_metadata(&mut invoice);
@@ -145,7 +156,10 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
 }
 
 pub(crate) fn finalize(world: &mut World, call: &Call<'_>) -> Answer {
-    let draft = find_draft(world, call.id())?;
+    let draft = find_draft(world, call.id()).map_err(|error| {
+        let again = "This invoice is already finalized, you can't re-finalize a non-draft invoice.";
+        if error.status == 404 { error } else { StripeError { message: again.to_owned(), ..error } }
+    })?;
     world.follow_clock(&draft);
     let mut draft = (*draft).clone();
     let advances = call.params.flag("auto_advance").unwrap_or(draft["auto_advance"] == true);
@@ -174,15 +188,10 @@ fn opened(world: &mut World, id: &str, verb: &str, also: &[&str]) -> Result<Arc<
     let found = find(&world.store, Kind::Invoice, id)?;
     world.follow_clock(&found);
     match found["status"].as_str() {
-        Some("paid") if verb == "pay" => {
-            Err(StripeError::invalid("Invoice is already paid").code("invoice_already_paid"))
-        }
+        Some("paid") if verb == "pay" => Err(StripeError::invalid("Invoice is already paid")),
         Some("open") => Ok(found),
         Some(status) if also.contains(&status) => Ok(found),
-        status => {
-            let text = format!("You cannot {verb} an invoice that is {}.", status.unwrap_or("gone"));
-            Err(StripeError::invalid(text).code("invoice_not_editable"))
-        }
+        _ => Err(StripeError::invalid("You can only pass in open invoices. This invoice isn't open.")),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Invoice items: what waits to be put on an invoice.
 
 use super::{
-    Answer, Call, billing, changed, deleted, find, invoices, lines, list_where, named, narrow, retrieve, tax_rates,
+    Answer, Call, added_items, billing, changed, deleted, discounts, find, invoices, lines, list_where, named, narrow,
+    prices, tax_rates, taxes,
 };
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -18,7 +19,7 @@ pub(crate) const LIST: &[Field] = &[
 
 const PERIOD: &[Field] = &[req("end", Spec::Time), req("start", Spec::Time)];
 const PRICING: &[Field] = &[opt("price", Spec::Text)];
-const PRICE_DATA: &[Field] = &[
+pub(super) const PRICE_DATA: &[Field] = &[
     req("currency", Spec::Text),
     req("product", Spec::Text),
     opt("tax_behavior", Spec::Ignored),
@@ -96,17 +97,13 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::InvoiceItem, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::InvoiceItem, call)
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
     world.follow_clock(&customer);
     let id = world.id("ii");
     let currency = sent.text("currency").or(customer["currency"].as_str()).unwrap_or("usd");
-    let currency = super::prices::currency(currency)?;
+    let currency = super::currencies::parse(currency)?;
     let mut item = object(&id, &customer["id"], 0, &json!(currency), world.now);
     item["test_clock"] = customer["test_clock"].clone();
     if let Some(id) = sent.text("subscription") {
@@ -118,7 +115,12 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     }
     write(world, &mut item, sent)?;
     if let Some(invoice) = sent.text("invoice") {
+        named(&world.store, Kind::Invoice, invoice, "invoice")?;
         let draft = invoices::find_draft(world, invoice)?;
+        if draft["customer"] != customer["id"] {
+            let text = format!("The invoice {invoice} is not one of this customer's.");
+            return Err(StripeError::invalid(text).param("invoice"));
+        }
         let mut draft = (*draft).clone();
         item["invoice"] = json!(invoice);
         let place = super::array_len(&draft["lines"]["data"]) + 1;
@@ -126,28 +128,36 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         if let Some(lines) = draft["lines"]["data"].as_array_mut() {
             lines.push(line);
         }
-        tax_rates::sum_up(&world.store, &mut draft);
+        if draft["parent"]["subscription_details"].is_null() {
+            discounts::apply(world, &mut draft);
+        }
+        taxes::sum_up(&world.store, &mut draft);
         world.store.put(Kind::Invoice, draft);
     }
     changed(world, Kind::InvoiceItem, item)
 }
 
-fn write(world: &World, item: &mut Value, sent: &Params) -> Result<(), StripeError> {
+/// The item is so many units of this price.
+pub(super) fn set_price(world: &World, item: &mut Value, price: &Value, quantity: i64) {
+    item["amount"] = json!(lines::amount(&world.store, price, quantity));
+    item["net_amount"] = item["amount"].clone();
+    item["currency"] = price["currency"].clone();
+    item["pricing"] = lines::pricing(price, price["unit_amount_decimal"].clone());
+    item["description"] = json!(lines::product_name(&world.store, price));
+    item["quantity"] = json!(quantity);
+    item["quantity_decimal"] = json!(quantity.to_string());
+}
+
+fn write(world: &mut World, item: &mut Value, sent: &Params) -> Result<(), StripeError> {
     let quantity = sent.int("quantity").or(item["quantity"].as_i64()).unwrap_or(1);
     if let Some(id) = sent.get("pricing").and_then(|pricing| pricing["price"].as_str()) {
-        let price = named(&world.store, Kind::Price, id, "pricing[price]")?;
-        if price["type"] != "one_time" {
-            let text = "The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.";
-            return Err(StripeError::invalid(text).param("pricing[price]"));
-        }
-        item["amount"] = json!(lines::amount(&world.store, &price, quantity));
-        item["currency"] = price["currency"].clone();
-        item["pricing"] = lines::pricing(&price, price["unit_amount_decimal"].clone());
-        item["description"] = json!(lines::product_name(&world.store, &price));
+        let price = added_items::price(world, id, "pricing[price]")?;
+        set_price(world, item, &price, quantity);
     } else if let Some(data) = sent.get("price_data") {
-        let unit = data["unit_amount"].as_i64().ok_or_else(|| StripeError::missing("price_data[unit_amount]"))?;
-        item["amount"] = json!(unit * quantity);
-        item["pricing"]["unit_amount_decimal"] = json!(unit.to_string());
+        let product = data["product"].as_str().unwrap_or_default();
+        let product = named(&world.store, Kind::Product, product, "price_data[product]")?["id"].clone();
+        let price = prices::from_data(world, data, product.as_str().unwrap_or_default())?;
+        set_price(world, item, &price, quantity);
     } else if let Some(amount) = sent.int("amount") {
         item["amount"] = json!(amount);
         item["pricing"]["unit_amount_decimal"] = json!(amount.to_string());

@@ -2,12 +2,11 @@
 //!
 //! What moves them is in `billing` (making and finalizing) and `collection` (having them paid).
 
-use super::{Answer, Call, embedded, lines, list_where, narrow, retrieve};
+use super::{Answer, Call, embedded, lines, list_where, narrow};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,15 +33,11 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::Invoice, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Invoice, call)
-}
-
 /// The lines of one invoice.
 pub(crate) fn lines(world: &World, call: &Call<'_>) -> Answer {
     let invoice = super::find(&world.store, Kind::Invoice, call.id())?;
-    let rows = array(&invoice["lines"]["data"]).iter().map(|line| Row::Made(Arc::new(line.clone()))).collect();
-    Ok(super::Reply::Page { url: call.path.to_owned(), rows, has_more: false })
+    let lines = array(&invoice["lines"]["data"]).iter().map(|line| Arc::new(line.clone()));
+    super::in_place(call, "line item", lines.collect())
 }
 
 /// What stands at the head of an invoice.
@@ -152,7 +147,7 @@ pub(crate) fn find_draft(world: &World, id: &str) -> Result<Arc<Value>, StripeEr
     if invoice["status"] == "draft" {
         return Ok(invoice);
     }
-    let text = format!("This invoice is already finalized, you can't change it: {id}");
+    let text = "This invoice is no longer editable";
     Err(StripeError::invalid(text).code("invoice_not_editable"))
 }
 

@@ -1,6 +1,6 @@
 //! Invoice lines: what an item costs, what is written on its line, and what coupons take off.
 
-use super::{coupons, tax_rates};
+use super::{coupons, currencies, taxes};
 use crate::calendar::Period;
 use crate::kind::Kind;
 use crate::store::Store;
@@ -76,20 +76,6 @@ fn tiered(price: &Value, quantity: i64) -> i64 {
     sum
 }
 
-/// `$49.00`, `¥7,000` without the comma: enough for the text of a line.
-pub(crate) fn written(amount: i64, currency: &str) -> String {
-    let sign = match currency {
-        "usd" => "$",
-        "eur" => "€",
-        "jpy" => "¥",
-        _ => "",
-    };
-    match currency {
-        "jpy" | "krw" | "vnd" | "clp" => format!("{sign}{amount}"),
-        _ => format!("{sign}{}.{:02}", amount / 100, amount % 100),
-    }
-}
-
 /// The lines of these items, numbered from one.
 pub(crate) fn of_items(store: &Store, source: &Source<'_>, items: &[&Value]) -> Vec<Value> {
     let licensed = items.iter().filter(|item| item["price"]["recurring"]["usage_type"] != "metered");
@@ -110,7 +96,7 @@ fn of_item(store: &Store, source: &Source<'_>, item: &Value, id: &str) -> Value 
     let description = if source.trial {
         format!("Trial period for {name}")
     } else {
-        let unit = written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
+        let unit = currencies::written(price["unit_amount"].as_i64().unwrap_or_default(), currency);
         format!("{} × {name} (at {unit} / {interval})", item["quantity"].as_i64().unwrap_or(1))
     };
     let (start, end) = match source.period {
@@ -125,7 +111,7 @@ fn of_item(store: &Store, source: &Source<'_>, item: &Value, id: &str) -> Value 
     line["quantity"] = item["quantity"].clone();
     line["quantity_decimal"] = json!(item["quantity"].as_i64().map(|quantity| quantity.to_string()));
     line["subscription"] = source.subscription["id"].clone();
-    line["taxes"] = tax_rates::asked(&item["tax_rates"]);
+    line["taxes"] = taxes::asked(&item["tax_rates"]);
     line
 }
 

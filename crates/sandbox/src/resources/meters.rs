@@ -1,6 +1,6 @@
 //! Billing meters and what is reported to them; usage is billed when its period is over.
 
-use super::{Answer, Call, Reply, changed, find, lines, list, retrieve, tax_rates};
+use super::{Answer, Call, Reply, changed, find, lines, list, taxes};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -43,10 +43,6 @@ pub(crate) const SUMMARIES: &[Field] = &[
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Meter, call, &[("status", Index::Status)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Meter, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -209,7 +205,7 @@ pub(crate) fn usage_lines(
         line["quantity"] = json!(used);
         line["quantity_decimal"] = json!(used.to_string());
         line["subscription"] = subscription["id"].clone();
-        line["taxes"] = tax_rates::asked(&item["tax_rates"]);
+        line["taxes"] = taxes::asked(&item["tax_rates"]);
         Some(line)
     };
     metered.enumerate().filter_map(line).collect()

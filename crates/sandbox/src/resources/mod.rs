@@ -1,25 +1,36 @@
 //! What Stripe's nouns are and do here: a file for each. This one holds what they share: a call, an answer, a list.
 
 pub(crate) mod account;
+pub(crate) mod added_items;
+pub(crate) mod balances;
 pub(crate) mod billing;
+pub(crate) mod cash_balances;
 pub(crate) mod charges;
+pub(crate) mod checkout_rows;
 pub(crate) mod checkout_sessions;
 pub(crate) mod collection;
 pub(crate) mod coupons;
+pub(crate) mod credit_note_lines;
 pub(crate) mod credit_notes;
+pub(crate) mod currencies;
 pub(crate) mod customers;
 pub(crate) mod debits;
+pub(crate) mod discounts;
 pub(crate) mod disputes;
 pub(crate) mod events;
+pub(crate) mod funds;
 pub(crate) mod invoice_payments;
 pub(crate) mod invoice_writes;
 pub(crate) mod invoiceitems;
 pub(crate) mod invoices;
+pub(crate) mod issuing;
 pub(crate) mod lines;
 pub(crate) mod meters;
 pub(crate) mod payment_intents;
+pub(crate) mod payment_links;
 pub(crate) mod payment_methods;
 pub(crate) mod payments;
+pub(crate) mod plain;
 pub(crate) mod plans;
 pub(crate) mod portal;
 pub(crate) mod previews;
@@ -27,16 +38,23 @@ pub(crate) mod prices;
 pub(crate) mod products;
 pub(crate) mod promotion_codes;
 pub(crate) mod prorations;
+pub(crate) mod quotes;
 pub(crate) mod refunds;
+pub(crate) mod report_runs;
 pub(crate) mod schedule_phases;
 pub(crate) mod setup_intents;
+pub(crate) mod shipping_rates;
+pub(crate) mod sources;
 pub(crate) mod subscription_changes;
 pub(crate) mod subscription_items;
 pub(crate) mod subscription_schedules;
+pub(crate) mod subscription_status;
 pub(crate) mod subscriptions;
 pub(crate) mod tax_ids;
 pub(crate) mod tax_rates;
+pub(crate) mod taxes;
 pub(crate) mod test_clocks;
+pub(crate) mod verification_sessions;
 pub(crate) mod webhook_endpoints;
 
 use crate::error::StripeError;
@@ -53,6 +71,8 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a str,
     pub(crate) ids: Vec<&'a str>,
     pub(crate) params: Params,
+    /// `object` of what the path is about.
+    pub(crate) object: &'static str,
     /// Which age of the API the caller speaks.
     pub(crate) version: Version,
 }
@@ -61,6 +81,11 @@ impl Call<'_> {
     /// The id in the path, `/v1/customers/{this}`.
     pub(crate) fn id(&self) -> &str {
         self.ids.first().copied().unwrap_or_default()
+    }
+
+    /// The kind of what the path is about, where it has a table.
+    pub(crate) fn kind(&self) -> Result<Kind, StripeError> {
+        Kind::parse(self.object).ok_or_else(|| StripeError::unsupported(self.object))
     }
 }
 
@@ -82,9 +107,9 @@ pub(crate) fn named(store: &Store, kind: Kind, id: &str, param: &str) -> Result<
     store.get(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param))
 }
 
-/// Retrieves by id.
-pub(crate) fn retrieve(world: &World, kind: Kind, call: &Call<'_>) -> Answer {
-    find(&world.store, kind, call.id()).map(Reply::One)
+/// Retrieves by id what the path is about.
+pub(crate) fn retrieve(world: &World, call: &Call<'_>) -> Answer {
+    find(&world.store, call.kind()?, call.id()).map(Reply::One)
 }
 
 /// A list narrowed by indexes, each taken from the parameter of the name given.
@@ -119,14 +144,46 @@ fn start(world: &World, kind: Kind, call: &Call<'_>) -> Result<Start, StripeErro
     let place =
         |param: &str, id: &str| world.store.place(kind, id).ok_or_else(|| StripeError::no_such(kind.noun(), id, param));
     match (call.params.text("starting_after"), call.params.text("ending_before")) {
-        (Some(_), Some(_)) => {
-            let text = "Received both starting_after and ending_before parameters. Please pass in only one.";
-            Err(StripeError::invalid(text))
-        }
+        (Some(_), Some(_)) => Err(both_ways()),
         (Some(id), None) => place("starting_after", id).map(Start::After),
         (None, Some(id)) => place("ending_before", id).map(Start::Before),
         (None, None) => Ok(Start::Newest),
     }
+}
+
+/// A list that is whole at hand, in its own order: cursors are looked up in place.
+pub(crate) fn in_place(call: &Call<'_>, noun: &str, mut rows: Vec<Arc<Value>>) -> Answer {
+    let place = |param: &str, rows: &[Arc<Value>]| match call.params.text(param) {
+        Some(id) => match rows.iter().position(|row| row["id"] == id) {
+            Some(place) => Ok(Some(place)),
+            None => Err(StripeError::no_such(noun, id, param)),
+        },
+        None => Ok(None),
+    };
+    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+    let (after, before) = (place("starting_after", &rows)?, place("ending_before", &rows)?);
+    let has_more = match (after, before) {
+        (Some(_), Some(_)) => return Err(both_ways()),
+        (None, Some(place)) => {
+            rows.truncate(place);
+            let over = rows.len().saturating_sub(limit);
+            rows.drain(..over);
+            over > 0
+        }
+        (after, None) => {
+            rows.drain(..after.map_or(0, |place| place + 1));
+            let over = rows.len() > limit;
+            rows.truncate(limit);
+            over
+        }
+    };
+    let rows = rows.into_iter().map(Row::Made).collect();
+    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more })
+}
+
+fn both_ways() -> StripeError {
+    let text = "Received both starting_after and ending_before parameters. Please pass in only one.";
+    StripeError::invalid(text).code("parameters_exclusive")
 }
 
 /// A range parameter as from (inclusive) and before (exclusive).

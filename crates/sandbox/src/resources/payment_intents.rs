@@ -1,9 +1,9 @@
 //! Payment intents: one for each invoice that has to be paid, and those that people make themselves.
 
-use super::{Answer, Call, changed, find, list, named, payment_methods, payments, prices, retrieve};
+use super::{Answer, Call, changed, currencies, find, list, named, payment_methods, payments};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
-use crate::params::{Field, Params, Spec, opt, req};
+use crate::params::{Field, Spec, opt, req};
 use crate::version::ENDIVE;
 use crate::world::{World, opaque};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ const COMMON: &[Field] = &[
     opt("payment_details", Spec::Unsupported),
     opt("payment_method", Spec::Text),
     opt("payment_method_configuration", Spec::Unsupported),
-    opt("payment_method_data", Spec::Unsupported),
+    opt("payment_method_data", Spec::Hash(payment_methods::CREATE)),
     opt("payment_method_options", Spec::Ignored),
     opt("payment_method_types", Spec::List(&Spec::Text)),
     opt("receipt_email", Spec::Clearable),
@@ -48,7 +48,7 @@ const COMMON: &[Field] = &[
 pub(crate) const CREATE: &[&[Field]] = &[
     COMMON,
     &[
-        req("amount", Spec::Int(1, 99_999_999)),
+        req("amount", Spec::Int(1, i64::MAX)),
         req("currency", Spec::Text),
         opt("automatic_payment_methods", Spec::Hash(AUTOMATIC)),
         opt("confirm", Spec::Bool),
@@ -60,23 +60,23 @@ pub(crate) const CREATE: &[&[Field]] = &[
         opt("off_session", Spec::Text),
         opt("on_behalf_of", Spec::Unsupported),
         opt("radar_options", Spec::Ignored),
-        opt("return_url", Spec::Text),
+        opt("return_url", Spec::Url),
         opt("use_stripe_sdk", Spec::Ignored),
     ],
 ];
 
-pub(crate) const UPDATE: &[&[Field]] =
-    &[COMMON, &[opt("amount", Spec::Int(1, 99_999_999)), opt("currency", Spec::Text)]];
+pub(crate) const UPDATE: &[&[Field]] = &[COMMON, &[opt("amount", Spec::Int(1, i64::MAX)), opt("currency", Spec::Text)]];
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = prices::currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
     let customer = match sent.text("customer") {
         Some(id) => named(&world.store, Kind::Customer, id, "customer")?["id"].clone(),
         None => Value::Null,
     };
     let id = world.id("pi");
     let amount = sent.int("amount").unwrap_or_default();
+    currencies::chargeable(amount, &currency)?;
     let mut intent = object(&id, world.now, amount, &currency, &customer);
     intent["setup_future_usage"] = Value::Null;
     if let Some(given) = sent.get("automatic_payment_methods") {
@@ -109,7 +109,7 @@ pub(super) fn allowed_types<'a>(call: &'a Call<'_>) -> Result<&'a [Value], Strip
 }
 
 fn write(world: &mut World, intent: &mut Value, call: &Call<'_>) -> Result<(), StripeError> {
-    let sent: &Params = &call.params;
+    let sent = &payment_methods::with_method(world, &call.params)?;
     let types = allowed_types(call)?;
     if !types.is_empty() {
         intent["payment_method_types"] = Value::Array(types.to_vec());
@@ -136,11 +136,20 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     if intent["status"] == "succeeded" || intent["status"] == "canceled" {
         let only = ["metadata", "description"];
         if UPDATE.concat().iter().any(|field| call.params.get(field.name).is_some() && !only.contains(&field.name)) {
+            if call.params.get("amount").is_some() {
+                return Err(amount_is_fixed(&intent));
+            }
             let text = "This PaymentIntent could not be updated because it has come to its end.";
             return Err(StripeError::invalid(text).code("payment_intent_unexpected_state"));
         }
     }
-    call.params.assign(&mut intent, &["amount"]);
+    if let Some(currency) = call.params.text("currency") {
+        intent["currency"] = json!(currencies::parse(currency)?);
+    }
+    if let Some(amount) = call.params.int("amount") {
+        currencies::chargeable(amount, intent["currency"].as_str().unwrap_or_default())?;
+        intent["amount"] = json!(amount);
+    }
     if let Some(id) = call.params.text("customer") {
         intent["customer"] = named(&world.store, Kind::Customer, id, "customer")?["id"].clone();
     }
@@ -148,12 +157,18 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     changed(world, Kind::PaymentIntent, intent)
 }
 
-pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
-    list(world, Kind::PaymentIntent, call, &[("customer", Index::Customer)])
+fn amount_is_fixed(intent: &Value) -> StripeError {
+    let text = format!(
+        "This PaymentIntent's amount could not be updated because it has a status of {}. You may only update the amount of \
+         a PaymentIntent with one of the following statuses: requires_payment_method, requires_confirmation, \
+         requires_action.",
+        intent["status"].as_str().unwrap_or_default()
+    );
+    StripeError::invalid(text).code("payment_intent_unexpected_state").param("amount")
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PaymentIntent, call)
+pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
+    list(world, Kind::PaymentIntent, call, &[("customer", Index::Customer)])
 }
 
 /// An intent that waits for somebody to pay.

@@ -1,7 +1,7 @@
 //! Payment methods: cards of several brands and bank debits, made from Stripe's own test tokens or test numbers.
 
 use super::customers::ADDRESS;
-use super::{Answer, Call, address, changed, fill, find, list, named, retrieve};
+use super::{Answer, Call, address, changed, fill, find, list, named};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -9,7 +9,8 @@ use crate::world::{World, opaque};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const TYPES: &[&str] = &["card", "us_bank_account", "sepa_debit", "link", "bacs_debit", "au_becs_debit", "paypal"];
+const TYPES: &[&str] =
+    &["card", "us_bank_account", "sepa_debit", "link", "bacs_debit", "au_becs_debit", "customer_balance", "paypal"];
 
 pub(crate) const LIST: &[Field] = &[
     opt("allow_redisplay", Spec::OneOf(REDISPLAY)),
@@ -33,7 +34,7 @@ const BILLING: &[Field] = &[
 
 const CARD: &[Field] = &[
     opt("cvc", Spec::Text),
-    opt("exp_month", Spec::Int(1, 12)),
+    opt("exp_month", Spec::Int(0, 99)),
     opt("exp_year", Spec::Int(0, 9999)),
     opt("networks", Spec::Unsupported),
     opt("number", Spec::Text),
@@ -51,6 +52,7 @@ const SEPA: &[Field] = &[req("iban", Spec::Text)];
 
 pub(crate) const CREATE: &[Field] = &[
     req("type", Spec::OneOf(TYPES)),
+    opt("customer_balance", Spec::Hash(&[])),
     opt("allow_redisplay", Spec::OneOf(REDISPLAY)),
     opt("billing_details", Spec::Hash(BILLING)),
     opt("card", Spec::Hash(CARD)),
@@ -212,19 +214,29 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::PaymentMethod, call, &[("customer", Index::Customer), ("type", Index::Type)])
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PaymentMethod, call)
+pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    made(world, &call.params).map(super::Reply::One)
 }
 
-pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
-    let sent = &call.params;
+/// A new method of nobody's yet.
+fn made(world: &mut World, sent: &Params) -> Result<Arc<Value>, StripeError> {
     let kind = sent.need("type")?.to_owned();
     let details = details(world, &kind, sent)?;
     let id = world.id("pm");
     let mut method = object(&id, &kind, world.now);
     method[kind.as_str()] = details;
     write(&mut method, sent);
-    changed(world, Kind::PaymentMethod, method)
+    Ok(world.store.put(Kind::PaymentMethod, method))
+}
+
+/// The same parameters, with a method named where one was described.
+pub(super) fn with_method(world: &mut World, sent: &Params) -> Result<Params, StripeError> {
+    let Some(data) = sent.get("payment_method_data") else { return Ok(sent.clone()) };
+    if sent.get("payment_method").is_some() {
+        return Err(StripeError::exclusive(&["payment_method", "payment_method_data"]));
+    }
+    let method = made(world, &Params::over(data))?;
+    Ok(sent.with("payment_method", method["id"].clone()))
 }
 
 fn details(world: &World, kind: &str, sent: &Params) -> Result<Value, StripeError> {
@@ -241,6 +253,7 @@ fn details(world: &World, kind: &str, sent: &Params) -> Result<Value, StripeErro
             let given = given.ok_or_else(|| StripeError::missing("sepa_debit"))?;
             Ok(sepa(&given["iban"].as_str().unwrap_or_default().replace(' ', "")))
         }
+        "customer_balance" => Ok(json!({})),
         "link" => Ok(json!({"email": null, "persistent_token": null})),
         other => Err(StripeError::unsupported(other)),
     }
@@ -265,6 +278,10 @@ fn card_from(world: &World, given: &Value) -> Result<Value, StripeError> {
         return Err(StripeError::new(402, "card_error", text).code("incorrect_number").param("number"));
     };
     let month = given["exp_month"].as_i64().ok_or_else(|| StripeError::missing("card[exp_month]"))?;
+    if !(1..=12).contains(&month) {
+        let text = "Your card's expiration month is invalid.";
+        return Err(StripeError::new(402, "card_error", text).code("invalid_expiry_month").param("exp_month"));
+    }
     let until = given["exp_year"].as_i64().ok_or_else(|| StripeError::missing("card[exp_year]"))?;
     let until = if until < 100 { until + 2000 } else { until };
     if until < year {

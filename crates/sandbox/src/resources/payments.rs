@@ -1,6 +1,6 @@
 //! Paying a payment intent: confirming it with a method, the bank's question to the owner, capture and cancellation.
 
-use super::{Answer, Call, Reply, collection, debits, find, payment_intents, payment_methods};
+use super::{Answer, Call, Reply, cash_balances, collection, debits, find, payment_intents, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
@@ -16,11 +16,11 @@ pub(crate) const CONFIRM: &[Field] = &[
     opt("mandate_data", Spec::Ignored),
     opt("off_session", Spec::Text),
     opt("payment_method", Spec::Text),
-    opt("payment_method_data", Spec::Unsupported),
+    opt("payment_method_data", Spec::Hash(payment_methods::CREATE)),
     opt("payment_method_options", Spec::Ignored),
     opt("radar_options", Spec::Ignored),
     opt("receipt_email", Spec::Clearable),
-    opt("return_url", Spec::Text),
+    opt("return_url", Spec::Url),
     opt("setup_future_usage", Spec::OneOf(&["off_session", "on_session"])),
     opt("use_stripe_sdk", Spec::Ignored),
 ];
@@ -39,15 +39,31 @@ pub(crate) const CANCEL: &[Field] =
 
 fn unexpected(intent: &Value, verb: &str) -> StripeError {
     let status = intent["status"].as_str().unwrap_or_default();
-    let text = format!("You cannot {verb} this PaymentIntent because it has a status of {status}.");
+    let text = match (verb, status) {
+        ("confirm", "succeeded") => {
+            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
+                .to_owned()
+        }
+        ("capture", _) => format!(
+            "This PaymentIntent could not be captured because it has a status of {status}. Only a PaymentIntent with one \
+             of the following statuses may be captured: requires_capture."
+        ),
+        ("cancel", _) => format!(
+            "You cannot cancel this PaymentIntent because it has a status of {status}. Only a PaymentIntent with one of \
+             the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, \
+             requires_action, processing."
+        ),
+        _ => format!("You cannot {verb} this PaymentIntent because it has a status of {status}."),
+    };
     StripeError::invalid(text).code("payment_intent_unexpected_state").with("payment_intent", intent.clone())
 }
 
 pub(crate) fn confirm(world: &mut World, call: &Call<'_>) -> Answer {
     let intent = find(&world.store, Kind::PaymentIntent, call.id())?;
     let mut intent = (*intent).clone();
-    call.params.assign(&mut intent, &["receipt_email", "setup_future_usage", "capture_method"]);
-    pay(world, intent, &call.params)
+    let sent = payment_methods::with_method(world, &call.params)?;
+    sent.assign(&mut intent, &["receipt_email", "setup_future_usage", "capture_method"]);
+    pay(world, intent, &sent)
 }
 
 /// Confirms an intent that need not be stored yet.
@@ -124,6 +140,9 @@ fn charge(world: &mut World, intent: &Value, method: &Value) -> (Arc<Value>, Opt
     }
     if debits::is_one(method) {
         return (debits::begin(world, intent, method), None);
+    }
+    if method["type"] == "customer_balance" {
+        return (cash_balances::ask(world, intent, method), None);
     }
     let decline = payment_methods::decline(method);
     let charge = collection::charge(world, intent, method, None, decline);

@@ -1,6 +1,6 @@
 //! Plans: the old view of recurring prices.
 
-use super::{Answer, Call, Reply, deleted, find, list_where, narrow, prices};
+use super::{Answer, Call, Reply, currencies, deleted, find, list_where, narrow, prices};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -88,7 +88,7 @@ pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = prices::currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
     let product = match sent.get("product").filter(|product| product.is_object()) {
         Some(data) => prices::new_product(world, &Params::over(data))?,
         None => sent.need("product")?.to_owned(),

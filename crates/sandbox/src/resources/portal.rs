@@ -1,6 +1,6 @@
 //! The customer portal: configurations of it, and sessions that lead a customer to its page.
 
-use super::{Answer, Call, changed, find, list, named, retrieve};
+use super::{Answer, Call, changed, find, list, named};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Spec, opt, req};
@@ -67,10 +67,6 @@ fn configuration(id: &str, now: i64, default: bool) -> Value {
 
 pub(crate) fn configuration_page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::PortalConfiguration, call, &[])
-}
-
-pub(crate) fn configuration_one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PortalConfiguration, call)
 }
 
 pub(crate) fn create_configuration(world: &mut World, call: &Call<'_>) -> Answer {

@@ -2,7 +2,9 @@
 
 use super::billing::{self, Bill};
 use super::invoice_writes::AUTOMATIC_TAX;
-use super::{Answer, Call, Reply, find, named, subscription_changes, subscription_items as items};
+use super::{
+    Answer, Call, Reply, discounts, find, invoiceitems, named, subscription_changes, subscription_items as items,
+};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -16,7 +18,7 @@ const DETAILS: &[Field] = &[
     opt("cancel_at", Spec::Time),
     opt("cancel_at_period_end", Spec::Bool),
     opt("cancel_now", Spec::Bool),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("items", Spec::List(&Spec::Hash(items::ITEM_UPDATE))),
     opt("proration_behavior", Spec::OneOf(&["always_invoice", "create_prorations", "none"])),
     opt("proration_date", Spec::Time),
@@ -25,14 +27,26 @@ const DETAILS: &[Field] = &[
     opt("trial_end", Spec::TimeOrNow),
 ];
 
+/// What would stand beside all that waits already.
+const EXTRA: &[Field] = &[
+    opt("amount", Spec::Int(-99_999_999, 99_999_999)),
+    opt("currency", Spec::Text),
+    opt("description", Spec::Text),
+    opt("discountable", Spec::Bool),
+    opt("price", Spec::Text),
+    opt("price_data", Spec::Hash(invoiceitems::PRICE_DATA)),
+    opt("quantity", Spec::Int(0, 1_000_000)),
+    opt("tax_rates", Spec::List(&Spec::Text)),
+];
+
 pub(crate) const CREATE: &[Field] = &[
     opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
     opt("currency", Spec::Text),
     opt("customer", Spec::Text),
     opt("customer_account", Spec::Unsupported),
     opt("customer_details", Spec::Unsupported),
-    opt("discounts", Spec::Unsupported),
-    opt("invoice_items", Spec::Unsupported),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(discounts::ASKED))),
+    opt("invoice_items", Spec::List(&Spec::Hash(EXTRA))),
     opt("issuer", Spec::Unsupported),
     opt("on_behalf_of", Spec::Unsupported),
     opt("preview_mode", Spec::OneOf(&["next", "recurring"])),
@@ -44,6 +58,13 @@ pub(crate) const CREATE: &[Field] = &[
 
 /// The next invoice of a subscription, as it is or as it would be after a change. Nothing of it happens.
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
+    let invoice = imagine(world, call)?;
+    world.undo();
+    Ok(Reply::One(Arc::new(invoice)))
+}
+
+/// Does all that is asked for, and writes the invoice that follows.
+fn imagine(world: &mut World, call: &Call<'_>) -> Result<Value, StripeError> {
     let sent = &call.params;
     let details = sent.get("subscription_details").cloned().unwrap_or(Value::Null);
     let subscription = match sent.text("subscription") {
@@ -56,46 +77,81 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         None => imagined(world, sent, &details)?,
     };
     world.follow_clock(&subscription);
+    wait(world, call, &subscription)?;
     if sent.text("subscription").is_none() {
         let items = array(&subscription["items"]["data"]).iter().collect();
-        let invoice = imagined_invoice(world, &subscription, items, "subscription_create");
-        return Ok(Reply::One(Arc::new(invoice)));
+        return Ok(imagined_invoice(world, &subscription, items, "subscription_create"));
     }
     if subscription["status"] == "canceled" || subscription["status"] == "incomplete_expired" {
         return Err(StripeError::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
     }
-    look_ahead(world, call, &subscription, &details)
+    look_ahead(world, call, &subscription, details)
 }
 
-/// Makes the change, writes the next invoice, and takes the change back.
-fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details: &Value) -> Answer {
+/// The items that would wait for the invoice.
+fn wait(world: &mut World, call: &Call<'_>, subscription: &Value) -> Result<(), StripeError> {
+    for (place, extra) in call.params.list("invoice_items").iter().enumerate() {
+        let mut asked = Params::over(extra).with("customer", subscription["customer"].clone());
+        if let Some(price) = extra.get("price") {
+            asked = asked.with("pricing", json!({"price": price}));
+        }
+        if extra.get("currency").is_none() {
+            asked = asked.with("currency", subscription["currency"].clone());
+        }
+        let item = Call {
+            path: call.path,
+            ids: Vec::new(),
+            object: "invoiceitem",
+            params: asked,
+            version: call.version.clone(),
+        };
+        invoiceitems::create(world, &item).map_err(|error| StripeError {
+            param: error.param.map(|param| format!("invoice_items[{place}][{param}]")),
+            ..error
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the change, and writes the next invoice.
+fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details: Value) -> Result<Value, StripeError> {
     let id = subscription["id"].as_str().unwrap_or_default();
-    let mut params = details.clone();
+    let mut params = if details.is_object() { details } else { json!({}) };
     let at_once = params["proration_behavior"] == "always_invoice";
     if let Some(members) = params.as_object_mut() {
         members.remove("cancel_now");
         if at_once {
             members.insert("proration_behavior".to_owned(), json!("create_prorations"));
         }
+        members.extend(call.params.get("discounts").map(|asked| ("discounts".to_owned(), asked.clone())));
     }
     let mut changed = subscription.clone();
     if params.as_object().is_some_and(|members| !members.is_empty()) {
-        let change =
-            Call { path: call.path, ids: vec![id], params: Params::over(&params), version: call.version.clone() };
+        let change = Call {
+            path: call.path,
+            ids: vec![id],
+            object: "subscription",
+            params: Params::over(&params),
+            version: call.version.clone(),
+        };
         subscription_changes::update(world, &change)?;
         changed = (*find(&world.store, Kind::Subscription, id)?).clone();
     }
-    let invoice =
-        if at_once { imagined_invoice(world, &changed, Vec::new(), "upcoming") } else { next(world, &changed) };
-    world.undo();
-    Ok(Reply::One(Arc::new(invoice)))
+    Ok(if at_once { imagined_invoice(world, &changed, Vec::new(), "upcoming") } else { next(world, &changed) })
 }
 
 /// A subscription that does not exist, with the items that were asked for.
 fn imagined(world: &mut World, sent: &Params, details: &Value) -> Result<Arc<Value>, StripeError> {
     let customer = named(&world.store, Kind::Customer, sent.need("customer")?, "customer")?;
     items::check_items(world, array(&details["items"]))?;
-    let asked = Params::over(&json!({"items": details["items"]}));
+    let mut asked = Params::over(&json!({"items": details["items"]}));
+    for (name, value) in [("default_tax_rates", details.get("default_tax_rates")), ("discounts", sent.get("discounts"))]
+    {
+        if let Some(value) = value {
+            asked = asked.with(name, value.clone());
+        }
+    }
+    discounts::check(world, &asked)?;
     super::subscriptions::compose(world, &asked, &customer).map(Arc::new)
 }
 

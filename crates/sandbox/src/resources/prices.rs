@@ -1,6 +1,6 @@
 //! Prices. `tiers` are kept with the price and shown only where they are expanded.
 
-use super::{Answer, Call, changed, find, list_where, named, narrow, products, retrieve};
+use super::{Answer, Call, changed, currencies, find, list_where, named, narrow, products};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -21,7 +21,7 @@ pub(crate) const LIST: &[Field] = &[
     opt("type", Spec::OneOf(&["one_time", "recurring"])),
 ];
 
-pub(crate) const INTERVALS: &[&str] = &["day", "week", "month", "year"];
+pub(crate) const INTERVALS: &[&str] = &["day", "month", "week", "year"];
 pub(crate) const USAGE: &[&str] = &["licensed", "metered"];
 
 const RECURRING: &[Field] = &[
@@ -155,21 +155,18 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::Price, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Price, call)
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
-    let currency = currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
     let product = match (sent.text("product"), sent.get("product_data")) {
         (Some(id), None) => named(&world.store, Kind::Product, id, "product")?["id"].as_str().unwrap_or(id).to_owned(),
         (None, Some(data)) => new_product(world, &Params::over(data))?,
         (Some(_), Some(_)) => {
-            return Err(StripeError::invalid("You may only specify one of these parameters: product, product_data."));
+            return Err(StripeError::exclusive(&["product", "product_data"]));
         }
         (None, None) => return Err(StripeError::missing("product")),
     };
+    check_interval(sent.get("recurring"))?;
     let id = world.id("price");
     let interval = sent.get("recurring").and_then(|recurring| recurring["interval"].as_str());
     let mut price = object(&id, &product, &currency, sent.int("unit_amount"), interval, world.now);
@@ -196,7 +193,8 @@ pub(super) fn new_product(world: &mut World, data: &Params) -> Result<String, St
 /// A price described in place; it is stored like any other.
 pub(crate) fn from_data(world: &mut World, data: &Value, product: &str) -> Result<Value, StripeError> {
     let sent = Params::over(data);
-    let currency = currency(sent.need("currency")?)?;
+    let currency = currencies::parse(sent.need("currency")?)?;
+    check_interval(data.get("recurring"))?;
     let id = world.id("price");
     let interval = data["recurring"]["interval"].as_str();
     let mut price = object(&id, product, &currency, sent.int("unit_amount"), interval, world.now);
@@ -208,14 +206,24 @@ pub(crate) fn from_data(world: &mut World, data: &Value, product: &str) -> Resul
     Ok(price)
 }
 
-/// Three letters that Stripe takes in either case.
-pub(crate) fn currency(text: &str) -> Result<String, StripeError> {
-    let lower = text.to_ascii_lowercase();
-    if lower.len() == 3 && lower.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        return Ok(lower);
+/// Nothing comes again after more than three years.
+fn check_interval(recurring: Option<&Value>) -> Result<(), StripeError> {
+    let (interval, count) =
+        recurring.map_or((None, None), |every| (every["interval"].as_str(), every["interval_count"].as_i64()));
+    let most = match interval {
+        Some("year") => 3,
+        Some("month") => 36,
+        Some("week") => 156,
+        _ => 1095,
+    };
+    if count.is_some_and(|count| count > most) {
+        let text = format!(
+            "Invalid recurring[interval_count]: the maximum number of {}s is {most}.",
+            interval.unwrap_or("day")
+        );
+        return Err(StripeError::invalid(text).param("recurring[interval_count]"));
     }
-    let message = format!("Invalid currency: {text}. Stripe currently supports three-letter ISO codes.");
-    Err(StripeError::invalid(message).param("currency"))
+    Ok(())
 }
 
 fn amounts(price: &mut Value, sent: &Params) -> Result<(), StripeError> {
@@ -227,9 +235,7 @@ fn amounts(price: &mut Value, sent: &Params) -> Result<(), StripeError> {
         return Err(StripeError::invalid(text).param("tiers"));
     }
     match (sent.int("unit_amount"), sent.text("unit_amount_decimal")) {
-        (Some(_), Some(_)) => {
-            Err(StripeError::invalid("You may only specify one of these parameters: unit_amount, unit_amount_decimal."))
-        }
+        (Some(_), Some(_)) => Err(StripeError::exclusive(&["unit_amount", "unit_amount_decimal"])),
         (Some(_), None) => Ok(()),
         (None, Some(decimal)) => {
             price["unit_amount"] = json!(decimal.parse::<i64>().ok());

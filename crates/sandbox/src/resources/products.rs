@@ -1,7 +1,7 @@
 //! Products.
 
 use super::prices;
-use super::{Answer, Call, changed, deleted, find, list_where, narrow, retrieve};
+use super::{Answer, Call, changed, deleted, find, list_where, narrow};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
@@ -80,10 +80,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
                 .all(|name| params.get(name).is_none_or(|want| product[*name] == *want))
     }));
     list_where(world, Kind::Product, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Product, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

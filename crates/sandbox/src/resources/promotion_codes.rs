@@ -1,6 +1,6 @@
 //! Promotion codes: words that customers type to get a coupon.
 
-use super::{Answer, Call, changed, coupons, find, list_where, named, narrow, retrieve};
+use super::{Answer, Call, changed, coupons, find, list_where, named, narrow};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -45,10 +45,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let filters =
         [("code", Index::Code), ("coupon", Index::Coupon), ("customer", Index::Customer), ("active", Index::Active)];
     list_where(world, Kind::PromotionCode, call, narrow(call, &filters))
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::PromotionCode, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
@@ -98,7 +94,7 @@ pub(crate) fn check(world: &World, id: &str, param: &str) -> Result<Arc<Value>, 
     let over = promotion["expires_at"].as_i64().is_some_and(|at| at <= world.now);
     if over || promotion["active"] != true {
         let text = "This promotion code cannot be redeemed because it is not active.";
-        return Err(StripeError::invalid(text).code("promotion_code_expired").param(param));
+        return Err(StripeError::invalid(text).param(param));
     }
     Ok(promotion)
 }

@@ -1,6 +1,6 @@
 //! Refunds: making one changes its charge.
 
-use super::{Answer, Call, changed, disputes, find, list, named, retrieve};
+use super::{Answer, Call, changed, currencies, disputes, find, list, named};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt};
@@ -61,10 +61,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::Refund, call, &[("charge", Index::Charge), ("payment_intent", Index::PaymentIntent)])
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::Refund, call)
-}
-
 /// The refunds of one charge, below the charge's path.
 pub(crate) fn of_charge(world: &World, call: &Call<'_>) -> Answer {
     find(&world.store, Kind::Charge, call.id())?;
@@ -80,8 +76,11 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         (None, Some(id)) => {
             let intent = world.store.get(Kind::PaymentIntent, id);
             let intent = intent.ok_or_else(|| StripeError::no_such("payment_intent", id, "payment_intent"))?;
-            let text = "This PaymentIntent does not have a successful charge to refund.";
-            let charge = intent["latest_charge"].as_str().ok_or_else(|| StripeError::invalid(text))?;
+            let none = || {
+                let text = format!("This PaymentIntent ({id}) does not have a successful charge to refund.");
+                StripeError::invalid(text).param("payment_intent")
+            };
+            let charge = intent["latest_charge"].as_str().ok_or_else(none)?;
             named(&world.store, Kind::Charge, charge, "payment_intent")?
         }
         (None, None) => {
@@ -123,7 +122,14 @@ fn allowed(charge: &Value, asked: Option<i64>) -> Result<i64, StripeError> {
     }
     match asked {
         Some(amount) if amount > left => {
-            let text = format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left})");
+            let currency = charge["currency"].as_str().unwrap_or_default();
+            let untouched = charge["amount_refunded"] == 0;
+            let text = format!(
+                "Refund amount ({}) is greater than {} ({})",
+                currencies::written(amount, currency),
+                if untouched { "charge amount" } else { "unrefunded amount on charge" },
+                currencies::written(left, currency)
+            );
             Err(StripeError::invalid(text).param("amount"))
         }
         Some(amount) => Ok(amount),

@@ -1,12 +1,11 @@
 //! The phases of a subscription schedule: from when until when, with which items, and how a subscription comes to be like one.
 
 use super::subscription_items::{self as items, recurrence};
-use super::{Call, Reply, find, subscription_changes, subscriptions};
+use super::{Call, Reply, added_items, discounts, find, subscription_changes, subscriptions, tax_rates};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::resources::billing::{self, Bill};
 use crate::resources::prices;
 use crate::version::{CLOVER, DEFAULT, Version};
 use crate::world::{World, array};
@@ -21,7 +20,7 @@ const ITEM: &[Field] = &[
     opt("price", Spec::Text),
     opt("price_data", Spec::Unsupported),
     opt("quantity", Spec::Int(0, 1_000_000_000)),
-    opt("tax_rates", Spec::Unsupported),
+    opt("tax_rates", Spec::ClearableList(&Spec::Text)),
 ];
 const DURATION: &[Field] =
     &[req("interval", Spec::OneOf(prices::INTERVALS)), opt("interval_count", Spec::Int(1, 1095))];
@@ -30,7 +29,7 @@ const DISCOUNT: &[Field] =
 
 pub(super) const PHASE: &[Field] = &[
     req("items", Spec::List(&Spec::Hash(ITEM))),
-    opt("add_invoice_items", Spec::Unsupported),
+    opt("add_invoice_items", added_items::ASKED),
     opt("application_fee_percent", Spec::Unsupported),
     opt("automatic_tax", Spec::Ignored),
     opt("billing_cycle_anchor", Spec::Unsupported),
@@ -38,7 +37,7 @@ pub(super) const PHASE: &[Field] = &[
     opt("collection_method", Spec::OneOf(&["charge_automatically", "send_invoice"])),
     opt("currency", Spec::Text),
     opt("default_payment_method", Spec::Text),
-    opt("default_tax_rates", Spec::Unsupported),
+    opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
     opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
     opt("duration", Spec::Hash(DURATION)),
@@ -55,7 +54,7 @@ pub(super) const PHASE: &[Field] = &[
 ];
 
 /// The phases that were asked for, one after the other from `start` on.
-pub(super) fn written(world: &World, call: &Call<'_>, start: i64) -> Result<Vec<Value>, StripeError> {
+pub(super) fn written(world: &mut World, call: &Call<'_>, start: i64) -> Result<Vec<Value>, StripeError> {
     let mut phases = Vec::new();
     let mut from = start;
     for (place, asked) in call.params.list("phases").iter().enumerate() {
@@ -64,13 +63,20 @@ pub(super) fn written(world: &World, call: &Call<'_>, start: i64) -> Result<Vec<
             return Err(StripeError::unknown(&format!("{path}[iterations]")));
         }
         items::check_items(world, array(&asked["items"]))?;
-        subscriptions::check_coupons(world, &Params::over(asked))?;
+        discounts::check(world, &Params::over(asked))?;
+        added_items::check(world, array(&asked["add_invoice_items"]))?;
         let until = end(world, asked, from);
         if until <= from {
             let text = "The end date of a phase must be after its start date.";
             return Err(StripeError::invalid(text).param(format!("{path}[end_date]")));
         }
-        phases.push(one(world, asked, from, until));
+        let mut phase = one(world, asked, from, until);
+        phase["add_invoice_items"] = json!(added_items::shown(world, array(&asked["add_invoice_items"]))?);
+        tax_rates::take(&world.store, &mut phase, "default_tax_rates", &Params::over(asked))?;
+        for (item, asked) in phase["items"].as_array_mut().into_iter().flatten().zip(array(&asked["items"])) {
+            tax_rates::take(&world.store, item, "tax_rates", &Params::over(asked))?;
+        }
+        phases.push(phase);
         from = until;
     }
     Ok(phases)
@@ -146,7 +152,12 @@ pub(super) fn of_subscription(world: &World, subscription: &Value) -> Value {
         "items": array(&subscription["items"]["data"]).iter().map(item).collect::<Vec<_>>(),
         "metadata": subscription["metadata"], "trial_end": subscription["trial_end"]
     });
-    one(world, &asked, start.unwrap_or(world.now), end.unwrap_or(world.now))
+    let mut phase = one(world, &asked, start.unwrap_or(world.now), end.unwrap_or(world.now));
+    phase["default_tax_rates"] = subscription["default_tax_rates"].clone();
+    for (row, item) in phase["items"].as_array_mut().into_iter().flatten().zip(array(&subscription["items"]["data"])) {
+        row["tax_rates"] = item["tax_rates"].clone();
+    }
+    phase
 }
 
 /// What a subscription must be told to be as this phase says, but for its items.
@@ -167,6 +178,10 @@ fn terms(schedule: &Value, phase: &Value, now: i64) -> Value {
     if !array(&phase["discounts"]).is_empty() {
         terms["discounts"] = phase["discounts"].clone();
     }
+    if !array(&phase["default_tax_rates"]).is_empty() {
+        terms["default_tax_rates"] = phase["default_tax_rates"].clone();
+    }
+    terms["add_invoice_items"] = json!(added_items::of_phase(phase));
     if phase["trial_end"].as_i64().is_some_and(|end| end > now) {
         terms["trial_end"] = phase["trial_end"].clone();
     }
@@ -179,16 +194,8 @@ pub(super) fn begin(world: &mut World, schedule: &Value, phase: &Value) -> Resul
     let mut asked = terms(schedule, phase, world.now);
     asked["items"] = phase["items"].clone();
     let mut subscription = subscriptions::compose(world, &Params::over(&asked), &customer)?;
-    let id = world.id("in");
-    subscription["latest_invoice"] = json!(id);
     subscription["schedule"] = schedule["id"].clone();
-    subscriptions::set_customer_currency(world, &customer, &subscription["currency"]);
-    let trial = subscription["status"] == "trialing";
-    let stored = world.store.put(Kind::Subscription, subscription);
-    let items = array(&stored["items"]["data"]).iter().collect();
-    let bill = Bill { id: &id, subscription: &stored, reason: "subscription_create", items, trial, usage_since: None };
-    billing::begin(world, &bill, true);
-    Ok(stored)
+    Ok(subscriptions::open_later(world, subscription, &customer))
 }
 
 /// Changes the subscription to what the phase says: with prorations in the midst of a period, without at its end, where the
@@ -205,6 +212,7 @@ pub(super) fn follow(world: &mut World, schedule: &Value, phase: &Value, how: &s
         let call = Call {
             path: "/v1/subscriptions",
             ids: vec![&id],
+            object: "subscription",
             params: Params::over(&asked),
             version: Version::parse(DEFAULT)?,
         };
@@ -226,7 +234,9 @@ pub(super) fn follow(world: &mut World, schedule: &Value, phase: &Value, how: &s
     }
     let asked = Params::over(&asked);
     subscriptions::write(&mut subscription, &asked);
-    subscriptions::set_discounts(world, &mut subscription, &asked)?;
+    discounts::set(world, &mut subscription, &asked)?;
+    tax_rates::take(&world.store, &mut subscription, "default_tax_rates", &asked)?;
+    added_items::sell(world, &subscription, asked.list("add_invoice_items"))?;
     world.store.put(Kind::Subscription, subscription);
     Ok(())
 }
@@ -236,11 +246,9 @@ fn item_changes(subscription: &Value, phase: &Value) -> Vec<Value> {
     let mut old = array(&subscription["items"]["data"]).to_vec();
     let mut changes = Vec::new();
     for wanted in array(&phase["items"]) {
-        let mut change =
-            json!({"price": wanted["price"], "quantity": wanted["quantity"], "metadata": wanted["metadata"]});
+        let mut change = json!({"price": wanted["price"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
         if let Some(place) = old.iter().position(|item| item["price"]["id"] == wanted["price"]) {
-            change =
-                json!({"id": old.remove(place)["id"], "quantity": wanted["quantity"], "metadata": wanted["metadata"]});
+            change = json!({"id": old.remove(place)["id"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
         }
         changes.push(change);
     }

@@ -1,6 +1,6 @@
 //! Setup intents: a payment method is saved for later, perhaps after the bank has seen its owner.
 
-use super::{Answer, Call, Reply, changed, find, list, named, payment_methods, retrieve};
+use super::{Answer, Call, Reply, changed, find, list, named, payment_methods};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Spec, opt, req};
@@ -46,10 +46,6 @@ pub(crate) const CANCEL: &[Field] =
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::SetupIntent, call, &[("customer", Index::Customer)])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::SetupIntent, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -3,7 +3,10 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscriptions::{self as subscriptions, UPDATE, retrieve_one};
-use super::{Answer, Call, Reply, prorations, subscription_items as items, tax_rates};
+use super::{
+    Answer, Call, Reply, added_items, discounts, prorations, subscription_items as items, subscription_status,
+    tax_rates,
+};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt};
@@ -40,17 +43,18 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     let anew = starts_anew(&before, &subscription, call)?;
     end_trial(world, &mut subscription, sent)?;
     subscriptions::write(&mut subscription, sent);
-    subscriptions::set_discounts(world, &mut subscription, sent)?;
+    discounts::set(world, &mut subscription, sent)?;
     tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     match sent.flag("cancel_at_period_end") {
         Some(true) => subscriptions::ask_to_end(&mut subscription, world.now),
         Some(false) => stay(&mut subscription),
         None => note_cancel_at(&mut subscription, sent, world.now),
     }
+    added_items::sell(world, &subscription, sent.list("add_invoice_items"))?;
     if anew {
         return begin_anew(world, &before, subscription, sent);
     }
-    let prorated = prorate(world, &before, &subscription, sent);
+    let prorated = prorate(world, &before, &subscription, sent) || !sent.list("add_invoice_items").is_empty();
     let stored = world.store.put(Kind::Subscription, subscription);
     let ended_trial = before["status"] == "trialing" && stored["status"] == "active";
     if ended_trial || (prorated && sent.text("proration_behavior") == Some("always_invoice")) {
@@ -67,12 +71,12 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
         let only = ["metadata", "cancellation_details"];
         if UPDATE.concat().iter().any(|field| sent.get(field.name).is_some() && !only.contains(&field.name)) {
             let text = "A canceled subscription can only update its cancellation_details and metadata.";
-            return Err(StripeError::invalid(text));
+            return Err(StripeError::invalid(text).code("invalid_canceled_subscription_fields"));
         }
     }
+    subscriptions::check_end(sent, world.now)?;
     if sent.flag("cancel_at_period_end") == Some(true) && sent.get("cancel_at").is_some_and(Value::is_i64) {
-        let text = "You may only specify one of these parameters: cancel_at, cancel_at_period_end.";
-        return Err(StripeError::invalid(text).param("cancel_at"));
+        return Err(StripeError::exclusive(&["cancel_at", "cancel_at_period_end"]));
     }
     if let (Some(schedule), true) =
         (before["schedule"].as_str(), sent.get("cancel_at").is_some() || sent.get("cancel_at_period_end").is_some())
@@ -97,7 +101,8 @@ fn check(world: &World, before: &Value, call: &Call<'_>) -> Result<(), StripeErr
             return Err(StripeError::invalid(text).param("proration_date"));
         }
     }
-    subscriptions::check_coupons(world, sent)
+    added_items::check(world, sent.list("add_invoice_items"))?;
+    discounts::check(world, sent)
 }
 
 fn stay(subscription: &mut Value) {
@@ -190,7 +195,7 @@ fn end_trial(world: &World, subscription: &mut Value, sent: &Params) -> Result<(
         Some(Value::String(_)) if in_trial => {
             subscription["trial_end"] = json!(world.now);
             if collection::end_of_trial(world, subscription) == "pause" {
-                subscriptions::come_to(subscription, "paused", world.now);
+                subscription_status::come_to(subscription, "paused", world.now);
                 return Ok(());
             }
             subscription["status"] = json!("active");
@@ -222,7 +227,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
         prorations::give_back(world, &subscription, world.now);
     }
     let details = call.params.get("cancellation_details").cloned();
-    let ended = subscriptions::end(world, &subscription, details.as_ref(), "cancellation_requested");
+    let ended = subscription_status::end(world, &subscription, details.as_ref(), "cancellation_requested");
     let waits = !billing::pending(&world.store, &ended["customer"], &ended["id"]).is_empty();
     if call.params.flag("invoice_now") == Some(true) && waits {
         let last = bill_now(world, &ended, Vec::new(), "subscription_cycle", None)?;

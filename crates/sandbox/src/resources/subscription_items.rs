@@ -1,11 +1,10 @@
 //! Subscription items: they live in their subscription, and the billing periods live in them.
 
-use super::{Answer, Call, Reply, named, plans, prices, tax_rates};
+use super::{Answer, Call, Reply, currencies, named, plans, prices, tax_rates};
 use crate::calendar::{Recurrence, period};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::store::Row;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -87,7 +86,13 @@ fn through(world: &mut World, call: &Call<'_>, subscription: &str, mut item: Val
     }
     asked["items"] = json!([item]);
     let params = Params::over(&asked);
-    let change = Call { path: call.path, ids: vec![subscription], params, version: call.version.clone() };
+    let change = Call {
+        path: call.path,
+        ids: vec![subscription],
+        object: "subscription",
+        params,
+        version: call.version.clone(),
+    };
     super::subscription_changes::update(world, &change)
 }
 
@@ -118,30 +123,10 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     Ok(Reply::One(Arc::new(json!({"id": call.id(), "object": "subscription_item", "deleted": true}))))
 }
 
-/// Newest first like every list; there are few, so cursors are looked up in place.
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let subscription = named(&world.store, Kind::Subscription, call.params.need("subscription")?, "subscription")?;
-    let mut items: Vec<&Value> = array(&subscription["items"]["data"]).iter().collect();
-    let place = |param: &str, items: &[&Value]| match call.params.text(param) {
-        Some(id) => match items.iter().position(|item| item["id"] == id) {
-            Some(place) => Ok(Some(place)),
-            None => Err(StripeError::no_such("subscription_item", id, param)),
-        },
-        None => Ok(None),
-    };
-    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
-    let mut has_more = false;
-    if let Some(place) = place("starting_after", &items)? {
-        items.drain(..=place);
-    } else if let Some(place) = place("ending_before", &items)? {
-        items.truncate(place);
-        has_more = items.len() > limit;
-        items.drain(..items.len().saturating_sub(limit));
-    }
-    has_more |= items.len() > limit;
-    items.truncate(limit);
-    let rows = items.into_iter().map(|item| Row::Made(Arc::new(item.clone()))).collect();
-    Ok(Reply::Page { url: call.path.to_owned(), rows, has_more })
+    let items = array(&subscription["items"]["data"]).iter().map(|item| Arc::new(item.clone()));
+    super::in_place(call, "subscription_item", items.collect())
 }
 
 pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
@@ -233,7 +218,7 @@ pub(crate) fn check_items(world: &World, items: &[Value]) -> Result<(), StripeEr
             None if item["price_data"].is_object() => {
                 let product = item["price_data"]["product"].as_str().unwrap_or_default();
                 named(&world.store, Kind::Product, product, &format!("items[{place}][price_data][product]"))?;
-                prices::currency(item["price_data"]["currency"].as_str().unwrap_or_default())?
+                currencies::parse(item["price_data"]["currency"].as_str().unwrap_or_default())?
             }
             None => return Err(StripeError::missing(&format!("items[{place}][price]"))),
         };

@@ -77,10 +77,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list_where(world, Kind::SubscriptionSchedule, call, query)
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    super::retrieve(world, Kind::SubscriptionSchedule, call)
-}
-
 fn object(id: &str, customer: &Value, phases: Vec<Value>, now: i64) -> Value {
     json!({
         "id": id,
@@ -244,7 +240,12 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     };
     schedule["current_phase"] = dates(current);
     let stored = world.store.put(Kind::SubscriptionSchedule, schedule);
-    phases::follow(world, &stored, current, sent.text("proration_behavior").unwrap_or("create_prorations"))?;
+    let mut followed = current.clone();
+    if current["start_date"] == before["current_phase"]["start_date"] {
+        // What a phase sells is sold when it begins, not each time that it is rewritten.
+        followed["add_invoice_items"] = json!([]);
+    }
+    phases::follow(world, &stored, &followed, sent.text("proration_behavior").unwrap_or("create_prorations"))?;
     Ok(Reply::One(stored))
 }
 
@@ -270,7 +271,10 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
         let flag = |name: &str| call.params.flag(name).unwrap_or(true);
         let params = Params::over(&json!({"invoice_now": flag("invoice_now"), "prorate": flag("prorate")}));
         let version = Version::parse(DEFAULT)?;
-        subscription_changes::cancel(world, &Call { path: call.path, ids: vec![id], params, version })?;
+        subscription_changes::cancel(
+            world,
+            &Call { path: call.path, ids: vec![id], object: "subscription", params, version },
+        )?;
     }
     Ok(Reply::One(stored))
 }
@@ -346,7 +350,7 @@ fn complete(world: &mut World, schedule: &Value) -> Arc<Value> {
     let id = schedule["subscription"].as_str().unwrap_or_default();
     match world.store.get(Kind::Subscription, id) {
         Some(subscription) if schedule["end_behavior"] == "cancel" && subscription["status"] != "canceled" => {
-            super::subscriptions::end(world, &subscription, None, "cancellation_requested");
+            super::subscription_status::end(world, &subscription, None, "cancellation_requested");
         }
         _ => attach(world, id, &Value::Null),
     }

@@ -5,10 +5,7 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{
-    Answer, Call, Reply, coupons, embedded, find, list_where, named, narrow, promotion_codes, subscription_schedules,
-    tax_rates,
-};
+use super::{Answer, Call, Reply, added_items, discounts, embedded, find, list_where, named, narrow, tax_rates};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -46,7 +43,6 @@ const STATUSES: &[&str] = &[
 
 const COLLECTION: &[&str] = &["charge_automatically", "send_invoice"];
 
-const DISCOUNT: &[Field] = &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Text)];
 const AUTOMATIC_TAX: &[Field] = &[opt("enabled", Spec::OneOf(&["false"]))];
 const MODE: &[Field] = &[req("type", Spec::OneOf(&["classic", "flexible"])), opt("flexible", Spec::Ignored)];
 const END: &[Field] = &[
@@ -79,7 +75,7 @@ const CANCELLATION: &[Field] = &[
 ];
 
 const COMMON: &[Field] = &[
-    opt("add_invoice_items", Spec::Unsupported),
+    opt("add_invoice_items", added_items::ASKED),
     opt("application_fee_percent", Spec::Unsupported),
     opt("automatic_tax", Spec::Hash(AUTOMATIC_TAX)),
     opt("billing_thresholds", Spec::Unsupported),
@@ -91,7 +87,7 @@ const COMMON: &[Field] = &[
     opt("default_source", Spec::Unsupported),
     opt("default_tax_rates", Spec::ClearableList(&Spec::Text)),
     opt("description", Spec::Clearable),
-    opt("discounts", Spec::ClearableList(&Spec::Hash(DISCOUNT))),
+    opt("discounts", Spec::ClearableList(&Spec::Hash(discounts::ASKED))),
     opt("invoice_settings", Spec::Unsupported),
     opt("metadata", Spec::Metadata),
     opt("off_session", Spec::Ignored),
@@ -170,10 +166,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
         }));
     }
     list_where(world, Kind::Subscription, call, query)
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve_one(world, call.id()).map(Reply::One)
 }
 
 pub(super) fn retrieve_one(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
@@ -255,10 +247,39 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
 /// All that can be wrong with a new subscription, before anything is made. Returns what will be charged.
 fn payable(world: &World, sent: &Params, customer: &Value) -> Result<Option<Arc<Value>>, StripeError> {
     items::check_items(world, sent.list("items"))?;
+    check_currency(world, sent, customer)?;
+    check_end(sent, world.now)?;
     let method = pay_with(world, sent.text("default_payment_method"), customer)?;
     check_payable(sent, method.as_deref(), trial_end(world, sent)?, customer)?;
-    check_coupons(world, sent)?;
+    added_items::check(world, sent.list("add_invoice_items"))?;
+    discounts::check(world, sent)?;
     Ok(method)
+}
+
+/// A day to end on lies ahead.
+pub(super) fn check_end(sent: &Params, now: i64) -> Result<(), StripeError> {
+    match sent.int("cancel_at") {
+        Some(at) if at <= now => {
+            let text = "Invalid timestamp: must be an integer Unix timestamp in the future.";
+            Err(StripeError::invalid(text).param("cancel_at"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As long as a customer has a subscription in one currency, they cannot have one in another.
+fn check_currency(world: &World, sent: &Params, customer: &Value) -> Result<(), StripeError> {
+    let price = sent.list("items").first().and_then(|item| item["price"].as_str().or(item["plan"].as_str()));
+    let Some(price) = price.and_then(|id| world.store.get(Kind::Price, id)) else { return Ok(()) };
+    let others = world.store.all(Kind::Subscription, Index::Customer, customer["id"].as_str().unwrap_or_default());
+    let live = others.iter().filter(|other| other["status"] != "canceled" && other["status"] != "incomplete_expired");
+    let Some(other) = live.into_iter().find(|other| other["currency"] != price["currency"]) else { return Ok(()) };
+    let text = format!(
+        "You cannot combine currencies on a single customer. This customer has an active subscription, subscription \
+         schedule, discount, quote, or invoice item with currency {}",
+        other["currency"].as_str().unwrap_or_default()
+    );
+    Err(StripeError::invalid(text))
 }
 
 /// The subscription as it was asked for, without its first invoice.
@@ -277,9 +298,10 @@ pub(crate) fn compose(world: &mut World, sent: &Params, customer: &Value) -> Res
     if let Some(mode) = sent.get("billing_mode").filter(|mode| mode["type"] == "classic") {
         subscription["billing_mode"] = json!({"flexible": null, "type": mode["type"]});
     }
-    set_discounts(world, &mut subscription, sent)?;
+    discounts::set(world, &mut subscription, sent)?;
     tax_rates::take(&world.store, &mut subscription, "default_tax_rates", sent)?;
     items::set_periods(&mut subscription, world.now);
+    added_items::sell(world, &subscription, sent.list("add_invoice_items"))?;
     if sent.flag("cancel_at_period_end") == Some(true) {
         ask_to_end(&mut subscription, world.now);
     }
@@ -329,6 +351,17 @@ pub(crate) fn open(
     (world.store.get(Kind::Subscription, id).unwrap_or_default(), paid)
 }
 
+/// The same without anybody there to pay: the first invoice can be changed for an hour, like that of a renewal.
+pub(crate) fn open_later(world: &mut World, mut subscription: Value, customer: &Value) -> Arc<Value> {
+    let invoice = world.id("in");
+    subscription["latest_invoice"] = json!(invoice);
+    let trial = subscription["status"] == "trialing";
+    set_customer_currency(world, customer, &subscription["currency"]);
+    let stored = world.store.put(Kind::Subscription, subscription);
+    billing::begin(world, &first_bill(&invoice, &stored, trial), true);
+    stored
+}
+
 fn first_bill<'a>(id: &'a str, subscription: &'a Value, trial: bool) -> Bill<'a> {
     Bill {
         id,
@@ -354,7 +387,7 @@ pub(crate) fn refusal(world: &World, subscription: &Value, paid: &Paid) -> Strip
     }
 }
 
-pub(super) fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
+fn set_customer_currency(world: &mut World, customer: &Value, currency: &Value) {
     if customer["currency"].is_null() {
         let mut customer = customer.clone();
         customer["currency"] = currency.clone();
@@ -378,15 +411,12 @@ pub(super) fn pay_with(
         }
         return Ok(Some(method));
     }
-    let default = customer["invoice_settings"]["default_payment_method"].as_str();
-    Ok(default.and_then(|id| world.store.get(Kind::PaymentMethod, id)))
+    Ok(collection::default_of(&world.store, customer))
 }
 
 fn trial_end(world: &World, sent: &Params) -> Result<Option<i64>, StripeError> {
     match (sent.get("trial_end"), sent.int("trial_period_days")) {
-        (Some(_), Some(_)) => {
-            Err(StripeError::invalid("You may only specify one of these parameters: trial_end, trial_period_days."))
-        }
+        (Some(_), Some(_)) => Err(StripeError::exclusive(&["trial_end", "trial_period_days"])),
         (Some(Value::String(_)) | None, None) => Ok(None),
         (Some(end), None) => match end.as_i64().filter(|end| *end > world.now) {
             Some(end) => Ok(Some(end)),
@@ -444,120 +474,4 @@ pub(super) fn write(subscription: &mut Value, sent: &Params) {
     if let (true, Some(pause)) = (subscription["pause_collection"].is_object(), sent.get("pause_collection")) {
         subscription["pause_collection"]["resumes_at"] = pause["resumes_at"].clone();
     }
-}
-
-pub(super) fn check_coupons(world: &World, sent: &Params) -> Result<(), StripeError> {
-    for (place, asked) in sent.list("discounts").iter().enumerate() {
-        if let Some(code) = asked["promotion_code"].as_str() {
-            promotion_codes::check(world, code, &format!("discounts[{place}][promotion_code]"))?;
-            continue;
-        }
-        let param = format!("discounts[{place}][coupon]");
-        match asked["coupon"].as_str() {
-            Some(id) => {
-                let coupon = named(&world.store, Kind::Coupon, id, &param)?;
-                let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
-                if over || coupon["valid"] != true {
-                    return Err(StripeError::invalid(format!("Coupon expired: {id}"))
-                        .code("coupon_expired")
-                        .param(param));
-                }
-            }
-            None if asked["discount"].is_string() => {}
-            None => return Err(StripeError::missing(&param)),
-        }
-    }
-    Ok(())
-}
-
-/// The sent list replaces the old one; `discount` keeps one that is already there.
-pub(super) fn set_discounts(world: &mut World, subscription: &mut Value, sent: &Params) -> Result<(), StripeError> {
-    if sent.get("discounts").is_none() {
-        return Ok(());
-    }
-    let mut ids = Vec::new();
-    for asked in sent.list("discounts") {
-        if let Some(kept) = asked["discount"].as_str() {
-            if !array(&subscription["discounts"]).contains(&json!(kept)) {
-                return Err(StripeError::no_such("discount", kept, "discounts"));
-            }
-            ids.push(json!(kept));
-            continue;
-        }
-        let (coupon, code) = match asked["promotion_code"].as_str() {
-            Some(code) => (promotion_codes::redeem(world, code)?, json!(code)),
-            None => (coupons::redeem(world, asked["coupon"].as_str().unwrap_or_default(), "discounts")?, Value::Null),
-        };
-        let id = world.id("di");
-        let (customer, own) = (subscription["customer"].as_str(), subscription["id"].as_str());
-        let mut discount =
-            coupons::discount(&id, &coupon, customer.unwrap_or_default(), own.unwrap_or_default(), world.now);
-        discount["promotion_code"] = code;
-        world.store.put(Kind::Discount, discount);
-        ids.push(json!(id));
-    }
-    for gone in array(&subscription["discounts"]).iter().filter(|old| !ids.contains(old)) {
-        if let Some(gone) = world.store.get(Kind::Discount, gone.as_str().unwrap_or_default()) {
-            world.store.tell("customer.discount.deleted", gone);
-        }
-    }
-    subscription["discounts"] = Value::Array(ids);
-    Ok(())
-}
-
-/// Ends the subscription now. `reason` is Stripe's word for why; empty where nobody asked.
-pub(crate) fn end(world: &mut World, subscription: &Value, details: Option<&Value>, reason: &str) -> Arc<Value> {
-    let mut subscription = subscription.clone();
-    subscription["status"] = json!("canceled");
-    subscription["ended_at"] = json!(world.now);
-    if subscription["cancel_at"].as_i64().is_none_or(|at| at > world.now) {
-        subscription["cancel_at_period_end"] = json!(false);
-        subscription["cancel_at"] = Value::Null;
-    }
-    if subscription["canceled_at"].is_null() {
-        subscription["canceled_at"] = json!(world.now);
-    }
-    super::fill(&mut subscription["cancellation_details"], details);
-    if !reason.is_empty() {
-        subscription["cancellation_details"]["reason"] = json!(reason);
-    }
-    stop_collecting(world, subscription["id"].as_str().unwrap_or_default());
-    let ended = world.store.put(Kind::Subscription, subscription);
-    subscription_schedules::end_with(world, &ended, reason == "payment_failed");
-    ended
-}
-
-/// What a subscription that is over has left unpaid is not finalized or collected by itself any more.
-fn stop_collecting(world: &mut World, subscription: &str) {
-    for invoice in world.store.all(Kind::Invoice, Index::Subscription, subscription) {
-        let waits = invoice["status"] == "draft" || invoice["status"] == "open";
-        if waits && (invoice["auto_advance"] == true || invoice["next_payment_attempt"].is_i64()) {
-            let mut invoice = (*invoice).clone();
-            invoice["auto_advance"] = json!(false);
-            invoice["automatically_finalizes_at"] = Value::Null;
-            invoice["next_payment_attempt"] = Value::Null;
-            world.store.put(Kind::Invoice, invoice);
-        }
-    }
-}
-
-/// Moves the subscription to another status, where it is not there already.
-pub(crate) fn set_status(world: &mut World, subscription: &Value, status: &str) {
-    if subscription["status"] == status {
-        return;
-    }
-    let mut subscription = subscription.clone();
-    come_to(&mut subscription, status, world.now);
-    world.store.put(Kind::Subscription, subscription);
-}
-
-/// The status, and since when it is paused where it is.
-pub(crate) fn come_to(subscription: &mut Value, status: &str, now: i64) {
-    subscription["status_details"] = match status {
-        "paused" => json!({"paused": {
-            "subscription": {"type": "trial_end_without_payment_method"}, "transitioned_at": now, "type": "subscription"
-        }}),
-        _ => Value::Null,
-    };
-    subscription["status"] = json!(status);
 }

@@ -51,6 +51,10 @@ pub(super) fn object(
     else {
         return Err(StripeError::invalid(format!("Invalid {param}: {kind} is not a type of tax id")).param(param));
     };
+    let letters = value.bytes().take_while(u8::is_ascii_alphabetic).count();
+    if kind == "eu_vat" && (letters < 2 || value.len() < 8) {
+        return Err(StripeError::invalid(format!("Invalid value for {kind}.")).code("tax_id_invalid").param("value"));
+    }
     // A European number says itself where it is from.
     let country = if country == "eu" { value.get(..2).unwrap_or_default() } else { country };
     let id = world.id("txi");

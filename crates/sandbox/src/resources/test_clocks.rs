@@ -1,6 +1,6 @@
 //! Test clocks: customers whose time stands still until somebody puts it forward.
 
-use super::{Answer, Call, Reply, deleted, find, list, retrieve};
+use super::{Answer, Call, Reply, deleted, find, list};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -20,10 +20,6 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::TestClock, call, &[])
 }
 
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::TestClock, call)
-}
-
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let id = world.id("clock");
     let clock = json!({
@@ -38,7 +34,7 @@ pub(crate) fn delete(world: &mut World, call: &Call<'_>) -> Answer {
     find(&world.store, Kind::TestClock, call.id())?;
     for subscription in world.store.all(Kind::Subscription, Index::Clock, call.id()) {
         if subscription["status"] != "canceled" {
-            super::subscriptions::end(world, &subscription, None, "");
+            super::subscription_status::end(world, &subscription, None, "");
         }
     }
     for customer in world.store.all(Kind::Customer, Index::Clock, call.id()) {

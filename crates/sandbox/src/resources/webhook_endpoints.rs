@@ -1,6 +1,6 @@
 //! Webhook endpoints: where events are sent, which, and in the shape of which version.
 
-use super::{Answer, Call, Reply, changed, deleted, find, list, retrieve};
+use super::{Answer, Call, Reply, changed, deleted, find, list};
 use crate::error::StripeError;
 use crate::events;
 use crate::kind::Kind;
@@ -32,10 +32,6 @@ pub(crate) const UPDATE: &[Field] = &[
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     list(world, Kind::WebhookEndpoint, call, &[])
-}
-
-pub(crate) fn one(world: &World, call: &Call<'_>) -> Answer {
-    retrieve(world, Kind::WebhookEndpoint, call)
 }
 
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {

@@ -8,7 +8,7 @@ use super::billing::{Bill, bill};
 use super::{catalogue, people};
 use crate::calendar::{DAY, Period, Recurrence, period, step};
 use crate::kind::Kind;
-use crate::resources::{coupons, customers, payment_methods, refunds, subscription_items, subscriptions};
+use crate::resources::{coupons, customers, discounts, payment_methods, refunds, subscription_items, subscriptions};
 use crate::world::{World, mix};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -218,7 +218,7 @@ fn plant_subscription(world: &mut World, plan: &Plan) -> Value {
         _ => None,
     };
     if let Some(coupon) = coupon.and_then(|coupon| world.store.get(Kind::Coupon, coupon)) {
-        let discount = coupons::discount(&format!("di_{suffix}"), &coupon, &customer, &id, start);
+        let discount = discounts::object(&format!("di_{suffix}"), &coupon, &customer, &id, start);
         subscription["discounts"] = json!([discount["id"]]);
         world.store.put(Kind::Discount, discount);
     }

@@ -41,7 +41,7 @@ fn written_by_hand_and_paid() {
         (&paid["status"], &paid["amount_paid"], &paid["amount_remaining"]),
         (&json!("paid"), &json!(500), &json!(0))
     );
-    assert_eq!(lab.post(&format!("{path}/pay"), "").error(), "400 invalid_request_error invoice_already_paid -");
+    assert_eq!(lab.post(&format!("{path}/pay"), "").error(), "400 invalid_request_error - -");
     assert_eq!(lab.get(&format!("/v1/charges?customer={customer}")).rows()[0]["amount"], 500);
     let other = id(&lab.made("/v1/invoices", &format!("customer={customer}")));
     assert_eq!(lab.delete(&format!("/v1/invoices/{other}")).body["deleted"], true);
@@ -246,4 +246,34 @@ fn usage_is_billed_when_its_period_is_over() {
     let newest = &list.rows()[0];
     assert_eq!((&newest["total"], &newest["status"]), (&json!(601), &json!("paid")), "600.5 cents, rounded once");
     assert_eq!(newest["lines"]["data"][0]["quantity"], 1_201);
+}
+
+#[test]
+fn discounts_of_an_invoice_are_its_own_or_its_customers() {
+    let lab = Lab::new(Seed::Business);
+    let half = lab.made("/v1/coupons", "amount_off=300&currency=usd&duration=once")["id"].as_str().unwrap().to_owned();
+    let customer = lab.payer("pm_card_visa");
+    let item = |amount: i64, more: &str| {
+        lab.made("/v1/invoiceitems", &format!("customer={customer}&currency=usd&amount={amount}{more}"));
+    };
+    let invoice = |more: &str| {
+        lab.made("/v1/invoices", &format!("customer={customer}&pending_invoice_items_behavior=include{more}"))
+    };
+    item(1000, "");
+    let own = invoice(&format!("&discounts[0][coupon]=FOUNDING20&discounts[1][coupon]={half}&expand[]=discounts"));
+    assert_eq!((&own["subtotal"], &own["total"]), (&json!(1000), &json!(500)));
+    assert_eq!((&own["discounts"][0]["invoice"], &own["discounts"][0]["subscription"]), (&own["id"], &Value::Null));
+    // What comes later is discounted as well, and what is taken away is not.
+    let path = format!("/v1/invoices/{}", own["id"].as_str().unwrap());
+    item(500, &format!("&invoice={}", own["id"].as_str().unwrap()));
+    assert_eq!(lab.get(&path).body["total"], 1500 - 300 - 300);
+    assert_eq!(lab.made(&path, "discounts=")["total"], 1500);
+    let refused = lab.post(&path, "discounts[0][coupon]=NONE").error();
+    assert_eq!(refused, "400 invalid_request_error resource_missing discounts[0][coupon]");
+    lab.send("POST", &format!("/v1/customers/{customer}"), &[("Stripe-Version", "2024-06-20")], "coupon=FOUNDING20")
+        .unwrap();
+    item(1000, "");
+    assert_eq!(invoice("")["total"], 800);
+    item(1000, "");
+    assert_eq!(invoice("&discounts=")["total"], 1000);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod added_items;
+mod balances;
 mod debits;
 mod disputes;
 mod errors;
@@ -16,7 +18,9 @@ mod pages;
 mod pages_of_stripe;
 mod payments;
 mod persistence;
+mod quotes;
 mod receiver;
+mod refusals;
 mod schedules;
 mod seeds;
 mod shapes;

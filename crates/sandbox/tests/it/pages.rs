@@ -74,7 +74,7 @@ fn limits_and_cursors_are_checked() {
         ("ending_before=cus_x", "400 invalid_request_error resource_missing ending_before"),
         ("created[than]=1", "400 invalid_request_error parameter_unknown created[than]"),
         ("offset=10", "400 invalid_request_error parameter_unknown offset"),
-        ("starting_after=a&ending_before=b", "400 invalid_request_error - -"),
+        ("starting_after=a&ending_before=b", "400 invalid_request_error parameters_exclusive -"),
     ] {
         assert_eq!(lab.get(&format!("/v1/customers?{query}")).error(), expected, "{query}");
     }

@@ -172,3 +172,138 @@ fn tax_ids_stand_on_invoices() {
         assert_eq!(lab.post(&path, form).error(), format!("400 invalid_request_error {expected}"), "{form}");
     }
 }
+
+/// The sums of a credit note, and what its lines are taxed with.
+fn credited(note: &Value) -> (i64, i64, i64, i64) {
+    let number = |name: &str| note[name].as_i64().unwrap();
+    let taxes = note["total_taxes"].as_array().unwrap().iter().map(|tax| tax["amount"].as_i64().unwrap()).sum();
+    assert_eq!((&note["amount"], number("total")), (&note["total"], number("total_excluding_tax") + taxes));
+    (number("subtotal"), number("discount_amount"), taxes, number("total"))
+}
+
+#[test]
+fn a_credit_note_gives_back_discount_and_tax_as_they_were_taken() {
+    let lab = Lab::new(Seed::Business);
+    let (added, inside) = (rate(&lab, "19", false), rate(&lab, "19", true));
+    let starter = "items[0][price]=price_starter_monthly&items[0][quantity]=2";
+    for (terms, line, expected) in [
+        (format!("default_tax_rates[]={added}"), "", (3800, 0, 722, 4522)),
+        (format!("default_tax_rates[]={added}"), "&lines[0][quantity]=1", (1900, 0, 361, 2261)),
+        (format!("default_tax_rates[]={added}"), "&lines[0][amount]=1000", (1000, 0, 190, 1190)),
+        (format!("default_tax_rates[]={inside}"), "&lines[0][amount]=1190", (1190, 0, 190, 1190)),
+        (format!("default_tax_rates[]={added}&discounts[0][coupon]=FOUNDING20"), "", (3800, 760, 578, 3618)),
+        ("description=plain".to_owned(), "&lines[0][amount]=100", (100, 0, 0, 100)),
+    ] {
+        let customer = lab.payer("pm_card_visa");
+        let begun = lab.subscribe(&customer, &format!("{starter}&{terms}"));
+        let invoice = &begun["latest_invoice"];
+        let (id, row) = (invoice["id"].as_str().unwrap(), invoice["lines"]["data"][0]["id"].as_str().unwrap());
+        let asked = format!("invoice={id}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={row}{line}");
+        let note = lab.made("/v1/credit_notes", &format!("{asked}&refund_amount={}", expected.3));
+        assert_eq!(credited(&note), expected, "{terms}{line}");
+        assert_eq!(lab.get("/v1/refunds?limit=1").rows()[0]["amount"], expected.3, "{terms}{line}");
+    }
+}
+
+#[test]
+fn a_credit_note_of_its_own_words_has_rates_of_its_own() {
+    let lab = Lab::new(Seed::Business);
+    let added = rate(&lab, "10", false);
+    let customer = lab.payer("pm_card_visa");
+    let begun = lab.subscribe(&customer, "items[0][price]=price_starter_monthly");
+    let id = begun["latest_invoice"]["id"].as_str().unwrap();
+    let line =
+        "lines[0][type]=custom_line_item&lines[0][unit_amount]=500&lines[0][quantity]=2&lines[0][description]=Sorry";
+    let asked = format!("invoice={id}&{line}&lines[0][tax_rates][]={added}");
+    let refused = lab.post("/v1/credit_notes", &format!("{asked}&credit_amount=1000"));
+    assert_eq!(refused.error(), "400 invalid_request_error - -");
+    let note = lab.made("/v1/credit_notes", &format!("{asked}&credit_amount=1100"));
+    assert_eq!(credited(&note), (1000, 0, 100, 1100));
+    assert_eq!(note["lines"]["data"][0]["tax_rates"][0]["id"], json!(added));
+    let refused = lab.post("/v1/credit_notes", &format!("{}&credit_amount=1000", asked.replace(&added, "txr_x")));
+    assert_eq!(refused.error(), "400 invalid_request_error resource_missing lines[0][tax_rates]");
+}
+
+#[test]
+fn a_checkout_page_shows_what_will_be_charged() {
+    let lab = Lab::new(Seed::Business);
+    let (added, inside) = (rate(&lab, "19", false), rate(&lab, "19", true));
+    let once = lab.made("/v1/prices", "product_data[name]=Setup&unit_amount=1000&currency=usd")["id"].clone();
+    let once = format!("[price]={}", once.as_str().unwrap());
+    let starter = "[price]=price_starter_monthly";
+    for (mode, rows, rest, expected) in [
+        ("payment", vec![format!("{once}&#[tax_rates][]={added}")], "", (1000, 0, 190, 1190)),
+        ("payment", vec![format!("{once}&#[tax_rates][]={inside}")], "", (1000, 0, 160, 1000)),
+        ("payment", vec![once.clone()], "&discounts[0][coupon]=FOUNDING20", (1000, 200, 0, 800)),
+        ("subscription", vec![format!("{starter}&#[tax_rates][]={added}"), once.clone()], "", (2900, 0, 361, 3261)),
+        ("subscription", vec![starter.to_owned(), once.clone()], "DEFAULTS", (2900, 580, 441, 2761)),
+    ] {
+        let row = |(place, row): (usize, &String)| {
+            let row = format!("#{row}").replace('#', &format!("line_items[{place}]"));
+            format!("&{row}&line_items[{place}][quantity]=1")
+        };
+        let rows: String = rows.iter().enumerate().map(row).collect();
+        let defaults = format!("&discounts[0][coupon]=FOUNDING20&subscription_data[default_tax_rates][]={added}");
+        let rest = rest.replace("DEFAULTS", &defaults);
+        let form = format!("mode={mode}&success_url=https://example.com{rows}{rest}");
+        let session = lab.made("/v1/checkout/sessions", &form);
+        let number = |value: &Value| value.as_i64().unwrap();
+        let details = &session["total_details"];
+        let seen = (
+            number(&session["amount_subtotal"]),
+            number(&details["amount_discount"]),
+            number(&details["amount_tax"]),
+            number(&session["amount_total"]),
+        );
+        assert_eq!(seen, expected, "{form}");
+        let path = format!("/v1/payment_pages/{}/confirm", session["id"].as_str().unwrap());
+        lab.made(&path, &format!("payment_method=pm_card_visa&expected_amount={}", expected.3));
+        assert_eq!(lab.get("/v1/charges?limit=1").rows()[0]["amount"], expected.3, "{form}");
+    }
+}
+
+#[test]
+fn a_preview_has_the_taxes_and_extras_that_it_would_have() {
+    let lab = Lab::new(Seed::Business);
+    let added = rate(&lab, "19", false);
+    let customer = lab.payer("pm_card_visa");
+    let begun = lab.subscribe(&customer, "items[0][price]=price_starter_monthly");
+    let id = begun["id"].as_str().unwrap();
+    let made_up = format!("customer={customer}&subscription_details[items][0][price]=price_starter_monthly");
+    let taxed = format!("subscription_details[default_tax_rates][]={added}");
+    for (form, expected) in [
+        (format!("subscription={id}"), (1900, 1900, 0)),
+        (format!("subscription={id}&{taxed}"), (2261, 1900, 361)),
+        (format!("subscription={id}&{taxed}&discounts[0][coupon]=FOUNDING20"), (1809, 1520, 289)),
+        (
+            format!("subscription={id}&invoice_items[0][amount]=100&invoice_items[0][tax_rates][]={added}"),
+            (2019, 2000, 19),
+        ),
+        (format!("{made_up}&{taxed}"), (2261, 1900, 361)),
+        (format!("{made_up}&discounts[0][coupon]=FOUNDING20&invoice_items[0][amount]=-500"), (1020, 1020, 0)),
+    ] {
+        assert_eq!(sums(&lab.made("/v1/invoices/create_preview", &form)), expected, "{form}");
+    }
+    let refused = lab.post("/v1/invoices/create_preview", &format!("subscription={id}&invoice_items[0][quantity]=2"));
+    assert_eq!(refused.error(), "400 invalid_request_error parameter_missing invoice_items[0][amount]");
+    // Nothing of it has happened.
+    assert_eq!(lab.get(&format!("/v1/invoiceitems?customer={customer}")).rows().len(), 0);
+    assert_eq!(lab.get(&format!("/v1/subscriptions/{id}")).body["default_tax_rates"], json!([]));
+    assert_eq!(lab.get(&format!("/v1/subscriptions?customer={customer}")).rows().len(), 1);
+}
+
+#[test]
+fn a_credit_note_can_be_looked_at_before() {
+    let lab = Lab::new(Seed::Business);
+    let added = rate(&lab, "19", false);
+    let customer = lab.payer("pm_card_visa");
+    let terms = format!("items[0][price]=price_starter_monthly&default_tax_rates[]={added}");
+    let invoice = lab.subscribe(&customer, &terms)["latest_invoice"].clone();
+    let (id, row) = (invoice["id"].as_str().unwrap(), invoice["lines"]["data"][0]["id"].as_str().unwrap());
+    let line = format!("lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={row}");
+    let preview = lab.get(&format!("/v1/credit_notes/preview?invoice={id}&{line}&refund_amount=2261"));
+    assert_eq!(credited(&preview.body), (1900, 0, 361, 2261));
+    assert_eq!(lab.get(&format!("/v1/credit_notes?invoice={id}")).rows().len(), 0);
+    assert_eq!(lab.get("/v1/refunds?limit=1").rows().iter().filter(|row| row["amount"] == 2261).count(), 0);
+    assert_eq!(lab.get(&format!("/v1/invoices/{id}")).body["post_payment_credit_notes_amount"], 0);
+}
