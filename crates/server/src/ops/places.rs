@@ -62,6 +62,13 @@ pub fn is_missing(error: &StripeError) -> bool {
     is_gone(error) && !error.refusal().is_some_and(no_path)
 }
 
+/// Stripe itself is away, or what stands between us: nothing is the fault of what was asked for. Where Stripe answers all but
+/// this, it is.
+pub fn is_outage(error: &StripeError) -> bool {
+    let away = error.retryable() && !matches!(error, StripeError::OnlyThere { .. });
+    away || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
+}
+
 /// One object as the lists show it, from whichever list it stands in: a plan is none of the prices where both lists are.
 pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<String, StripeError> {
     const PLAIN: Queries = &[&[]];
@@ -75,10 +82,12 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
             Err(error) if is_missing(&error) => gone = Some(error),
             // A list that is not there says nothing of its objects.
             Err(error) if error.is_not_found() => silent = Some(error),
-            Err(error) => return Err(error),
+            Err(error) => return Err(stripe.located(error).await),
             Ok(mut raw) => {
-                if resource == Resource::Subscriptions {
-                    complete_items(stripe, &mut raw).await?;
+                if resource == Resource::Subscriptions
+                    && let Err(error) = complete_items(stripe, &mut raw).await
+                {
+                    return Err(stripe.located(error).await);
                 }
                 return Ok(raw);
             }

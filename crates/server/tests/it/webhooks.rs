@@ -6,6 +6,7 @@ mod apply;
 mod crash;
 mod intake;
 mod interleavings;
+mod poison;
 mod revenue;
 mod sandbox;
 mod schedules;

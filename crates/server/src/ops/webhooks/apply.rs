@@ -196,7 +196,7 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
         match places::object(stripe, claim.target.resource, &claim.target.id).await {
             Ok(raw) => claim.found = Some(alone::found(raw)),
             Err(error) if places::is_missing(&error) => claim.found = Some(Found::Gone),
-            Err(error) if is_outage(&error) => return postpone(app, claim, &error).await,
+            Err(error) if places::is_outage(&error) => return postpone(app, claim, &error).await,
             Err(error) => return fail(app, claim.events, error.to_string()).await,
         }
         claim.look = claim.look.ended(app);
@@ -248,11 +248,6 @@ fn note(claim: &Claim, written: Written) -> Option<String> {
         (Written::Changed, _) => return None,
     };
     Some(note.to_owned())
-}
-
-/// Nobody asks in vain: Stripe itself is away, or what stands between us. That is no fault of the event's.
-fn is_outage(error: &StripeError) -> bool {
-    error.retryable() || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
 }
 
 async fn postpone(app: &App, claim: Claim, error: &StripeError) -> Result<Settled> {
