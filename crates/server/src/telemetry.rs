@@ -312,7 +312,9 @@ pub struct WebhookNumbers {
     pub applied: AtomicU64,
     /// Objects that this process read for them.
     pub fetched: AtomicU64,
-    /// Objects that this process compared with Stripe, and how many were different.
+    /// Answers that were not what was asked for, and were not written.
+    pub unfit: AtomicU64,
+    /// Objects that this process compared with Stripe, how many were different, and how many could not be compared.
     pub compared: AtomicU64,
     pub different: AtomicU64,
 }
@@ -366,6 +368,7 @@ impl Collector for HttpMetrics {
         for (name, help, value) in [
             ("billhook_http_connections", "Connections open now", &self.connections),
             ("billhook_http_in_flight", "Requests being answered now", &self.in_flight),
+            ("billhook_mirror_refused", "Answers of Stripe's that were not what was asked for", &self.unfit),
         ] {
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;

@@ -1,6 +1,8 @@
 //! Where each kind of object is read at Stripe, and what the answers mean: lists from the richest query to the plainest,
 //! and single objects in the same shape.
 
+use std::collections::HashMap;
+
 use serde_json::value::RawValue;
 
 use crate::gateways::stripe::{Pages, Stripe, StripeError, read};
@@ -69,6 +71,30 @@ pub fn is_outage(error: &StripeError) -> bool {
     away || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
 }
 
+/// Whether a text shows an object of this list: of no other kind, and more of it than its name (S-30). A server that says
+/// nothing of the kind is believed.
+pub fn shows(resource: Resource, raw: &str) -> bool {
+    let Ok(members) = serde_json::from_str::<HashMap<String, &RawValue>>(raw) else { return false };
+    let text = |name: &str| serde_json::from_str::<&str>(members.get(name)?.get()).ok();
+    let kinds: &[&str] = match resource {
+        Resource::Coupons => &["coupon"],
+        Resource::Products => &["product"],
+        Resource::Prices => &["price", "plan"],
+        Resource::Customers => &["customer"],
+        Resource::Subscriptions => &["subscription"],
+        Resource::Invoices => &["invoice"],
+        Resource::Charges => &["charge"],
+        Resource::Refunds => &["refund"],
+        // Those of the older kinds are shown in their own shape by some servers.
+        Resource::PaymentMethods => &["payment_method", "card", "source", "bank_account"],
+    };
+    let of_the_kind = text("object").is_none_or(|kind| kinds.contains(&kind));
+    let says_more = members.keys().any(|name| !matches!(name.as_str(), "id" | "object" | "livemode" | "created"));
+    let has_a_state =
+        resource != Resource::Subscriptions || text("status").is_some() || members.contains_key("deleted");
+    of_the_kind && says_more && has_a_state
+}
+
 /// One object as the lists show it, from whichever list it stands in: a plan is none of the prices where both lists are.
 pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<String, StripeError> {
     const PLAIN: Queries = &[&[]];
@@ -83,6 +109,9 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
             // A list that is not there says nothing of its objects.
             Err(error) if error.is_not_found() => silent = Some(error),
             Err(error) => return Err(stripe.located(error).await),
+            Ok(raw) if !shows(resource, &raw) => {
+                return Err(StripeError::OtherObject { path: format!("{list}/{id}") });
+            }
             Ok(mut raw) => {
                 if resource == Resource::Subscriptions
                     && let Err(error) = complete_items(stripe, &mut raw).await

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::super::readings;
+use super::super::{places, readings};
 use crate::gateways::stripe::read;
 use crate::store::mirror::Resource;
 use crate::store::readings::Reading;
@@ -47,7 +47,8 @@ pub fn proven(resource: Resource, event: &Event, raw: &str, known: &Known) -> Op
     let carried = read::event(raw).ok()?;
     let object = carried.object?;
     let value: Value = serde_json::from_str(object.get()).ok()?;
-    if !is_younger(event.created, known.reading) || !is_whole(resource, &value) {
+    let whole = is_whole(resource, &value) && places::shows(resource, object.get());
+    if !whole || !is_younger(event.created, known.reading) {
         return None;
     }
     let follows = match &known.raw {

@@ -197,7 +197,12 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
             Ok(raw) => claim.found = Some(alone::found(raw)),
             Err(error) if places::is_missing(&error) => claim.found = Some(Found::Gone),
             Err(error) if places::is_outage(&error) => return postpone(app, claim, &error).await,
-            Err(error) => return fail(app, claim.events, error.to_string()).await,
+            Err(error) => {
+                if matches!(error, StripeError::OtherObject { .. }) {
+                    crate::ops::mirror::refused(app, claim.target.resource, &claim.target.id);
+                }
+                return fail(app, claim.events, error.to_string()).await;
+            }
         }
         claim.look = claim.look.ended(app);
     }
