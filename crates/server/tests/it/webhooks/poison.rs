@@ -94,3 +94,71 @@ async fn f57_objects_that_stripe_never_shows_become_dead_letters_and_the_others_
     assert_eq!(billhook::ops::webhooks::replay::all_dead(&world.app).await.expect("again"), 4);
     assert_eq!(drain(&world).await.applied, 4);
 }
+
+#[tokio::test]
+async fn s30_what_was_not_asked_for_is_not_written() {
+    let account = Account::open(now());
+    for n in 1..=4 {
+        unheard(&account, "subscriptions", &format!("sub_{n}"));
+    }
+    let world = in_front_of(&account).await;
+    let before = mirrored(&world, Resource::Subscriptions, "sub_1").await.expect("mirrored");
+    later(&world, &account, 10);
+    let mut poison = Vec::new();
+    for (n, body) in [
+        (1, json!({"id": "sub_1", "object": "customer", "name": "Ann", "status": "active"})),
+        (2, json!({"id": "sub_2", "object": "subscription"})),
+        (3, json!({"id": "sub_4", "object": "subscription", "status": "active"})),
+        (4, json!({"id": "sub_4", "object": "subscription", "customer": "cus_1", "metadata": {}})),
+    ] {
+        let id = format!("sub_{n}");
+        account.put("subscriptions", &id, &json!({"description": "again"}));
+        let told = account.put("subscriptions", &id, &json!({"description": "and again"}));
+        instead(&account, &format!("subscriptions/{id}"), 200, &body.to_string());
+        take(&world, &told).await;
+        poison.push(told);
+    }
+    until_dead(&world, &account, &poison.iter().collect::<Vec<_>>()).await;
+    for told in &poison {
+        assert!(reason(&world, told).await.contains("another object"));
+    }
+    assert_eq!(mirrored(&world, Resource::Subscriptions, "sub_1").await, Some(before.clone()));
+    assert_eq!(world.app.webhooks.unfit.load(Ordering::Relaxed), 32);
+    // A list that does so changes nothing either, and says it.
+    let listed =
+        json!({"object": "list", "has_more": false, "data": [{"id": "sub_1", "object": "customer", "name": "Ann"}]});
+    instead(&account, "subscriptions", 200, &listed.to_string());
+    let outcome = world.sync().await;
+    assert!(outcome.incomplete && outcome.faults.iter().any(|(list, _)| *list == "subscriptions"), "{outcome:?}");
+    assert_eq!(mirrored(&world, Resource::Subscriptions, "sub_1").await, Some(before));
+}
+
+#[tokio::test]
+async fn one_object_that_is_not_shown_keeps_the_full_sync_from_nothing_else() {
+    let account = Account::open(now());
+    for n in 0..4 {
+        account.put("customers", &format!("cus_{n}"), &json!({}));
+    }
+    let world = in_front_of(&account).await;
+    let began = world.now();
+    later(&world, &account, 60);
+    let method = json!({"id": "pm_3", "object": "payment_method", "type": "card", "customer": "cus_3"});
+    let methods = json!({"object": "list", "has_more": false, "data": [method]});
+    instead(&account, "customers/cus_3/payment_methods", 200, &methods.to_string());
+    for path in ["customers/cus_1/payment_methods", "customers/cus_2/payment_methods"] {
+        instead(&account, path, 500, r#"{"error":{"type":"api_error","message":"of this one"}}"#);
+    }
+    let outcome = world.sync().await;
+    assert!(outcome.incomplete, "{outcome:?}");
+    let [(list, fault)] = outcome.faults.as_slice() else { panic!("{outcome:?}") };
+    assert!(*list == "payment_methods" && fault.contains("cus_") && fault.contains("500"), "{fault}");
+    assert!(mirrored(&world, Resource::PaymentMethods, "pm_3").await.is_some(), "whoever comes after them is read");
+    for list in world.app.db.read(syncs::all).await.expect("a read") {
+        let expected = if list.resource == "payment_methods" { began } else { world.now() };
+        assert_eq!(list.as_of.map(jiff::Timestamp::as_second), Some(expected.as_second()), "{list:?}");
+        assert_eq!(list.fault.is_some(), list.resource == "payment_methods", "{list:?}");
+    }
+    account.inside().instead.clear();
+    let outcome = world.sync().await;
+    assert!(!outcome.incomplete && outcome.faults.is_empty(), "{outcome:?}");
+}
