@@ -8,6 +8,7 @@ use billing::money::Currency;
 use billing::subscription as core;
 use jiff::Timestamp;
 
+use super::readings::stripe_now;
 use super::revenue::points;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -207,9 +208,14 @@ pub async fn follow_parts(app: &App) -> Result<()> {
 
 /// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
 pub async fn follow_time(app: &App) -> Result<()> {
-    let now = app.clock.now();
+    let now = now(app);
     while derive_batch(app, Why::Time, move |tx| subscriptions::due(tx, now, BATCH)).await?.is_some() {}
     Ok(())
+}
+
+/// By Stripe's clock, or by ours where that is further: nobody tells Stripe's time while it does not answer.
+fn now(app: &App) -> Timestamp {
+    stripe_now(app).max(app.clock.now())
 }
 
 /// One batch in one transaction; the last id of it, or nothing when the batch was empty.
@@ -217,7 +223,7 @@ async fn derive_batch<F>(app: &App, why: Why, mut batch: F) -> Result<Option<Str
 where
     F: FnMut(&mut Tx<'_>) -> Result<Vec<String>> + Send + 'static,
 {
-    let (catalogue, now) = (app.catalogue.clone(), app.clock.now());
+    let (catalogue, now) = (app.catalogue.clone(), now(app));
     app.db
         .write(move |tx| {
             let ids = batch(tx)?;

@@ -162,3 +162,44 @@ async fn one_object_that_is_not_shown_keeps_the_full_sync_from_nothing_else() {
     let outcome = world.sync().await;
     assert!(!outcome.incomplete && outcome.faults.is_empty(), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn a_coupon_begins_and_ends_by_stripes_clock() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let admin = world.admin().await;
+    // Forty days ahead of ours, as a sandbox is whose clock was advanced.
+    account.inside().now += 40 * 86_400;
+    let there = account.inside().now;
+    let price = json!({"id": "price_1", "object": "price", "currency": "usd", "unit_amount": 4_900, "type": "recurring",
+        "billing_scheme": "per_unit", "recurring": {"interval": "month", "interval_count": 1, "usage_type": "licensed"},
+        "product": "prod_1"});
+    let item = json!({"id": "si_1", "object": "subscription_item", "quantity": 1, "discounts": [], "price": price});
+    let coupon =
+        json!({"id": "HALF", "object": "coupon", "duration": "repeating", "duration_in_months": 3, "percent_off": 50});
+    let discount = |start: i64, end: i64| {
+        json!([{"id": "di_1", "object": "discount", "start": start, "end": end,
+        "source": {"type": "coupon", "coupon": coupon}}])
+    };
+    let mut members = json!({"customer": "cus_1", "status": "active", "currency": "usd",
+        "items": {"object": "list", "has_more": false, "data": [item]}});
+    let revenue = async || world.get("/api/v1/admin/billing/stats", &admin).await.json()["monthly_revenue"].as_f64();
+    for (start, end, expected) in [(there, there + 600, 24.5), (there - 900, there - 300, 49.0)] {
+        members["discounts"] = discount(start, end);
+        let told: Value = account.put("subscriptions", "sub_1", &members).body.parse().expect("JSON");
+        super::deliver(&world, &told.to_string()).await;
+        drain(&world).await;
+        assert_eq!(revenue().await, Some(expected));
+        account.inside().now += 1;
+    }
+    // What runs out does so by it, too.
+    members["discounts"] = discount(there, there + 600);
+    let told = account.put("subscriptions", "sub_1", &members);
+    take(&world, &told).await;
+    drain(&world).await;
+    account.inside().now += 601;
+    world.clock.advance(Duration::from_secs(601));
+    world.sync().await;
+    assert_eq!(revenue().await, Some(49.0));
+    assert!(world.clock.now().as_second() < there, "ours is far behind all the while");
+}
