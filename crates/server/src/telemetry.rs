@@ -347,6 +347,7 @@ impl Collector for WebhookNumbers {
     }
 }
 
+    pub uncompared: AtomicU64,
 #[allow(clippy::cast_precision_loss, reason = "a latency for a graph; 2^53 microseconds are 285 years")]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
@@ -370,6 +371,7 @@ impl Collector for HttpMetrics {
             ("billhook_http_in_flight", "Requests being answered now", &self.in_flight),
             ("billhook_mirror_refused", "Answers of Stripe's that were not what was asked for", &self.unfit),
         ] {
+            ("billhook_verify_uncompared", "Mirrored objects that Stripe did not show when asked", &self.uncompared),
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
