@@ -39,7 +39,7 @@ pub fn save_subscription(
 ) -> Result<()> {
     let derived = derived(tx, seen.raw, catalogue, now)?;
     points::conclude(tx, &derived, catalogue)?;
-    subscriptions::save(tx, seen, &derived.row, &derived.parts, since)
+    subscriptions::save(tx, seen, &derived.row, &derived.parts, &points::dated(&derived, since))
 }
 
 /// Derives a subscription from its text, as it is worth at `at`.
