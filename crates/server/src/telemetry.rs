@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -326,6 +326,12 @@ impl Collector for WebhookNumbers {
             ("billhook_webhooks_lag_milliseconds", "How long the oldest of them has been waiting", &self.lag_ms),
             ("billhook_webhooks_quarantined", "Events that are not applied on purpose", &self.quarantined),
             ("billhook_webhooks_dead", "Events of which every attempt failed", &self.dead),
+    /// Since when each list of the mirror can be out of date, in the order of the full sync; nought while it is not known.
+    pub mirrored_at_s: [AtomicI64; 9],
+    /// When an object was last compared with Stripe's; nought before the first.
+    pub compared_at_s: AtomicI64,
+    /// Whether the clock was last seen to differ from Stripe's.
+    pub skewed: AtomicBool,
             ("billhook_sweep_age_seconds", "Since Stripe's list of events was read to its end", &self.sweep_age_s),
         ] {
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));

@@ -6,6 +6,7 @@ use billing::revenue::Total;
 use serde::Serialize;
 
 use super::mirror::stale_after_s;
+use super::readiness::{clock_skew_s, skewed_by_s};
 use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
@@ -99,16 +100,14 @@ async fn connections(app: &App, report: &mut Report) {
             }
         },
     }
-    if let Some(skew) =
-        app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(app.clock.now()))
-    {
-        if skew.as_secs().abs() > 30 {
-            report.fault("clock", format!("{} s away from Stripe's", skew.as_secs()), "set this machine's clock (NTP)");
-        } else {
-            report.ok("clock", "agrees with Stripe's");
+    match (skewed_by_s(app), clock_skew_s(app)) {
+        (Some(skew), _) => {
+            report.fault("clock", format!("{skew} s away from Stripe's"), "set this machine's clock (NTP)");
         }
     }
     if let Some(foreign) = &app.foreign_sessions {
+        (None, Some(_)) => report.ok("clock", "agrees with Stripe's"),
+        (None, None) => {}
         match foreign.ping().await {
             Ok(()) => report.ok("redis", "answers"),
             Err(error) => report.fault("redis", error, "check REDIS_URL and the way there"),

@@ -203,3 +203,20 @@ async fn a_coupon_begins_and_ends_by_stripes_clock() {
     assert_eq!(revenue().await, Some(49.0));
     assert!(world.clock.now().as_second() < there, "ours is far behind all the while");
 }
+#[tokio::test]
+async fn f38_a_wrong_clock_is_named_in_readyz_and_takes_nothing_away() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let ready = async || world.get_anonymous("/readyz").await.json();
+    assert_eq!(ready().await["degraded"], json!([]));
+    for (ours, theirs) in [(600, 0), (0, 1_200)] {
+        world.clock.advance(Duration::from_secs(ours));
+        account.inside().now += theirs;
+        world.sync().await;
+        let ready = ready().await;
+        assert_eq!((&ready["ready"], &ready["degraded"][0]["part"]), (&json!(true), &json!("clock.skew")), "{ready}");
+    }
+    world.clock.advance(Duration::from_secs(600));
+    world.sync().await;
+    assert_eq!(ready().await["degraded"], json!([]));
+}
