@@ -254,6 +254,30 @@ impl Collector for Watched {
     }
 }
 
+/// The same for each of several things, told apart by a label.
+pub struct WatchedEach {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub label: &'static str,
+    pub read: Box<dyn Fn() -> Vec<(&'static str, i64)> + Send + Sync>,
+}
+
+impl fmt::Debug for WatchedEach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedEach").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for WatchedEach {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        for (which, value) in (self.read)() {
+            ConstGauge::new(value).encode(family.encode_family(&[(self.label, which)])?)?;
+        }
+        Ok(())
+    }
+}
+
 /// How far shipping to Lago has come; written by its job.
 #[derive(Debug, Default)]
 pub struct LagoNumbers {
@@ -302,6 +326,12 @@ pub struct WebhookNumbers {
     pub dead: AtomicI64,
     /// Since the last sweep that came to the end of Stripe's list of events; negative while there was none.
     pub sweep_age_s: AtomicI64,
+    /// Since when each list of the mirror can be out of date, in the order of the full sync; nought while it is not known.
+    pub mirrored_at_s: [AtomicI64; 9],
+    /// When an object was last compared with Stripe's; nought before the first.
+    pub compared_at_s: AtomicI64,
+    /// Whether the clock was last seen to differ from Stripe's.
+    pub skewed: AtomicBool,
     /// Events taken by this process, first deliveries.
     pub received: AtomicU64,
     /// Deliveries of events that were known.
@@ -317,6 +347,7 @@ pub struct WebhookNumbers {
     /// Objects that this process compared with Stripe, how many were different, and how many could not be compared.
     pub compared: AtomicU64,
     pub different: AtomicU64,
+    pub uncompared: AtomicU64,
 }
 
 impl Collector for WebhookNumbers {
@@ -326,12 +357,6 @@ impl Collector for WebhookNumbers {
             ("billhook_webhooks_lag_milliseconds", "How long the oldest of them has been waiting", &self.lag_ms),
             ("billhook_webhooks_quarantined", "Events that are not applied on purpose", &self.quarantined),
             ("billhook_webhooks_dead", "Events of which every attempt failed", &self.dead),
-    /// Since when each list of the mirror can be out of date, in the order of the full sync; nought while it is not known.
-    pub mirrored_at_s: [AtomicI64; 9],
-    /// When an object was last compared with Stripe's; nought before the first.
-    pub compared_at_s: AtomicI64,
-    /// Whether the clock was last seen to differ from Stripe's.
-    pub skewed: AtomicBool,
             ("billhook_sweep_age_seconds", "Since Stripe's list of events was read to its end", &self.sweep_age_s),
         ] {
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
@@ -343,8 +368,10 @@ impl Collector for WebhookNumbers {
             ("billhook_webhooks_refused", "Deliveries that were not signed", &self.refused),
             ("billhook_webhooks_applied", "Events applied", &self.applied),
             ("billhook_webhooks_fetched", "Objects read for them", &self.fetched),
+            ("billhook_mirror_refused", "Answers of Stripe's that were not what was asked for", &self.unfit),
             ("billhook_verify_compared", "Mirrored objects compared with Stripe's", &self.compared),
             ("billhook_verify_different", "Mirrored objects that were different from Stripe's", &self.different),
+            ("billhook_verify_uncompared", "Mirrored objects that Stripe did not show when asked", &self.uncompared),
         ] {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
@@ -353,7 +380,6 @@ impl Collector for WebhookNumbers {
     }
 }
 
-    pub uncompared: AtomicU64,
 #[allow(clippy::cast_precision_loss, reason = "a latency for a graph; 2^53 microseconds are 285 years")]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
@@ -375,9 +401,7 @@ impl Collector for HttpMetrics {
         for (name, help, value) in [
             ("billhook_http_connections", "Connections open now", &self.connections),
             ("billhook_http_in_flight", "Requests being answered now", &self.in_flight),
-            ("billhook_mirror_refused", "Answers of Stripe's that were not what was asked for", &self.unfit),
         ] {
-            ("billhook_verify_uncompared", "Mirrored objects that Stripe did not show when asked", &self.uncompared),
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }

@@ -1,5 +1,6 @@
 //! The comparison with Stripe finds whatever differs, names it, mends it, and says nothing where nothing does.
 
+use billhook::clock::{Clock, System};
 use billhook::ops::doctor::{self, State};
 use billhook::ops::verify::difference::Difference;
 use billhook::ops::verify::{self, Mode, Verified, sampling};
@@ -279,6 +280,38 @@ async fn the_sampling_says_what_it_could_not_compare_and_goes_on() {
         sampling::step(&world.app, 12).await.expect("a step");
     }
     assert_eq!(sampling::facts(&world.app).await.expect("facts")["fault"], json!(null));
+}
+
+#[tokio::test]
+async fn the_mirrors_age_is_a_number_for_everybody() {
+    let account = Account::open(System.now().as_second());
+    account.put("customers", "cus_1", &json!({}));
+    let listen = format!("127.0.0.1:{}", crate::leaks::free_port());
+    let program = Program::at_stripe(&account.base()).with("BILLHOOK_METRICS_LISTEN", &listen);
+    let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let base = running.stderr.base();
+    let http = crate::harness::client();
+    let ask = async |url: String| crate::harness::send(&http, "GET", &url, &[], "").await.body;
+    let start = std::time::Instant::now();
+    let numbers = loop {
+        let numbers = ask(format!("http://{listen}/metrics")).await;
+        let number =
+            |line: &str| numbers.lines().find_map(|found| found.strip_prefix(line)?.trim().parse::<i64>().ok());
+        if number("billhook_mirror_age_seconds{list=\"subscriptions\"}").is_some_and(|age| (0..60).contains(&age)) {
+            break numbers;
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(40), "{numbers}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    for name in ["billhook_mirror_age_seconds", "billhook_verify_age_seconds", "billhook_stripe_clock_skew_seconds"] {
+        assert!(
+            numbers.contains(&format!("# HELP {name} ")) && numbers.contains(&format!("# TYPE {name} gauge")),
+            "{numbers}"
+        );
+    }
+    let ready: serde_json::Value = serde_json::from_str(&ask(format!("{base}/readyz")).await).expect("JSON");
+    assert!(ready["facts"]["mirror"]["age_s"].as_i64().is_some_and(|age| age < 60), "{ready}");
+    assert_eq!(running.stop().code, Some(0));
 }
 
 #[tokio::test]
