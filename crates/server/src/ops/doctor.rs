@@ -69,6 +69,7 @@ pub async fn examine(app: &App) -> Result<Report> {
     webhooks::examine(app, &mut report).await?;
     sampling::examine(app, &mut report).await?;
     people(app, &mut report).await?;
+    usage::shown::examine(app, &mut report).await?;
     log(app, &mut report).await?;
     lago::examine::examine(app, &mut report).await?;
     Ok(report)
@@ -104,10 +105,10 @@ async fn connections(app: &App, report: &mut Report) {
         (Some(skew), _) => {
             report.fault("clock", format!("{skew} s away from Stripe's"), "set this machine's clock (NTP)");
         }
-    }
-    if let Some(foreign) = &app.foreign_sessions {
         (None, Some(_)) => report.ok("clock", "agrees with Stripe's"),
         (None, None) => {}
+    }
+    if let Some(foreign) = &app.foreign_sessions {
         match foreign.ping().await {
             Ok(()) => report.ok("redis", "answers"),
             Err(error) => report.fault("redis", error, "check REDIS_URL and the way there"),
@@ -286,5 +287,6 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     points::repair(app).await?;
+    usage::shown::repair(app).await?;
     usage::recount::repair(app).await
 }
