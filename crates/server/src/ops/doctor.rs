@@ -11,7 +11,7 @@ use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{lago, publishing, usage};
+use super::{claims, lago, publishing, usage};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
@@ -70,6 +70,7 @@ pub async fn examine(app: &App) -> Result<Report> {
     sampling::examine(app, &mut report).await?;
     people(app, &mut report).await?;
     usage::shown::examine(app, &mut report).await?;
+    claims::examine(app, &mut report).await?;
     log(app, &mut report).await?;
     lago::examine::examine(app, &mut report).await?;
     Ok(report)

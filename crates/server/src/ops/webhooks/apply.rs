@@ -18,7 +18,7 @@ use crate::gateways::stripe::{Stripe, StripeError};
 use crate::ops::readings::{self, Look, Written};
 use crate::ops::revenue::points;
 use crate::ops::usage::plans;
-use crate::ops::{derivation, places};
+use crate::ops::{claims, derivation, places};
 use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Event, State, Target};
 use crate::store::{Tx, mirror, readings as looks, subscriptions, syncs};
@@ -238,7 +238,14 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &billing::catalogue::Catalog
     if is_revenue && written != Written::Changed {
         subscriptions::settle(tx, id, &claim.look.since())?;
     }
-    let applied = State::Applied { at_ms: now.as_millisecond(), note: note(claim, written) };
+    let alarm = match &claim.found {
+        Some(Found::There(raw)) => claims::false_claim(tx, *resource, raw)?,
+        Some(Found::Gone) | None => None,
+    };
+    if let Some(alarm) = &alarm {
+        tracing::warn!(list = resource.name(), id, alarm, "nothing is given to the user that an object names");
+    }
+    let applied = State::Applied { at_ms: now.as_millisecond(), note: alarm.or_else(|| note(claim, written)) };
     for event in &claim.events {
         webhooks::set_state(tx, &event.id, &applied)?;
     }

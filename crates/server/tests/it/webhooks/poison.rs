@@ -163,6 +163,60 @@ async fn one_object_that_is_not_shown_keeps_the_full_sync_from_nothing_else() {
     assert!(!outcome.incomplete && outcome.faults.is_empty(), "{outcome:?}");
 }
 
+/// The metadata was written by anybody. It gives nothing, and somebody hears of it.
+#[tokio::test]
+async fn s27_metadata_that_names_another_user_is_told_to_the_operator() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let (ann, _) = world.user("ann@example.com", Some("cus_a"), false).await;
+    let (bob, _) = world.user("bob@example.com", Some("cus_b"), false).await;
+    for (customer, user) in [("cus_a", &ann), ("cus_b", &bob)] {
+        account.put("customers", customer, &json!({"metadata": {"user_id": user}}));
+    }
+    let named = async || -> Vec<String> {
+        let report = doctor::examine(&world.app).await.expect("a report").0;
+        report
+            .into_iter()
+            .filter(|one| one.check == "metadata" && one.state == Judged::Warn)
+            .map(|one| one.detail)
+            .collect()
+    };
+    world.sync().await;
+    assert_eq!(named().await, Vec::<String>::new());
+    let items = json!({"object": "list", "has_more": false, "data": []});
+    let told = account.put(
+        "subscriptions",
+        "sub_1",
+        &json!({"status": "active", "customer": "cus_a",
+        "metadata": {"user_id": bob}, "discounts": [], "items": items}),
+    );
+    take(&world, &told).await;
+    drain(&world).await;
+    let State::Applied { note: Some(note), .. } = state(&world, &told.id).await else { panic!("not noted") };
+    assert!(note.contains(&bob) && note.contains(&ann), "{note}");
+    let named = named().await;
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with("sub_1: ") && named[0].contains(&bob), "{named:?}");
+}
+
+#[tokio::test]
+async fn f38_a_wrong_clock_is_named_in_readyz_and_takes_nothing_away() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let ready = async || world.get_anonymous("/readyz").await.json();
+    assert_eq!(ready().await["degraded"], json!([]));
+    for (ours, theirs) in [(600, 0), (0, 1_200)] {
+        world.clock.advance(Duration::from_secs(ours));
+        account.inside().now += theirs;
+        world.sync().await;
+        let ready = ready().await;
+        assert_eq!((&ready["ready"], &ready["degraded"][0]["part"]), (&json!(true), &json!("clock.skew")), "{ready}");
+    }
+    world.clock.advance(Duration::from_secs(600));
+    world.sync().await;
+    assert_eq!(ready().await["degraded"], json!([]));
+}
+
 #[tokio::test]
 async fn a_coupon_begins_and_ends_by_stripes_clock() {
     let account = Account::open(now());
@@ -202,21 +256,4 @@ async fn a_coupon_begins_and_ends_by_stripes_clock() {
     world.sync().await;
     assert_eq!(revenue().await, Some(49.0));
     assert!(world.clock.now().as_second() < there, "ours is far behind all the while");
-}
-#[tokio::test]
-async fn f38_a_wrong_clock_is_named_in_readyz_and_takes_nothing_away() {
-    let account = Account::open(now());
-    let world = in_front_of(&account).await;
-    let ready = async || world.get_anonymous("/readyz").await.json();
-    assert_eq!(ready().await["degraded"], json!([]));
-    for (ours, theirs) in [(600, 0), (0, 1_200)] {
-        world.clock.advance(Duration::from_secs(ours));
-        account.inside().now += theirs;
-        world.sync().await;
-        let ready = ready().await;
-        assert_eq!((&ready["ready"], &ready["degraded"][0]["part"]), (&json!(true), &json!("clock.skew")), "{ready}");
-    }
-    world.clock.advance(Duration::from_secs(600));
-    world.sync().await;
-    assert_eq!(ready().await["degraded"], json!([]));
 }
