@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -254,6 +254,30 @@ impl Collector for Watched {
     }
 }
 
+/// The same for each of several things, told apart by a label.
+pub struct WatchedEach {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub label: &'static str,
+    pub read: Box<dyn Fn() -> Vec<(&'static str, i64)> + Send + Sync>,
+}
+
+impl fmt::Debug for WatchedEach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedEach").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for WatchedEach {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        for (which, value) in (self.read)() {
+            ConstGauge::new(value).encode(family.encode_family(&[(self.label, which)])?)?;
+        }
+        Ok(())
+    }
+}
+
 /// How far shipping to Lago has come; written by its job.
 #[derive(Debug, Default)]
 pub struct LagoNumbers {
@@ -302,6 +326,12 @@ pub struct WebhookNumbers {
     pub dead: AtomicI64,
     /// Since the last sweep that came to the end of Stripe's list of events; negative while there was none.
     pub sweep_age_s: AtomicI64,
+    /// Since when each list of the mirror can be out of date, in the order of the full sync; nought while it is not known.
+    pub mirrored_at_s: [AtomicI64; 9],
+    /// When an object was last compared with Stripe's; nought before the first.
+    pub compared_at_s: AtomicI64,
+    /// Whether the clock was last seen to differ from Stripe's.
+    pub skewed: AtomicBool,
     /// Events taken by this process, first deliveries.
     pub received: AtomicU64,
     /// Deliveries of events that were known.
@@ -312,9 +342,12 @@ pub struct WebhookNumbers {
     pub applied: AtomicU64,
     /// Objects that this process read for them.
     pub fetched: AtomicU64,
-    /// Objects that this process compared with Stripe, and how many were different.
+    /// Answers that were not what was asked for, and were not written.
+    pub unfit: AtomicU64,
+    /// Objects that this process compared with Stripe, how many were different, and how many could not be compared.
     pub compared: AtomicU64,
     pub different: AtomicU64,
+    pub uncompared: AtomicU64,
 }
 
 impl Collector for WebhookNumbers {
@@ -335,8 +368,10 @@ impl Collector for WebhookNumbers {
             ("billhook_webhooks_refused", "Deliveries that were not signed", &self.refused),
             ("billhook_webhooks_applied", "Events applied", &self.applied),
             ("billhook_webhooks_fetched", "Objects read for them", &self.fetched),
+            ("billhook_mirror_refused", "Answers of Stripe's that were not what was asked for", &self.unfit),
             ("billhook_verify_compared", "Mirrored objects compared with Stripe's", &self.compared),
             ("billhook_verify_different", "Mirrored objects that were different from Stripe's", &self.different),
+            ("billhook_verify_uncompared", "Mirrored objects that Stripe did not show when asked", &self.uncompared),
         ] {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;

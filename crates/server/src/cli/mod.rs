@@ -30,6 +30,8 @@ use crate::error::Error;
 
 /// Exit status of a refusal or a difference.
 const REFUSED: u8 = 1;
+/// Exit status of a question that could not be answered.
+const UNKNOWN: u8 = 2;
 /// Exit status of a configuration that cannot work (sysexits: EX_CONFIG).
 const CONFIGURATION: u8 = 78;
 
@@ -59,7 +61,7 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
-    /// Compare the mirror with Stripe and name each difference; exit 1 when there is one
+    /// Compare the mirror with Stripe and name each difference; exit 1 when there is one, 2 when not all could be compared
     #[command(after_help = "Example: billhook verify --repair")]
     Verify(verify::Args),
     /// Set the webhook endpoint at Stripe up
@@ -124,6 +126,8 @@ enum Ending {
     Refused(String),
     /// The same, and everything was said already.
     Said,
+    /// What was asked could not be told, and why was said already.
+    Unknown,
     Configuration(Vec<String>),
 }
 
@@ -159,6 +163,7 @@ pub fn run() -> ExitCode {
     match work(cli.role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ending::Said) => ExitCode::from(REFUSED),
+        Err(Ending::Unknown) => ExitCode::from(UNKNOWN),
         Err(Ending::Refused(text)) => {
             out::complain(&text);
             ExitCode::from(REFUSED)

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use billing::usage::Quantity;
+use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,8 +20,10 @@ use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
 use crate::ops;
+use crate::ops::readiness;
 use crate::store::log::Source;
-use crate::telemetry::{Metrics, Watched};
+use crate::store::mirror::Resource;
+use crate::telemetry::{Metrics, Watched, WatchedEach};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -97,6 +101,7 @@ async fn serve(
         counted.registry().register_collector(Box::new(number));
     }
     counted.registry().register_collector(Box::new(Arc::clone(&app.webhooks)));
+    mirror_numbers(&app, counted.registry());
     let counted = Arc::new(counted);
     let (tell, stop) = tokio::sync::watch::channel(false);
     let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
@@ -151,6 +156,36 @@ fn usage_numbers(app: &App) -> Vec<Watched> {
             i64::try_from(app.book.len()).unwrap_or(i64::MAX)
         }),
     ]
+}
+
+/// How old the mirror is, as the clock goes on: also while nothing writes to it.
+fn mirror_numbers(app: &App, registry: &mut Registry) {
+    let age = |app: &App, at_s: &AtomicI64| match at_s.load(Ordering::Relaxed) {
+        0 => -1,
+        at_s => app.clock.now().as_second() - at_s,
+    };
+    let lists = app.clone();
+    registry.register_collector(Box::new(WatchedEach {
+        name: "billhook_mirror_age_seconds",
+        help: "Since when a list of the mirror can be out of date; negative while it was never read to its end",
+        label: "list",
+        read: Box::new(move || {
+            let read = Resource::ALL.into_iter().zip(&lists.webhooks.mirrored_at_s);
+            read.map(|(resource, at_s)| (resource.name(), age(&lists, at_s))).collect()
+        }),
+    }));
+    let verify = app.clone();
+    registry.register_collector(Box::new(Watched {
+        name: "billhook_verify_age_seconds",
+        help: "Since a mirrored object was last compared with Stripe's; negative before the first",
+        read: Box::new(move || age(&verify, &verify.webhooks.compared_at_s)),
+    }));
+    let clock = app.clone();
+    registry.register_collector(Box::new(Watched {
+        name: "billhook_stripe_clock_skew_seconds",
+        help: "By how much Stripe's clock is ahead of ours, as of its last answer",
+        read: Box::new(move || readiness::clock_skew_s(&clock).unwrap_or(0)),
+    }));
 }
 
 /// Takes SIGTERM and SIGINT over, from this call on, and then waits for the first of them. To be called before anybody is

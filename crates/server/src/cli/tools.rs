@@ -31,7 +31,7 @@ pub(super) async fn sync(json: bool) -> Result<(), Ending> {
     } else {
         format!("{} objects read, {} no longer there", outcome.objects, outcome.deleted)
     });
-    Ok(())
+    if outcome.incomplete { Err(Ending::Said) } else { Ok(()) }
 }
 
 /// `billhook migrate`

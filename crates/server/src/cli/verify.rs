@@ -1,10 +1,10 @@
 //! `billhook verify`
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ending, build, configured, out};
 use crate::ops::verify::difference::Difference;
-use crate::ops::verify::{self, Mode};
+use crate::ops::verify::{self, Mode, Uncompared};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,18 +27,42 @@ pub(super) async fn run(args: Args) -> Result<(), Ending> {
     let mut tell =
         |difference: &Difference| out::say(&if args.json { as_json(difference, mode) } else { line(difference, mode) });
     let verified = verify::run(&app, mode, &mut tell).await?;
-    for list in &verified.skipped {
-        out::complain(&format!("{list}: the server does not have this list; not compared"));
-    }
     let (objects, different) = (verified.objects, verified.different);
     let outcome = if mode == Mode::Repair { "were different and are repaired" } else { "differ" };
     if args.json {
         let repaired = if mode == Mode::Repair { different } else { 0 };
-        out::say(&json!({ "objects": objects, "different": different, "repaired": repaired }).to_string());
+        let not_compared: Vec<Value> = verified.uncompared.iter().map(left_out_as_json).collect();
+        let summary = json!({
+            "objects": objects, "different": different, "repaired": repaired, "not_compared": not_compared,
+        });
+        out::say(&summary.to_string());
     } else {
-        out::say(&format!("{objects} objects compared, {different} {outcome}"));
+        verified.uncompared.iter().for_each(|one| out::say(&left_out(one)));
+        let rest = if verified.is_whole() { "" } else { ", the rest could not be compared" };
+        out::say(&format!("{objects} objects compared, {different} {outcome}{rest}"));
     }
-    if different == 0 || mode == Mode::Repair { Ok(()) } else { Err(Ending::Said) }
+    match (different, mode) {
+        (1.., Mode::Compare) => Err(Ending::Said),
+        _ if !verified.is_whole() => Err(Ending::Unknown),
+        _ => Ok(()),
+    }
+}
+
+fn left_out(one: &Uncompared) -> String {
+    let what = match &one.objects {
+        None => "the list".to_owned(),
+        Some((first, 1)) => first.clone(),
+        Some((first, count)) => format!("{first} and {} more", count - 1),
+    };
+    format!("not compared  {}  {what}: {}", one.resource.name(), one.reason)
+}
+
+fn left_out_as_json(one: &Uncompared) -> Value {
+    json!({
+        "list": one.resource.name(), "reason": one.reason,
+        "object": one.objects.as_ref().map(|(first, _)| first),
+        "objects": one.objects.as_ref().map(|(_, count)| count),
+    })
 }
 
 fn line(difference: &Difference, mode: Mode) -> String {

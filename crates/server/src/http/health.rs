@@ -19,6 +19,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What is missing, each with what to do about it.
     pub missing: Vec<Missing>,
+    /// What works and not as it should; answers are still right.
+    pub degraded: Vec<Missing>,
     /// What an operator wants to see beside it: ages, counts, versions. No secrets, no names of people.
     pub facts: Value,
 }

@@ -56,11 +56,10 @@ pub fn routes(app: App) -> Router {
 
 impl From<ops::readiness::Readiness> for health::Readiness {
     fn from(readiness: ops::readiness::Readiness) -> Self {
-        let missing: Vec<_> = readiness
-            .missing
-            .into_iter()
-            .map(|missing| health::Missing { part: missing.part, detail: missing.detail })
-            .collect();
-        Self { ready: missing.is_empty(), missing, facts: readiness.facts }
+        let parts = |parts: Vec<ops::readiness::Missing>| -> Vec<health::Missing> {
+            parts.into_iter().map(|one| health::Missing { part: one.part, detail: one.detail }).collect()
+        };
+        let (missing, degraded) = (parts(readiness.missing), parts(readiness.degraded));
+        Self { ready: missing.is_empty(), missing, degraded, facts: readiness.facts }
     }
 }

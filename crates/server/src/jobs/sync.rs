@@ -44,6 +44,11 @@ async fn rest(app: &App, pause: &Pause) {
     }
 }
 
+/// Objects that Stripe cannot show are soon asked for again, then less and less often: it costs reading everything.
+fn again_in(failures: u32) -> Duration {
+    RETRY_MAX * 2_u32.saturating_pow(failures.min(10))
+}
+
 struct Pause {
     length: Duration,
     failed: bool,
@@ -60,7 +65,8 @@ async fn once(app: &App, report: &Report, failures: u32) -> Pause {
             for (list, fault) in outcome.faults {
                 tracing::warn!(list, fault, "a list of Stripe's is not complete");
             }
-            Pause { length: app.config.sync_interval, failed: false }
+            let length = if outcome.incomplete { again_in(failures) } else { app.config.sync_interval };
+            Pause { length: length.min(app.config.sync_interval), failed: outcome.incomplete }
         }
         Err(error) => {
             tracing::warn!(%error, "the sync with Stripe did not come to its end");

@@ -9,6 +9,7 @@ use billing::subscription as core;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::readings::stripe_now;
 use super::revenue::points;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ fn write(tx: &mut Tx<'_>, seen: Seen<'_>, catalogue: &Catalogue, now: Timestamp,
     let object = read::object(seen.raw).map_err(Error::internal)?;
     let derived = derived(tx, &object, catalogue, now)?;
     let past = || points::past(&derived.wire, catalogue, now);
-    subscriptions::save(tx, seen, &derived.row, &derived.parts, since, &past)
+    subscriptions::save(tx, seen, &derived.row, &derived.parts, &points::dated(&derived, since), &past)
 }
 
 /// Where a coupon of a mirrored subscription began or ended since its row was derived, says so before anything else is said.
@@ -227,7 +228,7 @@ pub async fn follow_parts(app: &App) -> Result<()> {
 
 /// Derives the subscriptions anew whose value changes by itself about now: a coupon has run out.
 pub async fn follow_time(app: &App) -> Result<()> {
-    let (now, mut before) = (app.clock.now(), Vec::new());
+    let (now, mut before) = (now(app), Vec::new());
     loop {
         let catalogue = app.catalogue.clone();
         let followed = app.db.write(move |tx| {
@@ -244,12 +245,17 @@ pub async fn follow_time(app: &App) -> Result<()> {
     }
 }
 
+/// By Stripe's clock, or by ours where that is further: nobody tells Stripe's time while it does not answer.
+fn now(app: &App) -> Timestamp {
+    stripe_now(app).max(app.clock.now())
+}
+
 /// One batch in one transaction; the last id of it, or nothing when the batch was empty.
 async fn derive_batch<F>(app: &App, why: Why, mut batch: F) -> Result<Option<String>>
 where
     F: FnMut(&mut Tx<'_>) -> Result<Vec<String>> + Send + 'static,
 {
-    let (catalogue, now) = (app.catalogue.clone(), app.clock.now());
+    let (catalogue, now) = (app.catalogue.clone(), now(app));
     app.db
         .write(move |tx| {
             let ids = batch(tx)?;

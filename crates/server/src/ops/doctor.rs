@@ -6,11 +6,12 @@ use billing::revenue::Total;
 use serde::Serialize;
 
 use super::mirror::stale_after_s;
+use super::readiness::{clock_skew_s, skewed_by_s};
 use super::revenue::recount as revenue;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{lago, publishing, usage};
+use super::{claims, lago, publishing, usage};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::mirror::{self, Resource};
@@ -68,6 +69,8 @@ pub async fn examine(app: &App) -> Result<Report> {
     webhooks::examine(app, &mut report).await?;
     sampling::examine(app, &mut report).await?;
     people(app, &mut report).await?;
+    usage::shown::examine(app, &mut report).await?;
+    claims::examine(app, &mut report).await?;
     log(app, &mut report).await?;
     lago::examine::examine(app, &mut report).await?;
     Ok(report)
@@ -99,14 +102,12 @@ async fn connections(app: &App, report: &mut Report) {
             }
         },
     }
-    if let Some(skew) =
-        app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(app.clock.now()))
-    {
-        if skew.as_secs().abs() > 30 {
-            report.fault("clock", format!("{} s away from Stripe's", skew.as_secs()), "set this machine's clock (NTP)");
-        } else {
-            report.ok("clock", "agrees with Stripe's");
+    match (skewed_by_s(app), clock_skew_s(app)) {
+        (Some(skew), _) => {
+            report.fault("clock", format!("{skew} s away from Stripe's"), "set this machine's clock (NTP)");
         }
+        (None, Some(_)) => report.ok("clock", "agrees with Stripe's"),
+        (None, None) => {}
     }
     if let Some(foreign) = &app.foreign_sessions {
         match foreign.ping().await {
@@ -303,5 +304,6 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     revenue::repair(app).await?;
+    usage::shown::repair(app).await?;
     usage::recount::repair(app).await
 }

@@ -1,5 +1,6 @@
 //! Puts objects of Stripe's into the mirror, and says how old the mirror is.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use billing::catalogue::Catalogue;
@@ -187,6 +188,16 @@ fn save_payment_method(tx: &mut Tx<'_>, seen: Seen<'_>) -> Result<()> {
         created: method.created.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     payment_methods::save(tx, seen, &row)
+}
+
+/// Tells that an answer of Stripe's was not what was asked for: what is mirrored stays as it was.
+pub fn refused(app: &App, resource: Resource, id: &str) {
+    app.webhooks.unfit.fetch_add(1, Ordering::Relaxed);
+    tracing::warn!(
+        list = resource.name(),
+        id,
+        "Stripe showed another object than asked for, or nothing of it: not mirrored"
+    );
 }
 
 /// Since when what the mirror says of a customer's objects can be out of date; nothing when it was never read.

@@ -1,6 +1,7 @@
 //! The use cases: a file for each noun, called by http, jobs and the command line alike.
 
 pub mod charges;
+pub mod claims;
 pub mod customers;
 pub mod derivation;
 pub mod doctor;

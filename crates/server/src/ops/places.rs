@@ -1,6 +1,8 @@
 //! Where each kind of object is read at Stripe, and what the answers mean: lists from the richest query to the plainest,
 //! and single objects in the same shape.
 
+use std::collections::HashMap;
+
 use serde_json::value::RawValue;
 
 use crate::gateways::stripe::{Pages, Stripe, StripeError, read};
@@ -61,6 +63,37 @@ pub fn is_no_path(error: &StripeError) -> bool {
     error.is_missing_object() && message.is_some_and(|message| message.starts_with("Unrecognized request URL"))
 }
 
+/// Stripe itself is away, or what stands between us: nothing is the fault of what was asked for. Where Stripe answers all but
+/// this, it is.
+pub fn is_outage(error: &StripeError) -> bool {
+    let away = error.retryable() && !matches!(error, StripeError::OnlyThere { .. });
+    away || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
+}
+
+/// Whether a text shows an object of this list: of no other kind, and more of it than its name (S-30). A server that says
+/// nothing of the kind is believed.
+pub fn shows(resource: Resource, raw: &str) -> bool {
+    let Ok(members) = serde_json::from_str::<HashMap<String, &RawValue>>(raw) else { return false };
+    let text = |name: &str| serde_json::from_str::<&str>(members.get(name)?.get()).ok();
+    let kinds: &[&str] = match resource {
+        Resource::Coupons => &["coupon"],
+        Resource::Products => &["product"],
+        Resource::Prices => &["price", "plan"],
+        Resource::Customers => &["customer"],
+        Resource::Subscriptions => &["subscription"],
+        Resource::Invoices => &["invoice"],
+        Resource::Charges => &["charge"],
+        Resource::Refunds => &["refund"],
+        // Those of the older kinds are shown in their own shape by some servers.
+        Resource::PaymentMethods => &["payment_method", "card", "source", "bank_account"],
+    };
+    let of_the_kind = text("object").is_none_or(|kind| kinds.contains(&kind));
+    let says_more = members.keys().any(|name| !matches!(name.as_str(), "id" | "object" | "livemode" | "created"));
+    let has_a_state =
+        resource != Resource::Subscriptions || text("status").is_some() || members.contains_key("deleted");
+    of_the_kind && says_more && has_a_state
+}
+
 /// One object as the lists show it, from whichever list it stands in: a plan is none of the prices where both lists are.
 pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<String, StripeError> {
     const PLAIN: Queries = &[&[]];
@@ -74,10 +107,15 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
             Err(error) if is_missing(&error) => gone = Some(error),
             // A list that is not there says nothing of its objects.
             Err(error) if error.is_not_found() => silent = Some(error),
-            Err(error) => return Err(error),
+            Err(error) => return Err(stripe.located(error).await),
+            Ok(raw) if !shows(resource, &raw) => {
+                return Err(StripeError::OtherObject { path: format!("{list}/{id}") });
+            }
             Ok(mut raw) => {
-                if resource == Resource::Subscriptions {
-                    complete_items(stripe, &mut raw).await?;
+                if resource == Resource::Subscriptions
+                    && let Err(error) = complete_items(stripe, &mut raw).await
+                {
+                    return Err(stripe.located(error).await);
                 }
                 return Ok(raw);
             }

@@ -1,5 +1,7 @@
 //! Whether the program can do its work now, and how old what it knows is.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
 use super::verify::sampling;
@@ -11,7 +13,7 @@ use crate::store::db::Unwritable;
 use crate::store::mirror::Resource;
 use crate::store::{syncs, totals};
 
-/// A part that requests need and that is not there.
+/// A part that requests need and that is not there, or not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     pub part: &'static str,
@@ -21,11 +23,34 @@ pub struct Missing {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readiness {
     pub missing: Vec<Missing>,
+    /// Parts that work, and not as they should.
+    pub degraded: Vec<Missing>,
     pub facts: Value,
 }
 
 /// A server clock that differs by more than this makes signatures and ages doubtful.
 const SKEW_MAX_S: i64 = 30;
+
+/// By how many seconds Stripe's clock is ahead of ours (negative: behind), as far as Stripe has told.
+pub fn clock_skew_s(app: &App) -> Option<i64> {
+    let clock = app.stripe.as_ref()?.state().clock?;
+    Some(clock.skew(app.clock.now()).as_secs())
+}
+
+/// The same where it is too much (F-38).
+pub fn skewed_by_s(app: &App) -> Option<i64> {
+    clock_skew_s(app).filter(|skew| skew.abs() > SKEW_MAX_S)
+}
+
+/// Raises the alarm once when the clock begins to be wrong.
+pub fn watch_clock(app: &App) {
+    let skew = skewed_by_s(app);
+    if !app.webhooks.skewed.swap(skew.is_some(), Ordering::Relaxed)
+        && let Some(skew_s) = skew
+    {
+        tracing::error!(code = "clock.skew", skew_s, "this machine's clock is not Stripe's: set it (NTP)");
+    }
+}
 
 /// Looks at the parts; quick enough for a probe.
 pub async fn look(app: &App) -> Readiness {
@@ -55,7 +80,11 @@ pub async fn look(app: &App) -> Readiness {
     let answers = json!({ "kept": unnoticed.is_none(), "why_not": unnoticed });
     let (write, why_no_write) = (no_write.is_none(), no_write.map(|why| why.to_string()));
     let facts = json!({ "write": write, "why_no_write": why_no_write, "mirror": facts, "stripe": stripe(app), "lago": lago, "webhooks": webhooks, "verify": verify, "answers": answers });
-    Readiness { missing, facts }
+    let skewed = skewed_by_s(app).map(|skew| Missing {
+        part: "clock.skew",
+        detail: format!("this machine's clock is {skew} s away from Stripe's: set it (NTP)"),
+    });
+    Readiness { missing, degraded: skewed.into_iter().collect(), facts }
 }
 
 async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {
@@ -87,11 +116,10 @@ async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {
 fn stripe(app: &App) -> Value {
     let Some(stripe) = &app.stripe else { return json!({ "configured": false }) };
     let state = stripe.state();
-    let skew = state.clock.map(|clock| clock.skew(app.clock.now()).as_secs());
     json!({
         "configured": true,
         "answering": !matches!(state.breaker, BreakerState::Open { .. }) && state.last_error.is_none(),
         "last_error": state.last_error.map(|error| error.code),
-        "clock_skew_s": skew.filter(|skew| skew.abs() > SKEW_MAX_S),
+        "clock_skew_s": skewed_by_s(app),
     })
 }

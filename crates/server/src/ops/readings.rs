@@ -56,11 +56,12 @@ impl Look {
     /// Since when what it found holds, as far as the look itself can tell: it was so when it was looked at. Events of before
     /// say since when.
     pub fn since(&self) -> Since {
-        Since {
-            at: Timestamp::from_second(self.until_s).unwrap_or(Timestamp::MAX),
-            cause: format!("look {} of {}", self.ticket, self.cause),
-            exact: false,
-        }
+        Since { at: self.at(), cause: format!("look {} of {}", self.ticket, self.cause), exact: false }
+    }
+
+    /// By Stripe's clock, which is the one that its objects' dates are of.
+    fn at(&self) -> Timestamp {
+        Timestamp::from_second(self.until_s).unwrap_or(Timestamp::MAX)
     }
 
     /// What is written down of it, beside what was known before.
@@ -76,6 +77,11 @@ pub fn stripe_second(app: &App) -> i64 {
     let now = app.clock.now();
     let theirs = app.stripe.as_ref().and_then(|stripe| stripe.state().clock).map(|clock| clock.skew(now));
     now.saturating_add(theirs.unwrap_or_default()).unwrap_or(now).as_second().saturating_add(1)
+}
+
+/// What Stripe's clock shows. A coupon begins and ends by it, however wrong ours is.
+pub fn stripe_now(app: &App) -> Timestamp {
+    Timestamp::from_second(stripe_second(app)).unwrap_or(Timestamp::MAX)
 }
 
 /// Writes an object that a look found, unless a later look was written before.
@@ -104,7 +110,7 @@ pub fn apply(
     }
     if !unchanged {
         remember(tx, look, resource, &id, raw, now)?;
-        mirror::apply(tx, resource, raw, run, catalogue, now, &look.since())?;
+        mirror::apply(tx, resource, raw, run, catalogue, look.at(), &look.since())?;
     }
     readings::save(tx, resource, &id, &look.reading(known))?;
     Ok(if unchanged { Written::Unchanged } else { Written::Changed })

@@ -12,7 +12,7 @@ use super::usage::plans;
 use super::{derivation, mirror};
 use crate::app::App;
 use crate::error::Result;
-use crate::gateways::stripe::{Page, Stripe, StripeError};
+use crate::gateways::stripe::{Page, Stripe, StripeError, read};
 use crate::store::mirror::{Resource, unseen};
 use crate::store::readings::take_ticket;
 use crate::store::syncs::{self, ListState};
@@ -54,8 +54,10 @@ pub struct Outcome {
     pub objects: u64,
     /// Objects that Stripe no longer has.
     pub deleted: u64,
-    /// Lists that the server does not have, or that contradict themselves; by name, with the reason.
+    /// Lists that the server does not have, that contradict themselves, or that were not read whole; by name, with the reason.
     pub faults: Vec<(&'static str, String)>,
+    /// Some objects of a list could not be read: what is mirrored of it is as old as before, and is to be read again soon.
+    pub incomplete: bool,
 }
 
 /// Reads everything. A list that cannot be read to its end keeps its checkpoint, from which the next run goes on, and does
@@ -71,9 +73,11 @@ pub async fn full(app: &App, progress: OnProgress<'_>) -> Result<Outcome> {
             Ok(done) => {
                 outcome.objects += done.objects;
                 outcome.deleted += done.deleted;
+                outcome.incomplete |= done.unread;
                 outcome.faults.extend(done.fault.map(|fault| (resource.name(), fault)));
             }
             Err(error) => {
+                tracing::warn!(list = resource.name(), %error, "a list of Stripe's was not read to its end");
                 walk.fail(&error.to_string()).await?;
                 failure.get_or_insert(error);
             }
@@ -105,6 +109,15 @@ struct Done {
     objects: u64,
     deleted: u64,
     fault: Option<String>,
+    /// An object could not be read, so the list is not known to be as new as this run.
+    unread: bool,
+}
+
+impl Done {
+    fn left_out(&mut self, why: String) {
+        self.unread = true;
+        self.fault = Some(why);
+    }
 }
 
 impl Walk<'_> {
@@ -120,13 +133,16 @@ impl Walk<'_> {
             self.list(state, look).await?
         };
         match read {
-            Ok(Read::ToTheEnd { objects }) => {
-                let removed = match self.remove_unseen().await? {
-                    Ok(removed) => removed,
+            Ok(Read::ToTheEnd { objects, left_out }) => {
+                let mut done = match self.remove_unseen().await? {
+                    Ok(removed) => Done { objects, ..removed },
                     Err(error) => return Ok(Err(error)),
                 };
-                self.complete(removed.fault.clone()).await?;
-                Ok(Ok(Done { objects, ..removed }))
+                if let Some(why) = left_out {
+                    done.left_out(why);
+                }
+                self.complete(done.fault.clone(), !done.unread).await?;
+                Ok(Ok(done))
             }
             Ok(Read::NoSuchList) => {
                 self.give_up().await?;
@@ -174,7 +190,7 @@ impl Walk<'_> {
     }
 
     async fn list(&self, mut state: ListState, mut look: Look) -> Result<Result<Read, StripeError>> {
-        let (mut rewinds, mut refused) = (0, None);
+        let (mut rewinds, mut refused, mut left_out) = (0, None, None);
         for place in places(self.resource) {
             for query in place.queries {
                 let mut pages = self.stripe.pages(place.path, query, state.cursor.clone());
@@ -182,13 +198,13 @@ impl Walk<'_> {
                 loop {
                     match pages.next().await {
                         Ok(Some(page)) => {
-                            look = match self.apply(&mut state, &page, look).await? {
+                            look = match self.apply(&mut state, &page, look, &mut left_out).await? {
                                 Ok(next) => next,
                                 Err(error) => return Ok(Err(error)),
                             };
                             first = false;
                         }
-                        Ok(None) => return Ok(Ok(Read::ToTheEnd { objects: state.objects })),
+                        Ok(None) => return Ok(Ok(Read::ToTheEnd { objects: state.objects, left_out })),
                         Err(error) if error.is_missing_cursor() && rewinds < REWINDS => {
                             rewinds += 1;
                             // The object we stood on is gone: from the beginning.
@@ -211,15 +227,20 @@ impl Walk<'_> {
 
     /// One page and its checkpoint in one transaction, and the look at the next page begins in it. The inner error is
     /// Stripe's: items that it did not send.
-    async fn apply(&self, state: &mut ListState, page: &Page, look: Look) -> Result<Result<Look, StripeError>> {
-        let mut objects: Vec<String> = page.objects.iter().map(|object| object.get().to_owned()).collect();
-        if self.resource == Resource::Subscriptions {
-            for object in &mut objects {
-                if let Err(error) = complete_items(self.stripe, object).await {
-                    return Ok(Err(error));
-                }
+    async fn apply(
+        &self,
+        state: &mut ListState,
+        page: &Page,
+        look: Look,
+        left_out: &mut Option<String>,
+    ) -> Result<Result<Look, StripeError>> {
+        let objects = match self.whole(page).await {
+            Ok((objects, none)) => {
+                *left_out = left_out.take().or(none);
+                objects
             }
-        }
+            Err(error) => return Ok(Err(error)),
+        };
         state.cursor = page.last_id.clone().or_else(|| state.cursor.clone());
         state.objects += objects.len() as u64;
         let (saved, resource) = (state.clone(), self.resource);
@@ -240,6 +261,34 @@ impl Walk<'_> {
         Ok(Ok(self.look(ticket)))
     }
 
+    /// The objects of a page with all their parts, without those that are none of this list or of which Stripe cannot show the
+    /// parts, and why.
+    async fn whole(&self, page: &Page) -> Result<(Vec<String>, Option<String>), StripeError> {
+        let (mut objects, mut left_out) = (Vec::with_capacity(page.objects.len()), None);
+        for object in &page.objects {
+            let mut object = object.get().to_owned();
+            if !places::shows(self.resource, &object) {
+                let id = read::id(&object).unwrap_or_default();
+                mirror::refused(self.app, self.resource, &id);
+                left_out = Some(format!("{id}: the list shows another object in its place, or nothing of it"));
+                continue;
+            }
+            if self.resource == Resource::Subscriptions
+                && let Err(error) = complete_items(self.stripe, &mut object).await
+            {
+                match self.stripe.located(error).await {
+                    error @ StripeError::OnlyThere { .. } => {
+                        left_out = Some(format!("{}: {error}", read::id(&object).unwrap_or_default()));
+                        continue;
+                    }
+                    error => return Err(error),
+                }
+            }
+            objects.push(object);
+        }
+        Ok((objects, left_out))
+    }
+
     /// Begins the list anew, as another run: what this one saw may be gone since, as the object that it stood on is.
     async fn rewind(&self, state: &mut ListState) -> Result<()> {
         let before = state.clone();
@@ -256,24 +305,30 @@ impl Walk<'_> {
 
     /// The payment methods of all customers, in the order of customers' ids; the cursor is a customer.
     async fn payment_methods(&self, mut state: ListState, mut look: Look) -> Result<Result<Read, StripeError>> {
+        let mut left_out = None;
         loop {
             let after = state.cursor.clone().unwrap_or_default();
             let customers = self.app.db.read(move |tx| crate::store::customers::ids(tx, &after, CUSTOMERS)).await?;
             let Some(last) = customers.last().cloned() else {
-                return Ok(Ok(Read::ToTheEnd { objects: state.objects }));
+                return Ok(Ok(Read::ToTheEnd { objects: state.objects, left_out }));
             };
             let mut objects = Vec::new();
             for some in customers.chunks(ABREAST) {
-                for found in join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await {
+                let asked = join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await;
+                for (customer, found) in some.iter().zip(asked) {
                     match found {
                         Ok(found) => objects.extend(found),
                         Err(error) if error.is_not_found() => return Ok(Ok(Read::NoSuchList)),
-                        Err(error) => return Ok(Err(error)),
+                        Err(error) => match self.stripe.located(error).await {
+                            // One customer's trouble is nobody else's.
+                            error @ StripeError::OnlyThere { .. } => left_out = Some(format!("{customer}: {error}")),
+                            error => return Ok(Err(error)),
+                        },
                     }
                 }
             }
             let page = Page { objects, last: false, last_id: Some(last) };
-            look = match self.apply(&mut state, &page, look).await? {
+            look = match self.apply(&mut state, &page, look, &mut left_out).await? {
                 Ok(next) => next,
                 Err(error) => return Ok(Err(error)),
             };
@@ -296,13 +351,17 @@ impl Walk<'_> {
                 .await?;
             let Some(last) = ids.last().cloned() else { return Ok(Ok(done)) };
             for id in ids {
-                match self.look_at(id, self.look(ticket)).await? {
+                match self.look_at(id.clone(), self.look(ticket)).await? {
                     Ok(LeftOut::Gone) => done.deleted += 1,
                     // A detached one stands in no list.
                     Ok(LeftOut::There) if self.resource == Resource::PaymentMethods => {}
+                    Ok(LeftOut::There) if done.unread => {}
                     Ok(LeftOut::There) => done.fault = Some("the list left out objects that exist".to_owned()),
                     Ok(LeftOut::Unknown) => {
                         done.fault = Some("the list left out objects that cannot be asked for by their ids".to_owned());
+                    }
+                    Err(error @ (StripeError::OnlyThere { .. } | StripeError::OtherObject { .. })) => {
+                        done.left_out(format!("{id}: {error}"));
                     }
                     Err(error) => return Ok(Err(error)),
                 }
@@ -340,10 +399,11 @@ impl Walk<'_> {
         }
     }
 
-    async fn complete(&self, fault: Option<String>) -> Result<()> {
+    /// The run has ended. Where it has read everything, what is mirrored is as new as its beginning.
+    async fn complete(&self, fault: Option<String>, whole: bool) -> Result<()> {
         self.settle(move |state| {
             // Another process may have brought the run to its end meanwhile; what is known stays known.
-            state.as_of = state.started_at.take().max(state.as_of);
+            state.as_of = state.started_at.take().filter(|_| whole).max(state.as_of);
             state.cursor = None;
             state.fault.clone_from(&fault);
         })
@@ -393,7 +453,11 @@ enum LeftOut {
 }
 
 enum Read {
-    ToTheEnd { objects: u64 },
+    /// `left_out`: what could not be read on the way, and why.
+    ToTheEnd {
+        objects: u64,
+        left_out: Option<String>,
+    },
     NoSuchList,
 }
 
@@ -440,7 +504,10 @@ async fn read_customer(stripe: &Stripe, customer: &str) -> Result<Found, StripeE
         methods => methods?,
     };
     found.extend(methods.into_iter().map(|object| (Resource::PaymentMethods, object.get().to_owned())));
-    Ok(found)
+    match found.iter().find(|(resource, raw)| !places::shows(*resource, raw)) {
+        Some((resource, _)) => Err(StripeError::OtherObject { path: format!("{} of {customer}", resource.name()) }),
+        None => Ok(found),
+    }
 }
 
 async fn save_customer(app: &App, customer: String, mut found: Found, look: Look, now: Timestamp) -> Result<()> {

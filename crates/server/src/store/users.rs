@@ -143,6 +143,40 @@ pub fn show_tier(tx: &mut Tx<'_>, id: &str, subscribed: Option<&str>, now: &str)
     Ok(())
 }
 
+/// What a user's row shows of their tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub user: User,
+    pub shown: Option<String>,
+    /// The tier without a subscription, while there is one.
+    pub own: Option<String>,
+}
+
+/// What every row shows, page by page.
+pub fn shown(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Shown>> {
+    tx.rows(
+        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at,
+             subscription_tier, own_tier FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
+        args![after, limit],
+    )?
+    .iter()
+    .map(|row| Ok(Shown { user: user(row)?, shown: row.text_or_null(7)?, own: row.text_or_null(8)? }))
+    .collect()
+}
+
+/// Gives a user without a subscription this tier.
+pub fn show_own_tier(tx: &mut Tx<'_>, id: &str, tier: &str, now: &str) -> Result<()> {
+    let sql = "UPDATE users SET subscription_tier = ?2, updated_at = ?3 WHERE id = ?1";
+    update(tx, sql, args![id, tier, now], id)
+}
+
+/// The user that a customer at Stripe is linked to.
+pub fn of_customer(tx: &mut Tx<'_>, customer: &str) -> Result<Option<String>> {
+    tx.row("SELECT id FROM users WHERE stripe_customer_id = ?1 ORDER BY id LIMIT 1", args![customer])?
+        .map(|row| row.text(0))
+        .transpose()
+}
+
 /// What is wrong with the links of users to customers, for `doctor`: (user, what the column holds).
 pub fn unusable_links(tx: &mut Tx<'_>) -> Result<Vec<(String, String)>> {
     tx.rows(

@@ -202,7 +202,7 @@ struct Bounded {
 fn readiness() -> health::Readiness {
     let missing =
         vec![health::Missing { part: "mirror", detail: "nothing was synced yet: run billhook sync".to_owned() }];
-    health::Readiness { ready: false, missing, facts: json!({"objects": 0}) }
+    health::Readiness { ready: false, missing, degraded: Vec::new(), facts: json!({"objects": 0}) }
 }
 
 async fn fail(Path(kind): Path<String>) -> Result<(), Response> {

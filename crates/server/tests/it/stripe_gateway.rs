@@ -274,7 +274,8 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn f28_the_breaker_opens_after_five_failures_and_one_answer_closes_it() {
-    let troubles = (0..5).map(|_| status(500, "", "{}"));
+    // Two more for what is asked to be sure.
+    let troubles = (0..7).map(|_| status(500, "", "{}"));
     let server = Server::start(troubles.chain([ok(CUSTOMER), ok(CUSTOMER)]).collect());
     let pause = Duration::from_millis(1500);
     let stripe = client(Settings { breaker_pause: pause, ..settings(&server.base()) });
@@ -283,9 +284,24 @@ async fn f28_the_breaker_opens_after_five_failures_and_one_answer_closes_it() {
     assert!(matches!(fifth, StripeError::Status { status: 500, .. }), "the reason, not its consequence: {fifth:?}");
     let refused = customer(&stripe).await.unwrap_err();
     assert!(matches!(refused, StripeError::BreakerOpen { retry_after } if retry_after <= pause), "{refused:?}");
-    assert_eq!(server.requests().len(), 5, "nobody asks any more");
+    assert_eq!(server.requests().len(), 7, "nobody asks any more");
     tokio::time::sleep(pause).await;
     customer(&stripe).await.unwrap();
+    assert_eq!(stripe.state().breaker, BreakerState::Closed { failures: 0 });
+}
+
+#[tokio::test]
+async fn f28_the_breaker_stays_closed_while_stripe_answers_other_questions() {
+    let list = r#"{"object":"list","data":[],"has_more":false}"#;
+    let steps = (0..4).flat_map(|_| [(); 5].map(|()| status(500, "", "{}")).into_iter().chain([ok(list)]));
+    let server = Server::start(steps.collect());
+    let pause = Duration::from_hours(1);
+    let stripe = client(Settings { breaker_pause: pause, attempts: 1, ..settings(&server.base()) });
+    for _ in 0..20 {
+        let error = customer(&stripe).await.unwrap_err();
+        assert!(matches!(error, StripeError::Status { status: 500, .. }), "{error:?}");
+    }
+    assert!(server.requests()[5].line.starts_with("GET /v1/events?limit=1 "), "{:?}", server.requests()[5]);
     assert_eq!(stripe.state().breaker, BreakerState::Closed { failures: 0 });
 }
 

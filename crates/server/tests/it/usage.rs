@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
+use billhook::ops::doctor;
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::store::log::Source;
 use billing::usage::Quantity;
@@ -11,7 +12,7 @@ use sandbox::Seed;
 use serde_json::{Value, json};
 
 use crate::endpoints::use_some;
-use crate::harness::{Database, Plan, World};
+use crate::harness::{Database, NOW, Plan, World};
 
 const PATH: &str = "/api/v1/billing/usage";
 
@@ -220,6 +221,45 @@ async fn s46_the_users_row_has_the_tier_of_the_running_subscription_and_their_ow
         world.at_stripe("DELETE", "/v1/subscriptions/sub_sandbox_user", "").await;
         world.sync().await;
         assert_eq!(tier_in_the_row(&world, &user).await, "trial");
+    }
+}
+
+#[tokio::test]
+async fn doctor_names_whoever_shows_a_tier_that_is_not_theirs_and_repair_mends_it() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let world = World::planned(Plan { database, ..Plan::default() }).await;
+        let (paying, _) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+        let (counted, _) = world.user("counted@example.com", None, false).await;
+        let (quiet, _) = world.user("quiet@example.com", None, false).await;
+        world.sync().await;
+        record(&world, vec![told("e1", &counted, "inference", "1", NOW)]).await;
+        usage::totals::write_down_now(&world.app).await.expect("written down");
+        let said = async |state: doctor::State| -> Vec<String> {
+            let report = doctor::examine(&world.app).await.expect("a report").0;
+            report.into_iter().filter(|one| one.check == "tiers" && one.state == state).map(|one| one.detail).collect()
+        };
+        assert_eq!(said(doctor::State::Fault).await, Vec::<String>::new());
+        assert_eq!(said(doctor::State::Ok).await, ["3 users show the tier that is theirs"]);
+        for (user, sql, tier) in [
+            (&paying, "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", "professional"),
+            (&paying, "UPDATE users SET own_tier = NULL WHERE id = ?1", "professional"),
+            (&counted, "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", "trial"),
+            (&counted, "UPDATE users SET subscription_tier = 'enterprise', own_tier = 'trial' WHERE id = ?1", "trial"),
+        ] {
+            let id = user.clone();
+            world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("spoilt");
+            let faults = said(doctor::State::Fault).await;
+            assert!(faults.len() == 1 && faults[0].starts_with(user.as_str()), "{sql}: {faults:?}");
+            doctor::repair(&world.app).await.expect("mended");
+            assert_eq!(said(doctor::State::Fault).await, Vec::<String>::new(), "{sql}");
+            assert_eq!(tier_in_the_row(&world, user).await, tier, "{sql}");
+        }
+        // Where nothing says otherwise an operator may have given it.
+        let id = quiet.clone();
+        let sql = "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1";
+        world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("given");
+        let warned = said(doctor::State::Warn).await;
+        assert!(warned.len() == 1 && warned[0].starts_with(quiet.as_str()), "{warned:?}");
     }
 }
 

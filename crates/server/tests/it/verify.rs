@@ -1,5 +1,6 @@
 //! The comparison with Stripe finds whatever differs, names it, mends it, and says nothing where nothing does.
 
+use billhook::clock::{Clock, System};
 use billhook::ops::doctor::{self, State};
 use billhook::ops::verify::difference::Difference;
 use billhook::ops::verify::{self, Mode, Verified, sampling};
@@ -36,7 +37,7 @@ async fn the_mirror_of_the_little_business_does_not_differ() {
         world.sync().await;
         let (verified, found) = compare(&world, Mode::Compare).await;
         assert_eq!(named(&found), Vec::<String>::new());
-        assert!(verified.objects > 500 && verified.skipped.is_empty(), "{verified:?}");
+        assert!(verified.objects > 500 && verified.uncompared.is_empty(), "{verified:?}");
     }
 }
 
@@ -181,11 +182,136 @@ async fn the_command_ends_with_one_where_something_differs_and_with_nought_once_
         (&lines[1]["field"], &lines[1]["ours"], &lines[1]["theirs"]),
         (&json!("name"), &json!("\"Ann\""), &json!("\"Bea\""))
     );
-    assert_eq!(lines[2], json!({"objects": 1, "different": 2, "repaired": 0}));
+    assert_eq!(lines[2], json!({"objects": 1, "different": 2, "repaired": 0, "not_compared": []}));
     let done = program.run(&["verify", "--repair"]);
     assert_eq!((done.code, done.stdout.lines().count()), (Some(0), 3), "{done:?}");
     assert!(done.stdout.contains("changed  customers  cus_1  name: ours \"Ann\", Stripe's \"Bea\""), "{}", done.stdout);
     assert_eq!(program.run(&["verify"]).code, Some(0));
+}
+
+/// A proxy's page in the place of lists, and a server that says itself that it has no such list.
+#[tokio::test]
+async fn what_cannot_be_compared_is_named_and_never_said_to_agree() {
+    let account = Account::open(now());
+    account.put("customers", "cus_1", &json!({"name": "Ann", "email": "ann@example.com"}));
+    account.put("invoices", "in_1", &json!({"status": "open", "amount_due": 100, "currency": "usd"}));
+    let program = Program::at_stripe(&account.base());
+    assert_eq!(program.run(&["sync"]).code, Some(0));
+    let page = || (404, "<html>no such page</html>".to_owned());
+    let summary = |done: &crate::harness::program::Done| done.objects().pop().expect("a summary");
+    let set = |sql: &str| assert_eq!(program.database().execute(sql, []).expect(sql), 1, "{sql}");
+
+    // One list is not there, and its row is spoilt.
+    account.inside().instead.extend([("invoices".to_owned(), page()), ("invoices/in_1".to_owned(), page())]);
+    set("UPDATE invoices SET amount_due = 1");
+    let done = program.run(&["verify", "--json"]);
+    let told = summary(&done);
+    assert_eq!((done.code, &told["objects"], &told["different"]), (Some(2), &json!(1), &json!(0)), "{done:?}");
+    assert_eq!(told["not_compared"][0]["list"], "invoices");
+    assert!(told["not_compared"][0]["reason"].as_str().is_some_and(|why| why.contains("404")), "{told}");
+    let done = program.run(&["verify"]);
+    assert!(done.stdout.contains("not compared  invoices  the list: ") && done.code == Some(2), "{done:?}");
+
+    // A difference elsewhere weighs more, and both are said.
+    set("UPDATE customers SET name = 'Eve'");
+    let done = program.run(&["verify", "--json"]);
+    assert_eq!((done.code, &summary(&done)["not_compared"][0]["list"]), (Some(1), &json!("invoices")), "{done:?}");
+    set("UPDATE customers SET name = 'Ann'");
+
+    // The list is there, and one object is not shown.
+    account.inside().instead.remove("invoices");
+    let done = program.run(&["verify", "--json"]);
+    assert_eq!((done.code, &summary(&done)["not_compared"][0]["object"]), (Some(2), &json!("in_1")), "{done:?}");
+    set("UPDATE invoices SET amount_due = 100");
+    account.inside().instead.clear();
+    assert_eq!(program.run(&["verify"]).code, Some(0));
+
+    // Stripe's own word for a list of which nothing is mirrored: nothing can differ there.
+    let absent = crate::webhooks::account::refusal("", "Unrecognized request URL (GET: /v1/refunds).");
+    account.inside().instead.insert("refunds".to_owned(), absent.clone());
+    let done = program.run(&["verify", "--json"]);
+    assert_eq!((done.code, &summary(&done)["not_compared"][0]["list"]), (Some(0), &json!("refunds")), "{done:?}");
+
+    // Nothing is there at all, in whatever words.
+    for answer in [page(), absent, (500, String::new())] {
+        for list in
+            ["coupons", "products", "prices", "plans", "customers", "subscriptions", "invoices", "charges", "refunds"]
+        {
+            account.inside().instead.insert(list.to_owned(), answer.clone());
+        }
+        account.inside().instead.insert("customers/cus_1/payment_methods".to_owned(), answer.clone());
+        account.inside().instead.insert("payment_methods".to_owned(), answer.clone());
+        let done = program.run(&["verify", "--json"]);
+        let told = summary(&done);
+        assert_eq!(
+            (done.code, told["not_compared"].as_array().map(Vec::len)),
+            (Some(2), Some(9)),
+            "{answer:?}: {done:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_sampling_says_what_it_could_not_compare_and_goes_on() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    for n in 0..4 {
+        account.put("customers", &format!("cus_{n}"), &json!({}));
+    }
+    world.sync().await;
+    account.put("customers", "cus_3", &json!({"name": "unheard"}));
+    let page = (404, "<html>no such page</html>".to_owned());
+    account.inside().instead.insert("customers/cus_1".to_owned(), page);
+    let trouble = (500, r#"{"error":{"type":"api_error","message":"of this one"}}"#.to_owned());
+    account.inside().instead.insert("customers/cus_2".to_owned(), trouble);
+    let mut different = 0;
+    for _ in 0..9 {
+        different += sampling::step(&world.app, 12).await.expect("a step");
+    }
+    assert_eq!(different, 1, "whoever comes after them has their turn");
+    let facts = sampling::facts(&world.app).await.expect("facts");
+    assert!(facts["fault"].as_str().is_some_and(|fault| fault.starts_with("customers cus_2: ")), "{facts}");
+    assert_eq!(
+        (&facts["compared"], world.app.webhooks.uncompared.load(std::sync::atomic::Ordering::Relaxed)),
+        (&json!(2), 2)
+    );
+    account.inside().instead.clear();
+    for _ in 0..9 {
+        sampling::step(&world.app, 12).await.expect("a step");
+    }
+    assert_eq!(sampling::facts(&world.app).await.expect("facts")["fault"], json!(null));
+}
+
+#[tokio::test]
+async fn the_mirrors_age_is_a_number_for_everybody() {
+    let account = Account::open(System.now().as_second());
+    account.put("customers", "cus_1", &json!({}));
+    let listen = format!("127.0.0.1:{}", crate::leaks::free_port());
+    let program = Program::at_stripe(&account.base()).with("BILLHOOK_METRICS_LISTEN", &listen);
+    let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let base = running.stderr.base();
+    let http = crate::harness::client();
+    let ask = async |url: String| crate::harness::send(&http, "GET", &url, &[], "").await.body;
+    let start = std::time::Instant::now();
+    let numbers = loop {
+        let numbers = ask(format!("http://{listen}/metrics")).await;
+        let number =
+            |line: &str| numbers.lines().find_map(|found| found.strip_prefix(line)?.trim().parse::<i64>().ok());
+        if number("billhook_mirror_age_seconds{list=\"subscriptions\"}").is_some_and(|age| (0..60).contains(&age)) {
+            break numbers;
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(40), "{numbers}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    for name in ["billhook_mirror_age_seconds", "billhook_verify_age_seconds", "billhook_stripe_clock_skew_seconds"] {
+        assert!(
+            numbers.contains(&format!("# HELP {name} ")) && numbers.contains(&format!("# TYPE {name} gauge")),
+            "{numbers}"
+        );
+    }
+    let ready: serde_json::Value = serde_json::from_str(&ask(format!("{base}/readyz")).await).expect("JSON");
+    assert!(ready["facts"]["mirror"]["age_s"].as_i64().is_some_and(|age| age < 60), "{ready}");
+    assert_eq!(running.stop().code, Some(0));
 }
 
 #[tokio::test]

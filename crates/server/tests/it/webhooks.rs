@@ -7,6 +7,7 @@ mod coupons;
 mod crash;
 mod intake;
 mod interleavings;
+mod poison;
 mod revenue;
 mod sandbox;
 mod schedules;

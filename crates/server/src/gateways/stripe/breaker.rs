@@ -1,14 +1,15 @@
 //! The circuit breaker: after five failures in a row nobody asks for ten seconds, then one request probes.
 //!
 //! It keeps a dead Stripe from holding every caller for the whole deadline. Any answer that shows a living server closes
-//! it, a refusal too: 401, 404 or 429 come from somebody who is there.
+//! it, a refusal too: 401, 404 or 429 come from somebody who is there. Five failures may be those of one object that Stripe
+//! cannot show: so before it opens, and when a probe fails, something else is asked, and only that decides.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row that open the breaker.
+/// Failures in a row that put Stripe in doubt.
 pub const FAILURES: u32 = 5;
 /// What callers are told to wait while the probe is under way.
 const PROBING: Duration = Duration::from_secs(1);
@@ -77,19 +78,30 @@ impl Breaker {
         }
     }
 
-    fn failed(&self, now: Instant) {
+    /// Counts a failure. Whether it is now to be found out if Stripe fails altogether: asked again every five failures, as
+    /// whoever was to find out may have gone away.
+    fn failed(&self, probe: bool) -> bool {
         let mut inside = self.lock();
-        *inside = match *inside {
-            Inside::Closed { failures } if failures.saturating_add(1) < FAILURES => {
-                Inside::Closed { failures: failures.saturating_add(1) }
+        match &mut *inside {
+            Inside::Closed { failures } => {
+                *failures = failures.saturating_add(1);
+                failures.is_multiple_of(FAILURES)
             }
             // A straggler that left before the breaker opened must not push the probe further away.
-            Inside::Open { until } => Inside::Open { until },
-            Inside::Closed { .. } | Inside::Probing => Inside::Open { until: now + self.pause },
-        };
+            Inside::Open { .. } => false,
+            Inside::Probing => probe,
+        }
     }
 
-    fn alive(&self) {
+    fn open(&self, now: Instant) {
+        let mut inside = self.lock();
+        if !matches!(*inside, Inside::Open { .. }) {
+            *inside = Inside::Open { until: now + self.pause };
+        }
+    }
+
+    /// A living server was seen.
+    pub fn alive(&self) {
         *self.lock() = Inside::Closed { failures: 0 };
     }
 
@@ -114,10 +126,18 @@ impl Pass {
         self.breaker.alive();
     }
 
-    /// No usable answer came.
-    pub fn failed(mut self, now: Instant) {
+    /// No usable answer came. Whether something else is to be asked before anybody else is let out or kept in: then the pass
+    /// is settled by what comes of that.
+    pub fn failed(&mut self) -> bool {
+        let in_doubt = self.breaker.failed(self.probe);
+        self.settled = !in_doubt;
+        in_doubt
+    }
+
+    /// Nothing else was answered either.
+    pub fn dead(mut self, now: Instant) {
         self.settled = true;
-        self.breaker.failed(now);
+        self.breaker.open(now);
     }
 }
 
@@ -139,10 +159,16 @@ mod tests {
 
     const OPEN: Duration = Duration::from_secs(10);
 
-    fn open(breaker: &Breaker, now: Instant) {
-        for _ in 0..FAILURES {
-            breaker.admit(now).unwrap().failed(now);
+    /// A failure; where that puts Stripe in doubt, nothing else is answered either.
+    fn fail(breaker: &Breaker, now: Instant) {
+        let mut pass = breaker.admit(now).unwrap();
+        if pass.failed() {
+            pass.dead(now);
         }
+    }
+
+    fn open(breaker: &Breaker, now: Instant) {
+        (0..FAILURES).for_each(|_| fail(breaker, now));
     }
 
     #[test]
@@ -150,11 +176,30 @@ mod tests {
         let (breaker, now) = (Breaker::new(OPEN), Instant::now());
         for _ in 0..3 {
             for _ in 0..FAILURES - 1 {
-                breaker.admit(now).unwrap().failed(now);
+                fail(&breaker, now);
             }
             breaker.admit(now).unwrap().alive();
         }
         assert_eq!(breaker.state(now), BreakerState::Closed { failures: 0 });
+    }
+
+    #[test]
+    fn failures_of_one_object_leave_it_closed_while_something_else_is_answered() {
+        let (breaker, now) = (Breaker::new(OPEN), Instant::now());
+        for failure in 1..=20 {
+            let mut pass = breaker.admit(now).unwrap();
+            let in_doubt = pass.failed();
+            assert_eq!(in_doubt, failure % FAILURES == 0, "{failure}");
+            if in_doubt {
+                pass.alive();
+            }
+        }
+        assert_eq!(breaker.state(now), BreakerState::Closed { failures: 0 });
+        open(&breaker, now);
+        let mut probe = breaker.admit(now + OPEN).unwrap();
+        assert!(probe.failed(), "the probe may have been such an object");
+        probe.alive();
+        assert!(breaker.admit(now + OPEN).is_ok());
     }
 
     #[test]
@@ -173,7 +218,7 @@ mod tests {
         let (breaker, now) = (Breaker::new(OPEN), Instant::now());
         open(&breaker, now);
         let later = now + OPEN;
-        breaker.admit(later).unwrap().failed(later);
+        fail(&breaker, later);
         assert_eq!(breaker.check(later).unwrap_err(), OPEN);
     }
 

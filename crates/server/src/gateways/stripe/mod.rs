@@ -31,7 +31,7 @@ pub use settings::{Settings, SettingsError};
 use super::bucket::Bucket;
 use super::transport::no_tls;
 pub use super::transport::segment;
-use breaker::Breaker;
+use breaker::{Breaker, Pass};
 use exchange::{Call, Outcome, attempt};
 use pages::Way;
 use retry::Failure;
@@ -39,6 +39,10 @@ use retry::Failure;
 /// A write gets this many attempts and this long, then its caller is told that the outcome is unknown (F-28).
 const WRITE_ATTEMPTS: u32 = 3;
 const WRITE_DEADLINE: Duration = Duration::from_secs(8);
+/// What is asked to find out whether Stripe is there at all, and how long that may take: lists that are never long to read.
+/// One of them may be out of order itself.
+const ELSEWHERE: [&str; 2] = ["/v1/events", "/v1/customers"];
+const ELSEWHERE_DEADLINE: Duration = Duration::from_secs(3);
 /// Stripe's own limit for an idempotency key.
 const KEY_MAX: usize = 255;
 
@@ -165,6 +169,16 @@ impl Stripe {
         }
     }
 
+    /// Says of a failed read whether it is Stripe that fails or only what was asked for: something else is asked.
+    pub async fn located(&self, error: StripeError) -> StripeError {
+        if !error.may_be_of_one_object() || !self.inside.answers_elsewhere().await {
+            return error;
+        }
+        self.inside.breaker.alive();
+        self.inside.seen().last_error = None;
+        StripeError::OnlyThere { source: Box::new(error) }
+    }
+
     /// Writes. `key` is the idempotency key, the same on every attempt, so that an answer that got lost cannot make two
     /// objects (F-29). Whoever repeats the call later repeats the key.
     pub async fn post(&self, path: &str, form: &[(&str, &str)], key: &str) -> Result<Answer, StripeError> {
@@ -245,7 +259,7 @@ impl Inside {
         let attempt_end = (start + self.attempt_deadline).min(end);
         let exchange = attempt(&self.client, call, self.body_max, &self.key);
         let Ok(Outcome { date, answer }) = timeout_at(attempt_end, exchange).await else {
-            pass.failed(Instant::now());
+            self.count_failure(pass).await;
             let after = if attempt_end == end { total } else { self.attempt_deadline };
             return Err(StripeError::Timeout { after }.into());
         };
@@ -253,13 +267,40 @@ impl Inside {
             self.seen().clock = Some((date, Instant::now()));
         }
         match &answer {
-            Err(failure) if failure.error.is_failure() => pass.failed(Instant::now()),
+            Err(failure) if failure.error.is_failure() => self.count_failure(pass).await,
             Ok(_) | Err(_) => pass.alive(),
         }
         if let Err(Failure { error: StripeError::RateLimited { .. }, .. }) = &answer {
             self.bucket.slow_down(Instant::now());
         }
         answer
+    }
+
+    /// Before a failure keeps everybody from asking, something else is asked.
+    async fn count_failure(&self, mut pass: Pass) {
+        if pass.failed() {
+            if self.answers_elsewhere().await {
+                pass.alive();
+            } else {
+                pass.dead(Instant::now());
+            }
+        }
+    }
+
+    /// Whether Stripe answers a question that has nothing to do with the last one.
+    async fn answers_elsewhere(&self) -> bool {
+        for path in ELSEWHERE {
+            let Ok(mut url) = self.url(path) else { continue };
+            url.query_pairs_mut().append_pair("limit", "1");
+            let call = Call { method: Method::GET, url, form: None, key: None };
+            let exchange = attempt(&self.client, &call, self.body_max, &self.key);
+            let deadline = Instant::now() + self.attempt_deadline.min(ELSEWHERE_DEADLINE);
+            let Ok(Outcome { answer, .. }) = timeout_at(deadline, exchange).await else { continue };
+            if answer.as_ref().map_or_else(|failure| failure.error.is_stripes_refusal(), |_| true) {
+                return true;
+            }
+        }
+        false
     }
 
     fn url(&self, path: &str) -> Result<Url, StripeError> {

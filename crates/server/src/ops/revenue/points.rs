@@ -110,6 +110,20 @@ pub fn past(wire: &read::Subscription, catalogue: &Catalogue, until: Timestamp) 
     points
 }
 
+/// Since when what a look found holds: an end that no event told of has Stripe's own date all the same.
+pub fn dated(derived: &Derived, since: &Since) -> Since {
+    match ended_at(derived) {
+        Some(at) if at <= since.at => Since { at, exact: true, ..since.clone() },
+        _ => since.clone(),
+    }
+}
+
+/// When a subscription that has ended did so, as far as Stripe says.
+fn ended_at(derived: &Derived) -> Option<Timestamp> {
+    let wire = &derived.wire;
+    wire.core.status.is_ended().then(|| wire.ended_at.or(wire.canceled_at)).flatten()
+}
+
 /// The states through which a subscription must have gone, as far as its dates tell.
 fn states(wire: &read::Subscription) -> Vec<(Timestamp, Status, &'static str)> {
     let (status, began) = (wire.core.status.clone(), began(wire));

@@ -7,6 +7,7 @@ pub mod following;
 pub mod ids;
 pub mod plans;
 pub mod recount;
+pub mod shown;
 pub mod totals;
 pub mod upkeep;
 pub mod writer;

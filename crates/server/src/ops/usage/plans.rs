@@ -50,8 +50,13 @@ fn paying(tx: &mut Tx<'_>, user: &User) -> Result<Option<Subscription>> {
 
 /// Writes the tier into the user's row, where the platform reads it. An unknown tier is nobody's.
 pub fn show_tier(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp) -> Result<()> {
-    let paying = paying(tx, user)?.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some());
-    users::show_tier(tx, &user.id, paying.as_deref(), &database_time(now))
+    let sold = sold(tx, catalogue, user)?;
+    users::show_tier(tx, &user.id, sold.as_deref(), &database_time(now))
+}
+
+/// The tier that a user subscribes to.
+pub fn sold(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User) -> Result<Option<String>> {
+    Ok(paying(tx, user)?.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some()))
 }
 
 /// Where the credit periods of a subscription begin: at its anchor, and where Stripe's own month is another, at that.

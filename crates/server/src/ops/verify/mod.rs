@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use self::difference::Difference;
 use super::places::{self, payment_methods_of, places};
 use super::readings::{self, Look};
+use super::sync::NO_SUCH_LIST;
 use super::webhooks::alone::{Found, found};
 use super::{derivation, doctor, mirror, usage::plans};
 use crate::app::App;
@@ -46,8 +47,27 @@ pub struct Verified {
     pub objects: u64,
     /// Objects that differ; with [`Mode::Repair`] they no longer do.
     pub different: u64,
-    /// Lists that the server does not have.
-    pub skipped: Vec<&'static str>,
+    /// What could not be compared: whether it differs is not known.
+    pub uncompared: Vec<Uncompared>,
+}
+
+/// A list, or objects of one, that Stripe did not show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uncompared {
+    pub resource: Resource,
+    /// The first of the objects, and how many there are; nothing where it is the whole list.
+    pub objects: Option<(String, u64)>,
+    pub reason: String,
+    /// Stripe itself says that it has no such list, and nothing of it is mirrored: then nothing can differ.
+    pub is_absent: bool,
+}
+
+impl Verified {
+    /// Whether everything that is mirrored was compared. Where no list was there, nothing was.
+    pub fn is_whole(&self) -> bool {
+        let lists = self.uncompared.iter().filter(|one| one.objects.is_none()).count();
+        lists < Resource::ALL.len() && self.uncompared.iter().all(|one| one.is_absent)
+    }
 }
 
 /// Who is told of each difference.
@@ -86,14 +106,13 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     async fn list(&mut self, resource: Resource, tell: Tell<'_>) -> Result<()> {
-        let there = if resource == Resource::PaymentMethods {
+        let read = if resource == Resource::PaymentMethods {
             self.payment_methods(tell).await?
         } else {
             self.pages(resource, tell).await?
         };
-        if !there {
-            self.verified.skipped.push(resource.name());
-            return Ok(());
+        if let Err(error) = read {
+            return self.leave_list_out(resource, &error).await;
         }
         let mut after = String::new();
         loop {
@@ -112,33 +131,57 @@ impl Walk<'_> {
         format!("{} {}", self.run, resource.name())
     }
 
-    /// Every page of a list; `false` where the server does not have it.
-    async fn pages(&mut self, resource: Resource, tell: Tell<'_>) -> Result<bool> {
-        let Some((mut pages, mut page)) = open(self.stripe, resource).await.map_err(mirror::unavailable)? else {
-            return Ok(false);
+    /// An outage is no empty list: what was not compared is not said to agree.
+    async fn leave_list_out(&mut self, resource: Resource, error: &StripeError) -> Result<()> {
+        let mirrored = self.app.db.read(move |tx| store::mirror::unseen(tx, resource, i64::MAX, "", 1)).await?;
+        let said_by_stripe = error.is_missing_object();
+        let reason = if said_by_stripe { NO_SUCH_LIST.to_owned() } else { error.to_string() };
+        let is_absent = said_by_stripe && mirrored.is_empty();
+        self.verified.uncompared.push(Uncompared { resource, objects: None, reason, is_absent });
+        Ok(())
+    }
+
+    fn leave_out(&mut self, resource: Resource, id: &str, reason: String) {
+        let known = self.verified.uncompared.iter_mut().find(|one| one.resource == resource);
+        if let Some((_, count)) = known.and_then(|one| one.objects.as_mut()) {
+            *count += 1;
+            return;
+        }
+        let objects = Some((id.to_owned(), 1));
+        self.verified.uncompared.push(Uncompared { resource, objects, reason, is_absent: false });
+    }
+
+    /// Every page of a list. The inner error is Stripe's.
+    async fn pages(&mut self, resource: Resource, tell: Tell<'_>) -> Result<Result<(), StripeError>> {
+        let (mut pages, mut page) = match open(self.stripe, resource).await {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Err(error)),
         };
         while let Some(objects) = page {
             // The next page is on its way while this one is compared.
             let (next, compared) = tokio::join!(pages.next(), self.compare(resource, objects, tell));
             compared?;
-            page = next.map_err(mirror::unavailable)?.map(|page| page.objects);
+            page = match next {
+                Ok(next) => next.map(|page| page.objects),
+                Err(error) => return Ok(Err(error)),
+            };
         }
-        Ok(true)
+        Ok(Ok(()))
     }
 
-    async fn payment_methods(&mut self, tell: Tell<'_>) -> Result<bool> {
+    async fn payment_methods(&mut self, tell: Tell<'_>) -> Result<Result<(), StripeError>> {
         let (app, stripe) = (self.app, self.stripe);
         let mut some = payment_methods_after(app, stripe, String::new()).await?;
         loop {
             match some {
-                Methods::Of { last, objects } => {
+                Ok(Some((last, objects))) => {
                     let next = payment_methods_after(app, stripe, last);
                     let (next, compared) = tokio::join!(next, self.compare(Resource::PaymentMethods, objects, tell));
                     compared?;
                     some = next?;
                 }
-                Methods::End => return Ok(true),
-                Methods::NoSuchList => return Ok(false),
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
@@ -150,10 +193,14 @@ impl Walk<'_> {
         let mut page = Vec::new();
         for object in objects {
             let mut raw = object.get().to_owned();
-            if resource == Resource::Subscriptions {
-                places::complete_items(self.stripe, &mut raw).await.map_err(mirror::unavailable)?;
+            let id = read::id(&raw).map_err(Error::internal)?;
+            if resource == Resource::Subscriptions
+                && let Err(error) = places::complete_items(self.stripe, &mut raw).await
+            {
+                self.leave_out(resource, &id, error.to_string());
+                continue;
             }
-            page.push((read::id(&raw).map_err(Error::internal)?, raw));
+            page.push((id, raw));
         }
         self.verified.objects += page.len() as u64;
         let (run, ids) = (self.met(resource), page.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
@@ -169,56 +216,53 @@ impl Walk<'_> {
 
     async fn look_closer(&mut self, resource: Resource, id: &str, tell: Tell<'_>) -> Result<()> {
         wait_for_events(self.app, resource, id).await?;
-        let differences = look(self.app, self.stripe, resource, id, self.mode).await?.unwrap_or_default();
-        self.verified.different += u64::from(!differences.is_empty());
-        differences.iter().for_each(&mut *tell);
+        match look(self.app, self.stripe, resource, id, self.mode).await? {
+            Looked::Compared(differences) => {
+                self.verified.different += u64::from(!differences.is_empty());
+                differences.iter().for_each(&mut *tell);
+            }
+            Looked::Superseded => {}
+            Looked::InVain(error) => self.leave_out(resource, id, error.to_string()),
+        }
         Ok(())
     }
 }
 
-/// Payment methods of some customers.
-enum Methods {
-    /// `last` is the last of the customers.
-    Of {
-        last: String,
-        objects: Vec<Box<RawValue>>,
-    },
-    End,
-    NoSuchList,
-}
+/// Payment methods of some customers, of whom the last is named; nothing after the last of all. The inner error is Stripe's.
+type Methods = Result<Option<(String, Vec<Box<RawValue>>)>, StripeError>;
 
 async fn payment_methods_after(app: &App, stripe: &Stripe, after: String) -> Result<Methods> {
     let customers = app.db.read(move |tx| customers::ids(tx, &after, CUSTOMERS)).await?;
-    let Some(last) = customers.last().cloned() else { return Ok(Methods::End) };
+    let Some(last) = customers.last().cloned() else { return Ok(Ok(None)) };
     let asked = stream::iter(&customers).map(|customer| payment_methods_of(stripe, customer));
-    match asked.buffer_unordered(ABREAST).try_collect::<Vec<_>>().await {
-        Ok(found) => Ok(Methods::Of { last, objects: found.into_iter().flatten().collect() }),
-        Err(error) if error.is_not_found() => Ok(Methods::NoSuchList),
-        Err(error) => Err(mirror::unavailable(error)),
-    }
+    let found = asked.buffer_unordered(ABREAST).try_collect::<Vec<_>>().await;
+    Ok(found.map(|found| Some((last, found.into_iter().flatten().collect()))))
 }
 
 /// The list with the richest query that the server takes, and its first page.
-async fn open(stripe: &Stripe, resource: Resource) -> Result<Option<(Pages, Option<Vec<Box<RawValue>>>)>, StripeError> {
-    let mut refused = None;
+async fn open(stripe: &Stripe, resource: Resource) -> Result<(Pages, Option<Vec<Box<RawValue>>>), StripeError> {
+    let (mut refused, mut absent) = (None, None);
     for place in places(resource) {
         for query in place.queries {
             let mut pages = stripe.pages(place.path, query, None);
             match pages.next().await {
-                Ok(page) => return Ok(Some((pages, page.map(|page| page.objects)))),
-                Err(error) if error.is_not_found() => break,
+                Ok(page) => return Ok((pages, page.map(|page| page.objects))),
+                Err(error) if error.is_not_found() => {
+                    absent = Some(error);
+                    break;
+                }
                 Err(error @ StripeError::Status { status: 400, .. }) => refused = Some(error),
                 Err(error) => return Err(error),
             }
         }
     }
-    refused.map_or(Ok(None), Err)
+    Err(refused.or(absent).unwrap_or(StripeError::Request("no list has these objects")))
 }
 
 /// Objects of a page that do not look as they do at Stripe.
 async fn suspects(app: &App, resource: Resource, page: Vec<(String, String)>) -> Result<Vec<String>> {
     let catalogue = app.catalogue.clone();
-    let now = app.clock.now();
+    let now = readings::stripe_now(app);
     undone(app, move |tx| {
         let mut suspects = Vec::new();
         for (id, raw) in &page {
@@ -297,17 +341,24 @@ async fn wait_for_events(app: &App, resource: Resource, id: &str) -> Result<()> 
     }
 }
 
-/// Asks Stripe for one object and says how ours differs; with [`Mode::Repair`] it is written as it is there. Nothing where
-/// the server has no place to ask at, or where somebody else has looked meanwhile.
-async fn look(app: &App, stripe: &Stripe, resource: Resource, id: &str, mode: Mode) -> Result<Option<Vec<Difference>>> {
+/// What became of the comparison of one object.
+enum Looked {
+    Compared(Vec<Difference>),
+    /// Somebody else has looked meanwhile.
+    Superseded,
+    /// Stripe did not show it.
+    InVain(StripeError),
+}
+
+/// Asks Stripe for one object and says how ours differs; with [`Mode::Repair`] it is written as it is there.
+async fn look(app: &App, stripe: &Stripe, resource: Resource, id: &str, mode: Mode) -> Result<Looked> {
     let look = Look::begin(app, "verify").await?;
     let state = match places::object(stripe, resource, id).await {
         Ok(raw) => found(raw),
         Err(error) if places::is_missing(&error) => Found::Gone,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(mirror::unavailable(error)),
+        Err(error) => return Ok(Looked::InVain(error)),
     };
-    let (look, catalogue, now) = (look.ended(app), app.catalogue.clone(), app.clock.now());
+    let (look, catalogue, now) = (look.ended(app), app.catalogue.clone(), readings::stripe_now(app));
     let (of, seen, ticket) = (id.to_owned(), state.clone(), look.ticket);
     let differences = undone(app, move |tx| {
         let later = store::readings::of(tx, resource, &of)?.is_some_and(|known| known.ticket > ticket);
@@ -317,7 +368,7 @@ async fn look(app: &App, stripe: &Stripe, resource: Resource, id: &str, mode: Mo
     if mode == Mode::Repair && differences.as_ref().is_some_and(|found| !found.is_empty()) {
         repair(app, look, resource, id.to_owned(), state).await?;
     }
-    Ok(differences)
+    Ok(differences.map_or(Looked::Superseded, Looked::Compared))
 }
 
 async fn repair(app: &App, look: Look, resource: Resource, id: String, state: Found) -> Result<()> {

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::{Mode, finish_repairs, look};
+use super::{Looked, Mode, finish_repairs, look};
 use crate::app::App;
 use crate::error::Result;
 use crate::ops::doctor::Report;
+use crate::ops::{mirror, places};
 use crate::store::mirror::{Resource, unseen};
 use crate::store::verification::{self, Progress};
 use crate::store::webhooks::{self, Target};
@@ -22,6 +23,9 @@ pub async fn step(app: &App, most: i64) -> Result<u64> {
     let mut progress = app.db.read(verification::progress).await?;
     let (resource, after) = (progress.resource, progress.cursor.clone());
     let ids = app.db.read(move |tx| unseen(tx, resource, i64::MAX, &after, most)).await?;
+    if progress.cursor.is_empty() {
+        progress.fault = progress.fault.take().filter(|fault| !is_of(resource, fault));
+    }
     let mut different = 0;
     for id in &ids {
         let target = Target { resource, id: id.clone() };
@@ -29,9 +33,12 @@ pub async fn step(app: &App, most: i64) -> Result<u64> {
         if app.db.read(move |tx| Ok(!webhooks::waiting_of(tx, &target)?.is_empty())).await? {
             continue;
         }
-        match look(app, stripe, resource, id, Mode::Repair).await {
-            Ok(None) => {}
-            Ok(Some(found)) => {
+        match look(app, stripe, resource, id, Mode::Repair).await? {
+            Looked::Superseded => {}
+            Looked::Compared(found) => {
+                progress.compared_at = Some(app.clock.now());
+                progress.fault =
+                    progress.fault.take().filter(|fault| Resource::ALL.iter().any(|list| is_of(*list, fault)));
                 progress.compared += 1;
                 app.webhooks.compared.fetch_add(1, Ordering::Relaxed);
                 if !found.is_empty() {
@@ -40,10 +47,15 @@ pub async fn step(app: &App, most: i64) -> Result<u64> {
                     note(app, &mut progress, format!("{} {id}: {}", resource.name(), fields.join(", ")));
                 }
             }
-            Err(error) => {
-                progress.fault = Some(error.to_string());
-                app.db.write(move |tx| verification::save_progress(tx, &progress)).await?;
-                return Err(error);
+            Looked::InVain(error) => {
+                app.webhooks.uncompared.fetch_add(1, Ordering::Relaxed);
+                if places::is_outage(&error) {
+                    progress.fault = Some(error.to_string());
+                    app.db.write(move |tx| verification::save_progress(tx, &progress)).await?;
+                    return Err(mirror::unavailable(error));
+                }
+                // The next one may be shown all the same.
+                progress.fault = Some(format!("{} {id}: {error}", resource.name()));
             }
         }
         progress.cursor.clone_from(id);
@@ -54,10 +66,13 @@ pub async fn step(app: &App, most: i64) -> Result<u64> {
     if i64::try_from(ids.len()).is_ok_and(|count| count < most) {
         (progress.resource, progress.cursor) = (after_it(resource), String::new());
     }
-    progress.compared_at = Some(app.clock.now());
-    progress.fault = None;
     app.db.write(move |tx| verification::save_progress(tx, &progress)).await?;
     Ok(different)
+}
+
+/// Whether a fault is of an object of this list: that is told until the list has its turn again.
+fn is_of(list: Resource, fault: &str) -> bool {
+    fault.strip_prefix(list.name()).is_some_and(|rest| rest.starts_with(' '))
 }
 
 fn note(app: &App, progress: &mut Progress, what: String) {

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::super::readings;
+use super::super::{places, readings};
 use super::carried::Carried;
 use crate::store::mirror::Resource;
 use crate::store::readings::Reading;
@@ -44,7 +44,8 @@ pub fn candidate<'e>(events: &'e [Event], version: Option<&str>) -> Option<&'e E
 
 /// The state that the event proves.
 pub fn proven(resource: Resource, event: &Event, carried: &Carried, known: &Known) -> Option<Found> {
-    if !is_younger(event.created, known.reading) || !is_whole(resource, &carried.object) {
+    let whole = is_whole(resource, &carried.object) && places::shows(resource, &carried.text);
+    if !whole || !is_younger(event.created, known.reading) {
         return None;
     }
     let follows = match &known.raw {

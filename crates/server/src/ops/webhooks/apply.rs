@@ -21,7 +21,7 @@ use crate::ops::readings::{self, Look, Written};
 use crate::ops::revenue::discounts::Discounts;
 use crate::ops::revenue::points;
 use crate::ops::usage::plans;
-use crate::ops::{derivation, places};
+use crate::ops::{claims, derivation, places};
 use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Event, State, Target};
 use crate::store::{Tx, mirror, readings as looks, subscriptions, syncs};
@@ -205,8 +205,13 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
         match places::object(stripe, claim.target.resource, &claim.target.id).await {
             Ok(raw) => claim.found = Some(alone::found(raw)),
             Err(error) if places::is_missing(&error) => claim.found = Some(Found::Gone),
-            Err(error) if is_outage(&error) => return postpone(app, claim, &error).await,
-            Err(error) => return fail(app, claim.events, error.to_string()).await,
+            Err(error) if places::is_outage(&error) => return postpone(app, claim, &error).await,
+            Err(error) => {
+                if matches!(error, StripeError::OtherObject { .. }) {
+                    crate::ops::mirror::refused(app, claim.target.resource, &claim.target.id);
+                }
+                return fail(app, claim.events, error.to_string()).await;
+            }
         }
         claim.look = claim.look.ended(app);
     }
@@ -239,7 +244,14 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) 
     if is_revenue && written != Written::Changed {
         subscriptions::settle(tx, id, &claim.look.since())?;
     }
-    let applied = State::Applied { at_ms: now.as_millisecond(), note: note(claim, written) };
+    let alarm = match &claim.found {
+        Some(Found::There(raw)) => claims::false_claim(tx, *resource, raw)?,
+        Some(Found::Gone) | None => None,
+    };
+    if let Some(alarm) = &alarm {
+        tracing::warn!(list = resource.name(), id, alarm, "nothing is given to the user that an object names");
+    }
+    let applied = State::Applied { at_ms: now.as_millisecond(), note: alarm.or_else(|| note(claim, written)) };
     for event in &claim.events {
         webhooks::set_state(tx, &event.id, &applied)?;
     }
@@ -278,11 +290,6 @@ fn note(claim: &Claim, written: Written) -> Option<String> {
         (Written::Changed, _) => return None,
     };
     Some(note.to_owned())
-}
-
-/// Nobody asks in vain: Stripe itself is away, or what stands between us. That is no fault of the event's.
-fn is_outage(error: &StripeError) -> bool {
-    error.retryable() || matches!(error, StripeError::Tls { .. } | StripeError::Auth { status: 401, .. })
 }
 
 async fn postpone(app: &App, claim: Claim, error: &StripeError) -> Result<Settled> {

@@ -19,7 +19,10 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::Result;
 use crate::ops::doctor::Report;
+use crate::ops::readiness;
+use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Counts, Sweep};
+use crate::store::{syncs, verification};
 
 /// How long applied and quarantined events are remembered: longer than Stripe can send them again.
 const REMEMBERED: jiff::SignedDuration = jiff::SignedDuration::from_hours(24 * 40);
@@ -43,7 +46,10 @@ pub struct Status {
 
 /// Looks, and tells the numbers.
 pub async fn status(app: &App) -> Result<Status> {
-    let (counts, sweep) = app.db.read(|tx| Ok((webhooks::counts(tx)?, webhooks::sweep(tx)?))).await?;
+    let (counts, sweep, lists, compared) = app
+        .db
+        .read(|tx| Ok((webhooks::counts(tx)?, webhooks::sweep(tx)?, syncs::all(tx)?, verification::progress(tx)?)))
+        .await?;
     let now = app.clock.now();
     let lag_ms = counts.oldest_ms.map_or(0, |oldest| now.as_millisecond().saturating_sub(oldest).max(0));
     let sweep_age_s = sweep.swept_at.map(|at: Timestamp| now.as_second() - at.as_second());
@@ -56,6 +62,13 @@ pub async fn status(app: &App) -> Result<Status> {
     ] {
         gauge.store(value, Ordering::Relaxed);
     }
+    let second = |at: Option<Timestamp>| at.map_or(0, Timestamp::as_second);
+    for (resource, gauge) in Resource::ALL.into_iter().zip(&app.webhooks.mirrored_at_s) {
+        let list = lists.iter().find(|list| list.resource == resource.name());
+        gauge.store(second(list.and_then(|list| list.as_of)), Ordering::Relaxed);
+    }
+    app.webhooks.compared_at_s.store(second(compared.compared_at), Ordering::Relaxed);
+    readiness::watch_clock(app);
     Ok(Status { counts, sweep, lag_ms, sweep_age_s })
 }
 

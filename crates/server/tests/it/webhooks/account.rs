@@ -104,6 +104,8 @@ pub struct Inside {
     pub trouble: Option<u16>,
     /// A status for questions about this object.
     pub trouble_with: Option<(String, u16)>,
+    /// What is answered instead, by path without `/v1/`: a status and a body.
+    pub instead: BTreeMap<String, (u16, String)>,
     /// The way that answers take; without one they are there at once.
     pub road: Option<Road>,
     /// Events before this one are no longer listed.
@@ -244,6 +246,9 @@ impl Inside {
         if let Some(status) = trouble.map(|(_, status)| *status).or(self.trouble) {
             return (status, json!({"error": {"type": "api_error", "message": "trouble"}}).to_string());
         }
+        if let Some(instead) = self.instead.get(path.trim_start_matches("/v1/")) {
+            return instead.clone();
+        }
         match (method, parts.as_slice()) {
             ("GET", ["events"]) if self.no_events_list => refusal("", "Unrecognized request URL (GET: /v1/events)."),
             ("GET", ["events"]) => {
@@ -299,7 +304,7 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
-fn refusal(code: &str, message: &str) -> (u16, String) {
+pub fn refusal(code: &str, message: &str) -> (u16, String) {
     let mut error = json!({"type": "invalid_request_error", "message": message});
     if !code.is_empty() {
         error["code"] = json!(code);

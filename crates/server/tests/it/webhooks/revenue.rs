@@ -194,6 +194,28 @@ async fn what_no_event_told_is_concluded_and_says_so() {
     adds_up(&world).await;
 }
 
+/// Stripe keeps events for thirty days. What ended meanwhile ended when it says, not when we looked.
+#[tokio::test]
+async fn an_end_that_no_event_told_of_is_dated_as_stripe_dates_it() {
+    let account = Account::open(now());
+    for subscription in ["sub_1", "sub_2"] {
+        account.put("subscriptions", subscription, &active(1));
+    }
+    let world = in_front_of(&account).await;
+    later(&account, 31 * 86_400);
+    world.clock.advance(Duration::from_hours(31 * 24));
+    let ended = json!({"status": "canceled", "canceled_at": now() + 50, "ended_at": now() + 100});
+    account.put("subscriptions", "sub_1", &ended);
+    // Without a date all that is known is that it was so when it was looked at.
+    account.put("subscriptions", "sub_2", &json!({"status": "canceled"}));
+    world.sync().await;
+    let all = movements(&world).await;
+    assert_eq!(&all[..all.len() - 1], ["new+9800~0", "contraction-4900@100"]);
+    let last = all.last().and_then(|last| last.strip_prefix("churn-4900~")?.parse::<i64>().ok());
+    assert!(last.is_some_and(|at| at >= 31 * 86_400), "{all:?}");
+    adds_up(&world).await;
+}
+
 #[tokio::test]
 async fn a_coupon_that_runs_out_moves_revenue_at_its_end() {
     let account = Account::open(now());

@@ -1,0 +1,119 @@
+//! The tier that the users table shows, where the platform reads it, against what the mirror, the catalogue and the log say.
+
+use jiff::Timestamp;
+
+use super::{following, plans};
+use crate::app::App;
+use crate::error::Result;
+use crate::ops::doctor::Report;
+use crate::ops::users::database_time;
+use crate::store::users::{self, Shown};
+use crate::store::{self, Tx};
+
+/// How many users are looked at in one transaction.
+const BATCH: i64 = 200;
+
+/// What is wrong with the tier that a row shows.
+enum Wrong {
+    /// The subscription, or its end, says another.
+    NotSubscribed { expected: Option<String> },
+    /// Without a subscription the tier is the user's own, and that is not the one by which the log counts.
+    NotGiven { given: String },
+    /// Paid for by nobody. An operator may give such a tier, so this is no fault.
+    Unpaid,
+}
+
+/// Adds to the report whoever is shown another tier than is theirs.
+pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
+    let (mut count, mut wrong, mut after) = (0, 0, String::new());
+    loop {
+        let (program, from) = (app.clone(), after.clone());
+        let rows = app.db.read(move |tx| {
+            let rows = users::shown(tx, &from, BATCH)?;
+            rows.into_iter().map(|row| Ok((examined(tx, &program, &row)?, row))).collect::<Result<Vec<_>>>()
+        });
+        let rows = rows.await?;
+        let Some((_, last)) = rows.last() else { break };
+        after.clone_from(&last.user.id);
+        count += rows.len();
+        for (what, row) in rows {
+            wrong += usize::from(what.is_some());
+            tell(report, &row, what);
+        }
+    }
+    if wrong == 0 {
+        report.ok("tiers", format!("{count} users show the tier that is theirs"));
+    }
+    Ok(())
+}
+
+fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
+    let shown = format!("{}: shows {}", row.user.id, row.shown.as_deref().unwrap_or("none"));
+    match wrong {
+        Some(Wrong::NotSubscribed { expected: Some(tier) }) => {
+            report.fault("tiers", format!("{shown}, and subscribes to {tier}"), REPAIR);
+        }
+        Some(Wrong::NotSubscribed { expected: None }) => {
+            report.fault("tiers", format!("{shown}, and no subscription pays for it"), REPAIR);
+        }
+        Some(Wrong::NotGiven { given }) => {
+            report.fault("tiers", format!("{shown}, and usage is counted by {given}"), REPAIR);
+        }
+        Some(Wrong::Unpaid) => {
+            report.warn("tiers", format!("{shown} without a subscription"), "nothing, if you have given it");
+        }
+        None => {}
+    }
+}
+
+const REPAIR: &str = "run billhook doctor --repair";
+
+/// Makes every row show the tier that is its user's.
+pub async fn repair(app: &App) -> Result<()> {
+    let mut after = String::new();
+    loop {
+        let (program, from, now) = (app.clone(), after, app.clock.now());
+        let last = app
+            .db
+            .write(move |tx| {
+                let rows = users::shown(tx, &from, BATCH)?;
+                rows.iter().try_for_each(|row| mend(tx, &program, row, now))?;
+                Ok(rows.last().map(|row| row.user.id.clone()))
+            })
+            .await?;
+        let Some(last) = last else { return Ok(()) };
+        after = last;
+    }
+}
+
+fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
+    match examined(tx, app, row)? {
+        Some(Wrong::NotSubscribed { .. }) => plans::show_tier(tx, &app.catalogue, &row.user, now),
+        Some(Wrong::NotGiven { given }) => users::show_own_tier(tx, &row.user.id, &given, &database_time(now)),
+        Some(Wrong::Unpaid) | None => Ok(()),
+    }
+}
+
+fn examined(tx: &mut Tx<'_>, app: &App, row: &Shown) -> Result<Option<Wrong>> {
+    let Shown { user, shown, own } = row;
+    // What has changed just now is about to be shown.
+    if store::plans::is_marked(tx, &user.id)? {
+        return Ok(None);
+    }
+    let sold = plans::sold(tx, &app.catalogue, user)?;
+    if own.is_some() != sold.is_some() || sold.is_some() && sold != *shown {
+        return Ok(Some(Wrong::NotSubscribed { expected: sold }));
+    }
+    if sold.is_some() {
+        return Ok(None);
+    }
+    let slot = app.book.get(&user.id).map_or_else(|| following::written(tx, &user.id), |slot| Ok(Some(slot)))?;
+    let given = slot.map(|slot| slot.lock().account.terms().tier.clone());
+    Ok(match given {
+        Some(given) if given != user.tier => Some(Wrong::NotGiven { given }),
+        Some(_) => None,
+        // Without Stripe nobody pays for anything here.
+        None if app.stripe.is_none() => None,
+        None => app.catalogue.tier(&user.tier).filter(|tier| tier.price.minor() > 0).map(|_| Wrong::Unpaid),
+    })
+}
