@@ -10,9 +10,9 @@ use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{lago, publishing, usage};
+use super::{lago, published, usage};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::mirror::{self, Resource};
 use crate::store::{Change, Tx, revenue, subscriptions, syncs, totals, users};
 
@@ -256,11 +256,11 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     if app.config.redis_url.is_none() {
         return Ok(());
     }
-    match publishing::compare(app).await {
+    match published::compare(app, published::SETTLED).await {
         Ok(differences) if differences.is_empty() => report.ok("counters", "Redis has what the log says"),
         Ok(differences) => {
             for difference in differences {
-                report.fault("counters", difference, "billhook serve publishes it anew; is it running?");
+                report.fault("counters", difference, "run billhook doctor --repair");
             }
         }
         Err(error) => {
@@ -287,5 +287,10 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     points::repair(app).await?;
-    usage::recount::repair(app).await
+    usage::recount::repair(app).await?;
+    // What cannot be asked is named by the report that follows.
+    match published::repair(app, published::SETTLED).await {
+        Err(Error::Upstream { .. }) => Ok(()),
+        done => done.map(drop),
+    }
 }

@@ -14,6 +14,7 @@ pub mod mirror;
 pub mod page;
 pub mod payment_methods;
 pub mod places;
+pub mod published;
 pub mod publishing;
 pub mod readiness;
 pub mod readings;

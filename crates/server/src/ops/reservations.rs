@@ -443,7 +443,7 @@ async fn find(app: &App, id: &str) -> Result<Option<Known>> {
     Ok(row.map(|row| known(&row)))
 }
 
-fn known(row: &Row) -> Known {
+pub(super) fn known(row: &Row) -> Known {
     Known {
         user: Arc::from(row.user.as_str()),
         kind: row.kind.as_str().into(),
@@ -559,7 +559,8 @@ pub async fn restore(app: &App) -> Result<()> {
     Ok(())
 }
 
-fn still_open(tx: &mut Tx<'_>, now_ms: i64) -> Result<Vec<Row>> {
+/// Those that the database has as open, and whose commit is not in the log.
+pub(super) fn still_open(tx: &mut Tx<'_>, now_ms: i64) -> Result<Vec<Row>> {
     let mut open = rows::open(tx, now_ms)?;
     let mut committed = Vec::new();
     for row in &open {
