@@ -161,7 +161,12 @@ async fn counters(config: &Config, db: &Db, chance: &Chance, clock: &dyn Clock, 
     let Some(url) = config.redis_url.clone() else { return Ok(Counters::Embedded(Embedded)) };
     let new = billing::id::new("log_", clock.now(), chance.bytes()?);
     let log = db.write(move |tx| store::facts::get_or_set(tx, store::facts::USAGE_LOG, &new)).await?;
-    Ok(Counters::Redis(Box::new(Redis::new(url, config.catalogue.events.keys().map(|kind| kind.to_string()), &log, holder))))
+    Ok(Counters::Redis(Box::new(Redis::new(
+        url,
+        config.catalogue.events.keys().map(|kind| kind.to_string()),
+        &log,
+        holder,
+    ))))
 }
 
 fn gateway(

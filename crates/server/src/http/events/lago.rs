@@ -262,7 +262,8 @@ impl<'a> Sent<'a> {
         if quantity.is_none() {
             faults.insert("properties", ["value_is_invalid"]);
         }
-        let kind = app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
+        let kind =
+            app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
         if kind.is_none() {
             faults.entry("code").or_insert(["billable_metric_not_found"]);
         }
