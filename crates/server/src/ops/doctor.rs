@@ -10,7 +10,7 @@ use super::revenue::points;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{lago, published, usage};
+use super::{held, lago, published, usage};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::mirror::{self, Resource};
@@ -253,6 +253,13 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     for difference in recount.differences {
         report.fault("usage", difference, "run billhook doctor --repair");
     }
+    let reservations = held::compare(app, published::SETTLED).await?;
+    if reservations.is_empty() {
+        report.ok("reservations", "what is written down as open can be open");
+    }
+    for reservation in reservations {
+        report.fault("reservations", reservation, "run billhook doctor --repair");
+    }
     if app.config.redis_url.is_none() {
         return Ok(());
     }
@@ -288,6 +295,7 @@ pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     points::repair(app).await?;
     usage::recount::repair(app).await?;
+    held::repair(app, published::SETTLED).await?;
     // What cannot be asked is named by the report that follows.
     match published::repair(app, published::SETTLED).await {
         Err(Error::Upstream { .. }) => Ok(()),

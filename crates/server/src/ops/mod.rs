@@ -4,6 +4,7 @@ pub mod charges;
 pub mod customers;
 pub mod derivation;
 pub mod doctor;
+pub mod held;
 pub mod identities;
 pub mod invoices;
 pub mod keys;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use billhook::counters::book;
-use billhook::ops::{published, publishing, reservations};
+use billhook::ops::{held, published, publishing, reservations};
+use billhook::store::db::Value;
 
 use super::lost::agrees;
 use super::{Adapter, Rig, code};
@@ -170,4 +171,34 @@ async fn accounts_that_move_do_not_differ() {
     let looking = published::compare(doctor.app(), Duration::from_secs(20));
     let ((), differences) = tokio::join!(moving, looking);
     assert_eq!(differences.expect("compared"), [""; 0]);
+}
+
+/// What is written down as open and cannot be: after a restart it would be held, or would give credits.
+#[tokio::test]
+async fn reservations_that_cannot_be_open_are_named_and_taken_away() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    let app = rig.app();
+    let named = async || held::compare(app, Duration::ZERO).await.expect("compared");
+    let kept = async || app.db.read(|tx| tx.rows("SELECT id FROM reservations", &[])).await.expect("rows").len();
+    rig.reserve("a", "inference", "1").await.expect("held");
+    rig.reserve("b", "inference", "1").await.expect("held");
+    reservations::write_down(app).await.expect("written down");
+    assert_eq!(named().await, [""; 0]);
+    rig.commit("a", "1").await.expect("committed");
+    for (id, user, credits) in [("c", "nobody", 1), ("d", rig.user.as_str(), -1)] {
+        let sql = "INSERT INTO reservations VALUES (?1, ?2, 'inference', 1, ?3, 4000000000000)";
+        let row: Vec<Value> = vec![id.into(), user.into(), Value::Int(credits)];
+        app.db.write(move |tx| tx.run(sql, &row)).await.expect("a row");
+    }
+    let user = &rig.user;
+    assert_eq!(
+        named().await,
+        [
+            format!("user {user}, inference: a is written down as open, and its commit is in the log"),
+            "user nobody, inference: c is written down for somebody whom nobody knows".to_owned(),
+            format!("user {user}, inference: d is written down with less than nothing"),
+        ]
+    );
+    held::repair(app, Duration::ZERO).await.expect("taken away");
+    assert_eq!((named().await.len(), kept().await), (0, 1));
 }
