@@ -41,7 +41,8 @@ impl Moment {
     /// Lago takes whatever comes and does not bill what lies before the subscription, or in a month whose invoice is made. So
     /// the one is counted as the first moment of the subscription, and the other, like a correction, as of now.
     fn count(self, event_ms: i64) -> i64 {
-        if !is_open(event_ms, self.now_ms) { self.now_ms.max(self.began_ms) } else { event_ms.max(self.began_ms) }
+        let from_ms = if is_open(event_ms, self.now_ms) { event_ms } else { self.now_ms };
+        from_ms.max(self.began_ms)
     }
 }
 
