@@ -71,8 +71,12 @@ impl Account {
         Self { user, stale: AtomicBool::new(false), usage_moves: AtomicU64::new(0), answers: RwLock::default() }
     }
 
-    /// The kept answer, if it still says what it said.
+    /// The kept answer, if it still says what it said. A request that waits may have this account in hand while it is dropped;
+    /// no change finds it then.
     pub fn answer(&self, page: Page, now: Timestamp) -> Option<Arc<Answer>> {
+        if self.stale.load(Ordering::Acquire) {
+            return None;
+        }
         let answers = self.answers.read().unwrap_or_else(PoisonError::into_inner);
         let (_, answer) = answers.iter().find(|(kept, _)| *kept == page)?;
         (now.as_second() < answer.valid_until).then(|| Arc::clone(answer))

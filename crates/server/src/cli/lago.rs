@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
-use crate::ops::lago::{Details, Status, details, replay, status};
+use crate::ops::lago::{Details, Status, again, details, owed, replay, status};
 use crate::store::lago::Dead;
 
 #[derive(Debug, Subcommand)]
@@ -43,11 +43,15 @@ pub(super) enum LagoRole {
         #[arg(long)]
         all: bool,
     },
-    /// Compare what was delivered with what Lago has counted; exit 1 on a difference
+    /// Compare the log with what was delivered, and that with what Lago has counted; exit 1 on a difference
+    #[command(after_help = "Example: billhook lago reconcile --repair")]
     Reconcile {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
+        /// Send the open month again of everybody who differs; what Lago has already counts once
+        #[arg(long)]
+        repair: bool,
     },
 }
 
@@ -77,7 +81,12 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
             out::say(&format!("{count} dead letters go out with the next window"));
             Ok(())
         }
-        LagoRole::Reconcile { json } => compare(&app, json).await,
+        LagoRole::Reconcile { json, repair } => {
+            if repair {
+                send_again(&app).await?;
+            }
+            compare(&app, json).await
+        }
     }
 }
 
@@ -155,7 +164,21 @@ fn dead_line(letter: &Dead) -> String {
     format!("{}  {}  {}  {}{waiting}", letter.transaction_id, letter.position, letter.user, letter.reason)
 }
 
+/// What was asked for is the comparison that follows.
+async fn send_again(app: &App) -> Result<(), Ending> {
+    let sent = again::repair(app).await?;
+    tracing::info!(users = sent.users, events = sent.events, "sent again");
+    match sent.trouble {
+        None => Ok(()),
+        Some(trouble) => Err(Ending::Refused(format!("not everything has arrived, the rest follows: {trouble}"))),
+    }
+}
+
 async fn compare(app: &App, json: bool) -> Result<(), Ending> {
+    let unsent = owed::compare(app).await?;
+    for difference in &unsent {
+        out::say(&if json { unsent_json(difference) } else { difference.to_string() });
+    }
     let compared = reconcile::run(app, Which::All).await?;
     for one in compared.iter().filter(|one| json || !one.differences.is_empty()) {
         if json {
@@ -170,7 +193,16 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
     if !json {
         out::say(&format!("{} subscriptions compared, {differing} differ", compared.len()));
     }
-    if differing == 0 { Ok(()) } else { Err(Ending::Said) }
+    if differing == 0 && unsent.is_empty() { Ok(()) } else { Err(Ending::Said) }
+}
+
+fn unsent_json(difference: &owed::Difference) -> String {
+    let owed::Difference { user, code, month: (year, month), log, noted } = difference;
+    json!({
+        "user": user, "code": code, "month": format!("{year:04}-{month:02}"), "log": log.to_string(),
+        "noted": noted.to_string(),
+    })
+    .to_string()
 }
 
 fn compared_json(one: &Compared) -> String {

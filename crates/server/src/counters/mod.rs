@@ -12,7 +12,7 @@ mod redis;
 pub mod reservations;
 
 pub use self::embedded::Embedded;
-pub use self::redis::{Mark, Pending, Redis, View};
+pub use self::redis::{Finding, Mark, Pending, Redis, View};
 
 use std::sync::Arc;
 
@@ -102,6 +102,13 @@ pub enum Released {
 /// It cannot be decided now: the counters do not answer.
 #[derive(Debug)]
 pub struct Outage(pub crate::error::Cause);
+
+impl Outage {
+    /// A key of ours holds something of another kind: somebody else has written there.
+    fn is_wrong_type(&self) -> bool {
+        self.0.to_string().contains("WRONGTYPE")
+    }
+}
 
 impl std::fmt::Display for Outage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,9 +11,9 @@ use super::revenue::recount as revenue;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{claims, lago, publishing, usage};
+use super::{claims, held, lago, published, usage};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::mirror::{self, Resource};
 use crate::store::{Change, Tx, subscriptions, syncs, totals, users};
 
@@ -270,14 +270,21 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     for difference in recount.differences {
         report.fault("usage", difference, "run billhook doctor --repair");
     }
+    let reservations = held::compare(app, published::SETTLED).await?;
+    if reservations.is_empty() {
+        report.ok("reservations", "what is written down as open can be open");
+    }
+    for reservation in reservations {
+        report.fault("reservations", reservation, "run billhook doctor --repair");
+    }
     if app.config.redis_url.is_none() {
         return Ok(());
     }
-    match publishing::compare(app).await {
+    match published::compare(app, published::SETTLED).await {
         Ok(differences) if differences.is_empty() => report.ok("counters", "Redis has what the log says"),
         Ok(differences) => {
             for difference in differences {
-                report.fault("counters", difference, "billhook serve publishes it anew; is it running?");
+                report.fault("counters", difference, "run billhook doctor --repair");
             }
         }
         Err(error) => {
@@ -305,5 +312,11 @@ pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     revenue::repair(app).await?;
     usage::shown::repair(app).await?;
-    usage::recount::repair(app).await
+    usage::recount::repair(app).await?;
+    held::repair(app, published::SETTLED).await?;
+    // What cannot be asked is named by the report that follows.
+    match published::repair(app, published::SETTLED).await {
+        Err(Error::Upstream { .. }) => Ok(()),
+        done => done.map(drop),
+    }
 }

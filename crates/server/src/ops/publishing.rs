@@ -24,10 +24,6 @@ const LEASE: &str = "counters";
 const LEASE_MS: i64 = 5_000;
 /// How many entries are read at a time.
 const READ: i64 = 5_000;
-/// Accounts that are compared at a time.
-const PAGE: i64 = 500;
-/// After so many differences it is enough.
-const NAMED: usize = 100;
 /// How many shards are published anew at a time: while Redis takes one in, the next is read and written out.
 const ABREAST: usize = 4;
 /// Further behind than this, a shard is published anew instead of reading the log.
@@ -46,32 +42,6 @@ pub async fn is_ours(app: &App) -> Result<bool> {
         shared.view.lock().await.forget();
     }
     Ok(token.is_some())
-}
-
-/// Every account in Redis against the log, each difference in words; none where there is no Redis. `doctor` shows them, and
-/// `verify` repairs what it can.
-pub async fn compare(app: &App) -> Result<Vec<String>> {
-    let Counters::Redis(shared) = &app.counters else { return Ok(Vec::new()) };
-    let (mut differences, mut after) = (Vec::new(), String::new());
-    loop {
-        let from = after.clone();
-        let page = app.db.read(move |tx| accounts::page(tx, &from, PAGE)).await?;
-        let Some(last) = page.last() else { break };
-        after.clone_from(&last.user);
-        for row in &page {
-            let account = match app.book.get(&row.user) {
-                Some(slot) => slot.lock().account.clone(),
-                None => Account::decode(&row.state).map_err(failed)?,
-            };
-            let faults = shared.faults(&row.user, &account).await.map_err(unavailable)?;
-            differences
-                .extend(faults.into_iter().map(|fault| format!("user {}: the account in Redis {fault}", row.user)));
-        }
-        if differences.len() >= NAMED {
-            break;
-        }
-    }
-    Ok(differences)
 }
 
 /// Publishes what has moved since the last time.
@@ -271,7 +241,7 @@ fn written(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<(String, Account)>> {
     rows.into_iter().map(|row| Ok((row.user, Account::decode(&row.state).map_err(failed)?))).collect()
 }
 
-fn unavailable(outage: Outage) -> Error {
+pub(super) fn unavailable(outage: Outage) -> Error {
     Error::Upstream {
         who: Upstream::Redis,
         code: "redis.unavailable",

@@ -261,6 +261,50 @@ pub fn days(tx: &mut Tx<'_>, asked: &DaysAsked, most: i64) -> Result<Vec<Day>> {
         .collect()
 }
 
+/// Closed periods in the order of their users and beginnings, after this one.
+pub fn periods(tx: &mut Tx<'_>, (user, start_ms): &(String, i64), most: i64) -> Result<Vec<Closed>> {
+    tx.rows(
+        "SELECT user_id, start_ms, end_ms, position, summary FROM usage_periods WHERE (user_id, start_ms) > (?1, ?2)
+         ORDER BY user_id, start_ms LIMIT ?3",
+        args![user, *start_ms, most],
+    )?
+    .iter()
+    .map(|row| {
+        Ok(Closed {
+            user: row.text(0)?,
+            start_ms: row.int(1)?,
+            end_ms: row.int(2)?,
+            position: row.int(3)?,
+            summary: row.text(4)?,
+        })
+    })
+    .collect()
+}
+
+/// Warnings in the order of their users, periods and percentages, after this one.
+pub fn warnings(
+    tx: &mut Tx<'_>,
+    (user, period_start_ms, percent): &(String, i64, i64),
+    most: i64,
+) -> Result<Vec<Warning>> {
+    tx.rows(
+        "SELECT user_id, period_start_ms, percent, position, at_ms FROM usage_warnings
+         WHERE (user_id, period_start_ms, percent) > (?1, ?2, ?3) ORDER BY user_id, period_start_ms, percent LIMIT ?4",
+        args![user, *period_start_ms, *percent, most],
+    )?
+    .iter()
+    .map(|row| {
+        Ok(Warning {
+            user: row.text(0)?,
+            period_start_ms: row.int(1)?,
+            percent: row.int(2)?,
+            position: row.int(3)?,
+            at_ms: row.int(4)?,
+        })
+    })
+    .collect()
+}
+
 /// Forgets everything that was written down, so that it is folded anew from the log.
 pub fn forget(tx: &mut Tx<'_>) -> Result<()> {
     for sql in

@@ -1,5 +1,7 @@
 //! What is on its way to Lago: the cursor over the log, the window that is being sent, and what was not taken.
 
+use std::collections::HashMap;
+
 use super::Tx;
 use super::db::{Row, args};
 use crate::error::{Error, Result};
@@ -195,6 +197,17 @@ pub fn dead_reasons(tx: &mut Tx<'_>, most: i64) -> Result<Vec<(String, u64)>> {
     )?
     .iter()
     .map(|row| Ok((row.text(0)?, row.count(1)?)))
+    .collect()
+}
+
+/// The dead letters of a user.
+pub fn dead_of(tx: &mut Tx<'_>, user: &str) -> Result<Vec<Dead>> {
+    tx.rows(
+        "SELECT transaction_id, position, user_id, reason, dead_ms, event, stored, replay FROM lago_dead WHERE user_id = ?1",
+        args![user],
+    )?
+    .iter()
+    .map(dead)
     .collect()
 }
 
@@ -396,6 +409,28 @@ pub fn sums(tx: &mut Tx<'_>, external_id: &str, from_ms: i64, to_ms: i64) -> Res
         })
     })
     .collect()
+}
+
+/// Forgets what was delivered to a subscription from a moment on: all of it is sent again.
+pub fn forget_sums(tx: &mut Tx<'_>, external_id: &str, from_ms: i64) -> Result<()> {
+    tx.run("DELETE FROM lago_sums WHERE external_id = ?1 AND quarter_ms >= ?2", args![external_id, from_ms])?;
+    Ok(())
+}
+
+/// Remembers that an entry is counted from another moment than its own.
+pub fn save_moved(tx: &mut Tx<'_>, position: i64, at_ms: i64) -> Result<()> {
+    tx.run(
+        "INSERT INTO lago_moved (position, at_ms) VALUES (?1, ?2) ON CONFLICT (position) DO UPDATE SET at_ms = excluded.at_ms",
+        args![position, at_ms],
+    )?;
+    Ok(())
+}
+
+/// The entries after this one, up to that one, that are counted from another moment than their own.
+pub fn moved(tx: &mut Tx<'_>, after: i64, to: i64) -> Result<HashMap<i64, i64>> {
+    let rows =
+        tx.rows("SELECT position, at_ms FROM lago_moved WHERE position > ?1 AND position <= ?2", args![after, to])?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
 }
 
 /// Counts entries that are not for Lago.

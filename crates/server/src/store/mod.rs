@@ -17,6 +17,7 @@ pub mod mirror;
 pub mod parts;
 pub mod payment_methods;
 pub mod plans;
+pub mod proof;
 pub mod readings;
 pub mod refunds;
 pub mod reservations;

@@ -4,6 +4,7 @@ mod broken;
 mod groups;
 mod lines;
 mod lost;
+mod mended;
 mod remembered;
 mod schedules;
 mod server;

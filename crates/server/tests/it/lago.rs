@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod crossing;
 mod gateway;
+mod owed;
 mod reconciling;
 mod refusals;
 mod webhooks;

@@ -289,3 +289,53 @@ async fn s09_what_another_program_writes_about_people_holds_on_postgres() {
         }
     }
 }
+
+/// Who waits for a position sees what it counts, also where the page of before was kept (CONTRACT: read your writes).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_position_never_sees_the_page_of_before() {
+    let (here, there) = two(Database::postgres()).await;
+    let (ada, token) = here.user("ada@example.com", None, false).await;
+    use_some(&here, &ada).await;
+    following::follow_log(&there.app).await.expect("followed");
+    let started = used(&there, USAGE, &token).await;
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let follow = async {
+        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+            following::follow_log(&there.app).await.expect("followed");
+        }
+    };
+    let write = async {
+        for number in 1..=150_u64 {
+            kept(&there, USAGE, &token).await;
+            let position = one_more(&here, &ada, number).await;
+            let page = format!("{USAGE}?at_least={position}");
+            let answer = there.get(&page, &token).await;
+            assert_eq!(answer.header("billing-position"), None);
+            assert_eq!(answer.json()["usage"]["today"]["tts"].as_u64(), Some(started + number), "{position}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Release);
+    };
+    tokio::join!(follow, write);
+}
+
+/// How many of speech were used today.
+async fn used(world: &World, page: &str, token: &str) -> u64 {
+    world.get(page, token).await.json()["usage"]["today"]["tts"].as_u64().expect("a number")
+}
+
+/// Records one more; its position.
+async fn one_more(world: &World, user: &str, number: u64) -> i64 {
+    let told = billhook::ops::usage::Told {
+        transaction_id: format!("more-{number}"),
+        user: user.to_owned(),
+        kind: "tts".to_owned(),
+        quantity: billing::usage::Quantity::from_micro(1_000_000),
+        at: None,
+        properties: None,
+        source: billhook::store::log::Source::Own,
+    };
+    match billhook::ops::usage::record(&world.app, vec![told]).await.expect("recorded")[0] {
+        billhook::ops::usage::Verdict::Recorded { position, .. } => position,
+        ref other => panic!("{other:?}"),
+    }
+}

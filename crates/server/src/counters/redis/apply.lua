@@ -16,9 +16,9 @@ for _ = 1, tonumber(next()) do
   local fields = {}
   for i = 1, count do fields[i] = next() end
   local key = prefix .. 'a:' .. user
-  local there = redis.call('HMGET', key, 'log', 'entry', 'until')
-  if there[1] ~= log then
-    redis.call('DEL', key, prefix .. 'h:' .. user) -- of another log, or what an eviction left
+  local there = redis.pcall('HMGET', key, 'log', 'entry', 'until')
+  if there.err or there[1] ~= log then
+    redis.call('DEL', key, prefix .. 'h:' .. user) -- of another log, of another kind, or what an eviction left
     redis.call('HSET', key, 'log', log, 'life', life)
     there = {log, false, false}
   end
@@ -42,7 +42,11 @@ end
 -- After the holds: one of them may have been committed since it was written down.
 for _ = 1, tonumber(next()) do
   local user, id = next(), next()
-  local hold = redis.call('HGET', prefix .. 'h:' .. user, id)
+  local hold = redis.pcall('HGET', prefix .. 'h:' .. user, id)
+  if type(hold) == 'table' then -- of another kind: the account begins anew with whoever asks next
+    redis.call('DEL', prefix .. 'a:' .. user, prefix .. 'h:' .. user)
+    hold = false
+  end
   local state, quantity, credits, expires, kind
   if hold then state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$') end
   if state == 'h' then

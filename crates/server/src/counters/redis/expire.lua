@@ -2,8 +2,9 @@
 local function expire(prefix, now)
   local freed = 0
   while true do
-    local due = redis.call('ZRANGEBYSCORE', prefix .. 'x', '-inf', now, 'LIMIT', 0, 100)
-    if #due == 0 then return freed end
+    local due = redis.pcall('ZRANGEBYSCORE', prefix .. 'x', '-inf', now, 'LIMIT', 0, 100)
+    if due.err then redis.call('DEL', prefix .. 'x') end -- of another kind: nobody of the shard could decide
+    if due.err or #due == 0 then return freed end
     local ids_of = {}
     for _, member in ipairs(due) do
       local cut = string.find(member, '\0', 1, true)
@@ -13,7 +14,12 @@ local function expire(prefix, now)
     end
     for user, ids in pairs(ids_of) do
       local account, holds = prefix .. 'a:' .. user, prefix .. 'h:' .. user
-      for _, hold in ipairs(redis.call('HMGET', holds, unpack(ids))) do
+      local known = redis.pcall('HMGET', holds, unpack(ids))
+      if known.err then -- of another kind: the account begins anew with whoever asks next
+        redis.call('DEL', account, holds)
+        known = {}
+      end
+      for _, hold in ipairs(known) do
         -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
         local quantity, credits, kind = string.match(hold or '', '^h:(%d+):(%d+):%d+:(.*)$')
         if kind then

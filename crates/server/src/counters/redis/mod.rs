@@ -6,6 +6,7 @@
 //! account that is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
 mod group;
+mod inspection;
 mod link;
 mod notation;
 mod publication;
@@ -26,6 +27,7 @@ use redis::Value;
 use secrecy::SecretString;
 
 use self::group::Group;
+pub use self::inspection::Finding;
 use self::link::Link;
 use self::notation::{Told, pointed_at, pointer, shard_in, text_at, text_of};
 use self::publication::{Publication, is_exact, number};
@@ -206,10 +208,9 @@ impl Redis {
     /// held, and what this process knows to be resolved is resolved again.
     async fn put_back(&self, book: &Book, slot: &Slot, now: Timestamp) -> Result<(), Outage> {
         let shard = book::shard_of(&slot.user);
-        let there = self.link.ask(redis::cmd("HGETALL").arg(format!("{}h:{}", prefix(shard), slot.user))).await?;
         let mut released = Vec::new();
         let mut publication = Publication::default();
-        for id in view::held_in(&there)? {
+        for id in self.held_there(&slot.user).await? {
             match book.reservations.get(&id).map(|known| known.fate) {
                 Some(Fate::Committed { .. }) => publication.commit(&slot.user, &id),
                 Some(Fate::Released) => released.push(id),
@@ -241,10 +242,14 @@ impl Redis {
     async fn apply(&self, shard: i64, expected: &str, new: &str, publication: Publication) -> Result<Value, Outage> {
         let prefix = prefix(shard);
         let key = format!("{prefix}wm");
-        // Each step could begin an account: no two begin the same life, in whichever process.
-        let life = format!("{}-{}", self.process, LIVES.fetch_add(1, Ordering::Relaxed));
-        let args = publication.args(&prefix, expected, new, &self.log(), &life);
+        // Each step could begin an account.
+        let args = publication.args(&prefix, expected, new, &self.log(), &self.new_life());
         self.link.run_within(view::DEADLINE, &self.scripts.apply, &[key.as_bytes()], &args).await
+    }
+
+    /// No two accounts begin the same life, in whichever process.
+    fn new_life(&self) -> String {
+        format!("{}-{}", self.process, LIVES.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes sure that an id of the caller's own stands for this demand everywhere. `Some` when it stands for another.

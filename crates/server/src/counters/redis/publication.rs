@@ -1,7 +1,7 @@
 //! What is published: accounts as the scripts read them. Lua's numbers are exact below 2^53; what is greater is cut so that it
 //! can only refuse, never let through.
 
-use billing::account::Account;
+use billing::account::{Account, Room};
 use billing::hold::Hold;
 
 /// The greatest whole number that Lua tells from its neighbours.
@@ -23,22 +23,14 @@ impl Publication {
     /// An account as it stands at an instant, with these event types. Nothing where the instant lies outside the calendar.
     pub fn account(&mut self, user: &str, account: &Account, kinds: &[Box<str>], now_ms: i64) {
         let Ok(room) = account.room(now_ms) else { return };
-        let mut fields = vec![
-            b"credits".to_vec(),
-            room.credits.map_or_else(|| ALL.into(), |credits| number(cut(credits.micro()))),
-            b"over".to_vec(),
-            if room.expired { b"1".to_vec() } else { b"0".to_vec() },
-            b"account".to_vec(),
-            account.encode(),
-        ];
-        for kind in kinds {
-            for (letter, sum) in [("d", room.today(kind)), ("m", room.month(kind))] {
-                fields.push(format!("{letter}:{kind}").into_bytes());
-                fields.push(number(cut(sum.micro())));
-            }
-        }
-        self.accounts.extend([user.into(), number(account.position()), number(room.until_ms), number_of(fields.len())]);
-        self.accounts.append(&mut fields);
+        let fields = fields(account, &room, kinds);
+        self.accounts.extend([
+            user.into(),
+            number(account.position()),
+            number(room.until_ms),
+            number_of(2 * fields.len()),
+        ]);
+        self.accounts.extend(fields.into_iter().flat_map(|(name, value)| [name.into_bytes(), value]));
         self.account_count += 1;
     }
 
@@ -78,8 +70,22 @@ impl Publication {
     }
 }
 
+/// What the scripts read of an account, beside its entry and how long it is right: by this it is decided.
+pub fn fields(account: &Account, room: &Room, kinds: &[Box<str>]) -> Vec<(String, Vec<u8>)> {
+    let mut fields = vec![
+        ("credits".to_owned(), room.credits.map_or_else(|| ALL.into(), |credits| number(cut(credits.micro())))),
+        ("over".to_owned(), number(i64::from(room.expired))),
+        ("account".to_owned(), account.encode()),
+    ];
+    for kind in kinds {
+        fields.push((format!("d:{kind}"), number(cut(room.today(kind).micro()))));
+        fields.push((format!("m:{kind}"), number(cut(room.month(kind).micro()))));
+    }
+    fields
+}
+
 /// A hold as it lies in Redis.
-fn text_of(hold: &Hold) -> String {
+pub fn text_of(hold: &Hold) -> String {
     format!("h:{}:{}:{}:{}", hold.quantity.micro(), hold.credits.micro(), hold.expires_ms, hold.kind)
 }
 
@@ -98,7 +104,7 @@ pub fn number(number: i64) -> Vec<u8> {
     number.to_string().into_bytes()
 }
 
-fn number_of(count: usize) -> Vec<u8> {
+pub fn number_of(count: usize) -> Vec<u8> {
     count.to_string().into_bytes()
 }
 

@@ -4,8 +4,8 @@
 local claim = redis.call('GET', KEYS[3])
 if claim == 'c' then return {'committed', 0} end -- its commit is on the way to the log
 if not claim then redis.call('SET', KEYS[3], 'r', 'PX', ARGV[3]) end
-local hold = redis.call('HGET', KEYS[2], ARGV[1])
-if not hold then return {'unknown', 0} end
+local hold = redis.pcall('HGET', KEYS[2], ARGV[1])
+if not hold or type(hold) == 'table' then return {'unknown', 0} end -- or it is of another kind, which whoever asks next puts right
 local state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
 if state == 'r' then return {'released', 0} end
 if state == 'c' then return {'committed', 0} end

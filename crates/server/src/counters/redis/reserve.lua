@@ -18,8 +18,9 @@ for i = 1, tonumber(ARGV[at]) do
   fields[before + 3], fields[before + 4] = 'h:' .. name, 'r:' .. name
   at = at + 2
 end
-local a = call('HMGET', KEYS[1], unpack(fields))
-if a[1] ~= log then return {'missing'} end
+local a = redis.pcall('HMGET', KEYS[1], unpack(fields))
+if a.err then call('DEL', KEYS[1], KEYS[2]) end -- of another kind: it is published anew
+if a.err or a[1] ~= log then return {'missing'} end
 -- The account began anew, or less was done to it than the caller has done: some of it is lost, and the caller knows what.
 local seq = tonumber(a[3] or 0)
 if a[8] ~= ARGV[8] or seq < tonumber(ARGV[6]) then return {'lost'} end
@@ -36,7 +37,12 @@ for line = first, last, 9 do
   if ARGV[line] ~= '' then ids[#ids + 1] = ARGV[line] end
 end
 if #ids > 0 then
-  for i, hold in ipairs(call('HMGET', KEYS[2], unpack(ids))) do known[ids[i]] = hold end
+  local there = redis.pcall('HMGET', KEYS[2], unpack(ids))
+  if there.err then
+    call('DEL', KEYS[1], KEYS[2])
+    return {'missing'}
+  end
+  for i, hold in ipairs(there) do known[ids[i]] = hold end
 end
 
 local credits, held = tonumber(a[4]), tonumber(a[5] or 0) -- credits: nil where it is 'all'

@@ -47,6 +47,8 @@ fn filled(command: &str, script: &str, keys: &[&[u8]], args: &[Vec<u8>]) -> Cmd 
 #[derive(Debug)]
 pub struct Scripts {
     pub apply: Script,
+    pub look: Script,
+    pub mend: Script,
     pub release: Script,
     pub reserve: Script,
     pub sweep: Script,
@@ -56,6 +58,8 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             apply: Script::new(include_str!("apply.lua")),
+            look: Script::new(include_str!("look.lua")),
+            mend: Script::new(include_str!("mend.lua")),
             release: Script::new(include_str!("release.lua")),
             reserve: Script::new(concat!(include_str!("expire.lua"), include_str!("reserve.lua"))),
             sweep: Script::new(concat!(include_str!("expire.lua"), include_str!("sweep.lua"))),

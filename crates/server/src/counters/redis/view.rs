@@ -9,12 +9,11 @@ use billing::hold::Hold;
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{hold_of, text_at, text_of};
+use super::notation::{text_at, text_of};
 use super::publication::{Publication, number};
 use super::{Outage, Redis, prefix};
 use crate::counters::book::{self, Slot};
 use crate::counters::publishing::Move;
-use crate::counters::reservations::Fate;
 
 /// How long one step of publishing may take; nobody waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(1);
@@ -141,75 +140,24 @@ impl View {
     }
 }
 
-/// The ids of what is held, in the answer to `HGETALL`.
-pub(super) fn held_in(answer: &Value) -> Result<Vec<String>, Outage> {
-    let pairs: Vec<(&Value, &Value)> = match answer {
-        Value::Array(parts) => parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        Value::Map(pairs) => pairs.iter().map(|(id, hold)| (id, hold)).collect(),
-        other => return Err(Outage(format!("an answer of another kind: {other:?}").into())),
-    };
-    let mut held = Vec::new();
-    for (id, hold) in pairs {
-        if text_of(hold)?.starts_with("h:") {
-            held.push(text_of(id)?);
-        }
-    }
-    Ok(held)
-}
-
-/// Microcredits that are held, in the answer to `HVALS`.
-fn sum_of_holds(answer: &Value) -> Result<i64, Outage> {
-    let Value::Array(holds) = answer else { return Err(Outage("holds of another kind".into())) };
-    let mut sum = 0_i64;
-    for hold in holds {
-        let known = hold_of(&text_of(hold)?)?;
-        if known.fate == Fate::Held {
-            sum = sum.saturating_add(known.credits.micro());
-        }
-    }
-    Ok(sum)
-}
-
 impl Redis {
     /// Where a shard stands in Redis.
     pub async fn mark(&self, shard: i64) -> Result<Mark, Outage> {
-        let there = self.link.ask(redis::cmd("GET").arg(format!("{}wm", prefix(shard)))).await?;
-        if there == Value::Nil {
-            return Ok(Mark::None);
+        let key = format!("{}wm", prefix(shard));
+        match self.link.ask(redis::cmd("GET").arg(&key)).await {
+            Ok(Value::Nil) => Ok(Mark::None),
+            Ok(there) => Ok(self.read_mark(&text_of(&there)?)),
+            Err(outage) if outage.is_wrong_type() => {
+                tracing::error!(key, "holds what this program never wrote there: the shard is published anew");
+                self.link.ask(redis::cmd("DEL").arg(&key)).await.map(|_| Mark::None)
+            }
+            Err(outage) => Err(outage),
         }
-        Ok(self.read_mark(&text_of(&there)?))
     }
 
     fn read_mark(&self, text: &str) -> Mark {
         let own = text.rsplit_once(':').filter(|(log, _)| **log == *self.log());
         own.and_then(|(_, position)| position.parse().ok()).map_or(Mark::None, Mark::At)
-    }
-
-    /// What is wrong with a user's account in Redis, in words: it is not the one given, or its sum of holds is not their sum.
-    pub async fn faults(&self, user: &str, account: &Account) -> Result<Vec<String>, Outage> {
-        let prefix = prefix(book::shard_of(user));
-        let mut ask = redis::cmd("HMGET");
-        ask.arg(format!("{prefix}a:{user}")).arg(&["log", "entry", "account", "held"]);
-        let Value::Array(fields) = self.link.ask(&ask).await? else {
-            return Err(Outage("an account of another kind".into()));
-        };
-        let text = |at: usize| fields.get(at).filter(|value| **value != Value::Nil).map(text_of).transpose();
-        if text(0)?.is_none_or(|log| *log != *self.log()) {
-            return Ok(vec!["is not published".to_owned()]);
-        }
-        let mut faults = Vec::new();
-        let entry = text(1)?.unwrap_or_default();
-        if entry != account.position().to_string() {
-            faults.push(format!("is published at {entry}, the log is at {}", account.position()));
-        } else if fields.get(2) != Some(&Value::BulkString(account.encode())) {
-            faults.push("differs from the account of the log".to_owned());
-        }
-        let there = self.link.ask(redis::cmd("HVALS").arg(format!("{prefix}h:{user}"))).await?;
-        let (held, sum) = (text(3)?.unwrap_or_else(|| "0".to_owned()), sum_of_holds(&there)?);
-        if held != sum.to_string() {
-            faults.push(format!("holds {held} microcredits, and its reservations are {sum}"));
-        }
-        Ok(faults)
     }
 
     /// The log is another one than was published: a database that was set back.

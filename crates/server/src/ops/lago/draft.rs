@@ -41,7 +41,7 @@ pub struct Drafted {
 }
 
 /// Why an entry is not for Lago, or what is left to be known.
-enum Fit {
+pub(super) enum Fit {
     Skip(&'static str),
     For { code: String, tier: String },
 }
@@ -71,7 +71,7 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
 }
 
 /// Whether an entry is for Lago; nothing for entries that use nothing.
-fn fit(
+pub(super) fn fit(
     tx: &mut Tx<'_>,
     catalogue: &Arc<Catalogue>,
     tiers: &mut HashMap<String, String>,

@@ -41,16 +41,28 @@ impl Moment {
     /// Lago takes whatever comes and does not bill what lies before the subscription, or in a month whose invoice is made. So
     /// the one is counted as the first moment of the subscription, and the other, like a correction, as of now.
     fn count(self, event_ms: i64) -> i64 {
-        let closed = month(event_ms) < month(self.now_ms.saturating_sub(CLOSING_MS));
-        if closed { self.now_ms.max(self.began_ms) } else { event_ms.max(self.began_ms) }
+        let from_ms = if is_open(event_ms, self.now_ms) { event_ms } else { self.now_ms };
+        from_ms.max(self.began_ms)
     }
 }
 
 /// Lago makes the invoices of a month a little after its end; until then the month is open.
 const CLOSING_MS: i64 = 5 * 60 * 1000;
 
+/// Whether the month of a moment is not billed yet.
+pub fn is_open(ms: i64, now_ms: i64) -> bool {
+    month(ms) >= month(now_ms.saturating_sub(CLOSING_MS))
+}
+
+/// The first moment of the oldest month that is not billed yet.
+pub fn open_from(now_ms: i64) -> i64 {
+    let at = jiff::Timestamp::from_millisecond(now_ms.saturating_sub(CLOSING_MS)).unwrap_or(jiff::Timestamp::MIN);
+    let first = jiff::tz::TimeZone::UTC.to_datetime(at).date().first_of_month();
+    first.to_zoned(jiff::tz::TimeZone::UTC).map_or(now_ms, |first| first.timestamp().as_millisecond())
+}
+
 /// The UTC month, by which the plans that we set up are billed.
-fn month(ms: i64) -> (i16, i8) {
+pub fn month(ms: i64) -> (i16, i8) {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MIN);
     let date = jiff::tz::TimeZone::UTC.to_datetime(at);
     (date.year(), date.month())
@@ -58,11 +70,16 @@ fn month(ms: i64) -> (i16, i8) {
 
 /// Makes the event of an entry.
 pub fn of_entry(entry: &Logged, external_id: &str, code: &str, moment: Moment) -> Event {
+    counted_at(entry, external_id, code, moment.count(entry.event_ms))
+}
+
+/// The same where it is known from which moment it was counted.
+pub fn counted_at(entry: &Logged, external_id: &str, code: &str, at_ms: i64) -> Event {
     Event {
         transaction_id: transaction_id(entry),
         external_subscription_id: external_id.to_owned(),
         code: code.to_owned(),
-        timestamp: seconds(moment.count(entry.event_ms)),
+        timestamp: seconds(at_ms),
         properties: Properties { units: Quantity::from_micro(units(entry)).wire() },
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::reconcile::{self, Which};
 use super::setup::{self, Mode, Outcome};
-use super::{Details, Status, details, status};
+use super::{Details, Status, details, owed, status};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::doctor::Report;
@@ -39,6 +39,7 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
         Err(error) => return Err(error),
     };
     arrangements(&lines, report);
+    sent(app, report).await?;
     let which = if details.subscriptions > COMPARED_MAX { Which::Moved } else { Which::All };
     counts(app, which, report).await
 }
@@ -79,6 +80,18 @@ fn arrangements(lines: &[setup::Line], report: &mut Report) {
     report.ok(CHECK, format!("{found} of {} metrics and plans are as the catalogue says", lines.len()));
 }
 
+/// What is noted as sent, against the log counted anew.
+async fn sent(app: &App, report: &mut Report) -> Result<()> {
+    let differences = owed::compare(app).await?;
+    if differences.is_empty() {
+        report.ok(CHECK, "what is noted as sent is what the log says");
+    }
+    for difference in differences {
+        report.fault(CHECK, difference, "run billhook lago reconcile --repair");
+    }
+    Ok(())
+}
+
 async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
     let compared = match reconcile::run(app, which).await {
         Ok(compared) => compared,
@@ -95,11 +108,7 @@ async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
             if one.delivered_ms.is_some_and(|at| now_ms - at < SETTLING_MS) {
                 report.warn(CHECK, detail, "delivered a moment ago: compare again in a minute");
             } else {
-                report.fault(
-                    CHECK,
-                    detail,
-                    "billhook lago dead, and Lago's own events of this subscription, show which",
-                );
+                report.fault(CHECK, detail, "billhook lago reconcile --repair sends the open month again");
             }
         }
     }

@@ -5,11 +5,13 @@
 //! repeated byte for byte until each of its events is delivered or dead. Lago drops what it has seen before by its
 //! transaction id, which is made once of the entry, so sending at least once counts once.
 
+pub mod again;
 pub mod draft;
 pub mod ensure;
 pub mod event;
 pub mod examine;
 pub mod notices;
+pub mod owed;
 pub mod reconcile;
 pub mod replay;
 pub mod setup;

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::event::{self, Event, Moment};
+use super::event::{self, Event};
 use super::{Lago, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ fn disown(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str, reason: 
     if lago::is_dead(tx, transaction_id)? {
         return Ok(());
     }
-    let Some(event) = rebuilt(tx, catalogue, transaction_id, now_ms)? else {
+    let Some(event) = rebuilt(tx, catalogue, transaction_id)? else {
         tracing::info!(lago.transaction_id = transaction_id, reason, "Lago has no use for an event that is not ours");
         return Ok(());
     };
@@ -173,12 +173,7 @@ fn disown(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str, reason: 
 }
 
 /// The event of one of our entries, as it was sent: whose it is, and where it stands in the log.
-fn rebuilt(
-    tx: &mut Tx<'_>,
-    catalogue: &Catalogue,
-    transaction_id: &str,
-    now_ms: i64,
-) -> Result<Option<(String, i64, Event)>> {
+fn rebuilt(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str) -> Result<Option<(String, i64, Event)>> {
     let Some((day, id)) = event::entry_of(transaction_id) else { return Ok(None) };
     let of_its_day = log::known(tx, day, &id)?;
     // Corrections are known by their name and not by a day.
@@ -187,7 +182,8 @@ fn rebuilt(
     let Some(entry) = log::at(tx, known.position)? else { return Ok(None) };
     let Some(subscription) = lago::subscription(tx, &entry.user)? else { return Ok(None) };
     let Some(kind) = catalogue.events.get(&*entry.event_type) else { return Ok(None) };
-    let moment = Moment { began_ms: subscription.began_ms, now_ms };
-    let event = event::of_entry(&entry, &subscription.external_id, &kind.lago_code, moment);
+    let moved = lago::moved(tx, known.position - 1, known.position)?;
+    let at_ms = moved.get(&known.position).copied().unwrap_or(entry.event_ms);
+    let event = event::counted_at(&entry, &subscription.external_id, &kind.lago_code, at_ms);
     Ok((event.transaction_id == transaction_id).then_some((entry.user, known.position, event)))
 }

@@ -13,6 +13,10 @@ use crate::ops::usage::plans;
 use crate::store::lago::{self, Dead, Item, State, Window};
 use crate::store::{Tx, users};
 
+/// The reason of letters that Lago may have taken before: they go out with the bytes of the first time, or a Lago on ClickHouse
+/// would count them twice.
+pub(super) const AGAIN: &str = "counted differently: it is sent again";
+
 /// A page of dead letters, after this transaction id.
 pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
     let after = after.to_owned();
@@ -32,6 +36,8 @@ pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<u64> {
 struct Raised {
     /// They go into a window.
     sent: Vec<(String, Item)>,
+    /// Those of them that are counted from another moment than before.
+    moved: Vec<(i64, i64)>,
     /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
     stored: Vec<Event>,
     /// Their users still have no subscription.
@@ -62,7 +68,14 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
             Some(Ok(ready)) => {
                 // It may have died before its subscription was there, and then it never was on the wire.
                 let event = Event { external_subscription_id: ready.external_id.clone(), ..event };
-                let event = event.counted_from(Moment { began_ms: ready.began_ms, now_ms })?.line()?;
+                let before_ms = event.at_ms()?;
+                let moment = Moment { began_ms: ready.began_ms, now_ms };
+                let event = if letter.reason == AGAIN { event } else { event.counted_from(moment)? };
+                let at_ms = event.at_ms()?;
+                if at_ms != before_ms {
+                    raised.moved.push((letter.position, at_ms));
+                }
+                let event = event.line()?;
                 raised
                     .sent
                     .push((letter.transaction_id, Item { position: letter.position, event, state: State::Waiting }));
@@ -95,6 +108,7 @@ fn fix(tx: &mut Tx<'_>, raised: &Raised, now_ms: i64) -> Result<()> {
         return Ok(());
     }
     raised.refused.iter().try_for_each(|dead| lago::bury(tx, dead))?;
+    raised.moved.iter().try_for_each(|(position, at_ms)| lago::save_moved(tx, *position, *at_ms))?;
     for event in &raised.stored {
         if lago::raise(tx, &event.transaction_id)? {
             lago::add(tx, &event.sum()?)?;

@@ -154,7 +154,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
     let now_ms = app.clock.now().as_millisecond();
     let mut window =
         Window { first_position: draft.from + 1, last_position: draft.to, opened_ms: now_ms, items: Vec::new() };
-    let mut buried = Vec::new();
+    let (mut buried, mut moved) = (Vec::new(), Vec::new());
     for item in &draft.items {
         let (ready, reason) = match standing.get(&item.entry.user) {
             Some(Ok(ready)) => (Some(ready), None),
@@ -164,6 +164,10 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
         let moment = Moment { began_ms: ready.map_or(i64::MIN, |ready| ready.began_ms), now_ms };
         let event = event::of_entry(&item.entry, external_id, &item.code, moment);
+        let at_ms = event.at_ms()?;
+        if at_ms != item.entry.event_ms {
+            moved.push((item.entry.position, at_ms));
+        }
         match reason {
             None => {
                 window.items.push(Item { position: item.entry.position, event: event.line()?, state: State::Waiting });
@@ -181,10 +185,10 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
         }
     }
     shipped.dead += buried.len() as u64;
-    app.db.write(move |tx| fix(tx, &draft, &window, &buried)).await
+    app.db.write(move |tx| fix(tx, &draft, &window, &buried, &moved)).await
 }
 
-fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead]) -> Result<()> {
+fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: &[(i64, i64)]) -> Result<()> {
     // Another process has moved on meanwhile: what it has opened is as good as ours.
     if lago::window(tx)?.is_some() || !lago::advance(tx, draft.from, draft.to)? {
         return Ok(());
@@ -196,6 +200,7 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead]) -> Resu
         lago::skip(tx, reason, *entries)?;
     }
     buried.iter().try_for_each(|dead| lago::bury(tx, dead))?;
+    moved.iter().try_for_each(|(position, at_ms)| lago::save_moved(tx, *position, *at_ms))?;
     if !window.items.is_empty() {
         return lago::open_window(tx, window);
     }

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use self::commits::in_log;
 pub use self::commits::{Commit, Committed, commit};
-pub(super) use self::open::open_in;
 pub use self::open::{forget_old, restore, write_down};
+pub(super) use self::open::{known, open_in, uncommitted};
 use super::limits::{self, rule};
 use crate::app::App;
 use crate::counters::reservations::{Fate, Known};

@@ -91,7 +91,7 @@ async fn still_open(app: &App, of: impl Fn(&str) -> bool + Send + 'static) -> Re
     Ok(open)
 }
 
-fn uncommitted(tx: &mut Tx<'_>, now_ms: i64, of: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
+pub(in crate::ops) fn uncommitted(tx: &mut Tx<'_>, now_ms: i64, of: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
     let mut open = Vec::new();
     for row in rows::open(tx, now_ms)?.into_iter().filter(|row| of(&row.user)) {
         if !is_committed(tx, &row.id, row.expires_ms, now_ms)? {
@@ -101,7 +101,7 @@ fn uncommitted(tx: &mut Tx<'_>, now_ms: i64, of: impl Fn(&str) -> bool) -> Resul
     Ok(open)
 }
 
-pub(super) fn known(row: &Row) -> Known {
+pub(in crate::ops) fn known(row: &Row) -> Known {
     Known {
         user: Arc::from(row.user.as_str()),
         kind: row.kind.as_str().into(),

@@ -54,8 +54,9 @@ pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
         for entry in &entries {
             fold_read(tx, app, &mut turn, entry)?;
         }
-        turn.moved_to(last);
+        // Dropped first: whoever waits for this position is woken by the move, and must not find the page of before (`at_least`).
         app.answers.usage_changed(entries.iter().map(|entry| entry.user.as_str()));
+        turn.moved_to(last);
     }
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! The log counted anew from its first entry, and what is kept compared with it.
 
-use std::collections::{BTreeMap, HashSet};
+mod kept;
+mod words;
+
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use billing::account::Account;
-
-use super::{following, totals};
+use self::kept::Rows;
+use super::{failed, following, totals};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
-use crate::store::accounts::{self, Day, DaysAsked, Snapshot};
-use crate::store::{Tx, log};
+use crate::store::accounts::{self, Closed, Day, Snapshot, Warning};
+use crate::store::db::Isolation;
+use crate::store::log::DAY_MS;
+use crate::store::{Tx, log, proof};
 
 /// How many entries are read at a time.
 const READ: i64 = 2_000;
@@ -39,15 +43,28 @@ pub async fn recount(app: &App) -> Result<Recount> {
         let difference = format!("the accounts stand at {written}, the log ends at {head}");
         return Ok(Recount { entries: head, differences: vec![difference], ..Recount::default() });
     }
-    let counting = Arc::new(Mutex::new(Counting::default()));
-    let steps: [Step; 5] =
-        [Counting::count, Counting::check_ids, Counting::compare_accounts, Counting::compare_days, Counting::end];
+    let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ..Counting::default() }));
+    let steps: [Step; 7] = [
+        Counting::count,
+        Counting::check_ids,
+        Counting::compare_accounts,
+        Counting::compare_days,
+        Counting::compare_periods,
+        Counting::compare_warnings,
+        Counting::end,
+    ];
     for step in steps {
         to_the_end(app, &counting, step).await?;
     }
     let mut recount = std::mem::take(&mut lock(&counting).recount);
     recount.differences.truncate(NAMED);
     Ok(recount)
+}
+
+/// The first day of which events are still accepted: each of its entries has to be known by its id.
+fn oldest_day(app: &App) -> Result<i64> {
+    let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(failed)?;
+    Ok((app.clock.now().as_millisecond() - window_ms).div_euclid(DAY_MS))
 }
 
 /// Does a part of the work on a snapshot of its own; whether there is more.
@@ -72,23 +89,18 @@ fn lock(counting: &Mutex<Counting>) -> MutexGuard<'_, Counting> {
     counting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Day, user, type.
-type DayKey = (i64, String, String);
-
-fn key(day: &Day) -> DayKey {
-    (day.day, day.user.clone(), day.event_type.clone())
-}
-
 /// A recount that is under way.
 struct Counting {
     book: Book,
-    /// Each with whether it was compared.
-    days: BTreeMap<DayKey, (Day, bool)>,
+    days: Rows<Day>,
+    periods: Rows<Closed>,
+    warnings: Rows<Warning>,
     /// The users whose accounts were compared.
     compared: HashSet<String>,
     last_id: (i64, Vec<u8>),
     last_account: String,
-    last_day: Option<DayKey>,
+    /// The first day of which events are still accepted.
+    oldest_day: i64,
     recount: Recount,
 }
 
@@ -96,11 +108,13 @@ impl Default for Counting {
     fn default() -> Self {
         Self {
             book: Book::open(0),
-            days: BTreeMap::new(),
+            days: Rows::default(),
+            periods: Rows::default(),
+            warnings: Rows::default(),
             compared: HashSet::new(),
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
-            last_day: None,
+            oldest_day: i64::MAX,
             recount: Recount::default(),
         }
     }
@@ -127,7 +141,7 @@ impl Counting {
         while self.book.applied() < to {
             let mut expected = self.book.applied();
             let until = to.min(expected + READ);
-            self.recount.differences.extend(log::check_entries(tx, expected, until, MOST)?);
+            self.recount.differences.extend(proof::check_entries(tx, expected, until, self.oldest_day, MOST)?);
             let mut entries = log::read(tx, expected, until - expected)?;
             entries.retain(|entry| entry.position <= until);
             let mut turn = self.book.turn();
@@ -154,21 +168,15 @@ impl Counting {
             return Err(Error::internal("what is written down was begun anew while it was compared: look again"));
         }
         self.count_to(tx, written)?;
-        let days = self.book.turn().take().map(|taken| taken.page.days).unwrap_or_default();
-        for day in days {
-            let (sum, _) = self
-                .days
-                .entry(key(&day))
-                .or_insert_with(|| (Day { quantity: 0, events: 0, cost_pico: 0, ..day.clone() }, false));
-            sum.quantity += day.quantity;
-            sum.events += day.events;
-            sum.cost_pico += day.cost_pico;
-        }
+        let made = self.book.turn().take().map(|taken| taken.page).unwrap_or_default();
+        made.days.iter().for_each(|day| self.days.add(day));
+        made.closed.into_iter().for_each(|closed| self.periods.make(closed));
+        made.warnings.into_iter().for_each(|warning| self.warnings.make(warning));
         Ok(())
     }
 
     fn check_ids(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
-        let checked = log::check_ids(tx, &self.last_id, READ)?;
+        let checked = proof::check_ids(tx, &self.last_id, READ)?;
         self.recount.differences.extend(checked.wrong);
         let Some(last) = checked.last else { return Ok(false) };
         self.last_id = last;
@@ -191,35 +199,23 @@ impl Counting {
         match self.book.get(&kept.user) {
             None => self.differs(format!("user {}: an account without an entry", kept.user)),
             Some(slot) if slot.lock().account.encode() == kept.state => {}
-            Some(slot) => self.differs(difference(&kept.user, &kept.state, &slot.lock().account)),
+            Some(slot) => self.differs(words::accounts(&kept.user, &kept.state, &slot.lock().account)),
         }
     }
 
     fn compare_days(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
         self.catch_up(tx)?;
-        let asked = DaysAsked { after: self.last_day.clone(), ..DaysAsked::default() };
-        let page = accounts::days(tx, &asked, PAGE)?;
-        for kept in &page {
-            self.compare_day(kept);
-        }
-        let Some(last) = page.last() else { return Ok(false) };
-        self.last_day = Some(key(last));
-        Ok(true)
+        self.days.compare_page(tx, PAGE, &mut self.recount.differences)
     }
 
-    fn compare_day(&mut self, kept: &Day) {
-        let name = format!("user {}, {}, day {}", kept.user, kept.event_type, kept.day);
-        let Some((day, is_compared)) = self.days.get_mut(&key(kept)) else {
-            return self.differs(format!("{name}: kept {} without an event", kept.quantity));
-        };
-        *is_compared = true;
-        if day != kept {
-            let (quantity, events) = (day.quantity, day.events);
-            self.differs(format!(
-                "{name}: kept {} in {} events, the log says {quantity} in {events}",
-                kept.quantity, kept.events
-            ));
-        }
+    fn compare_periods(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        self.catch_up(tx)?;
+        self.periods.compare_page(tx, PAGE, &mut self.recount.differences)
+    }
+
+    fn compare_warnings(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
+        self.catch_up(tx)?;
+        self.warnings.compare_page(tx, PAGE, &mut self.recount.differences)
     }
 
     /// What no page had: it came behind the pages that were read already, or is not there. And what is in memory.
@@ -233,17 +229,11 @@ impl Counting {
                 None => self.differs(format!("user {}: entries without an account", slot.user)),
             }
         }
-        let unseen = self.days.values().filter(|(_, is_compared)| !is_compared).map(|(day, _)| day.clone());
-        for day in unseen.take(NAMED).collect::<Vec<_>>() {
-            let (user, event_type) = (Some(day.user.clone()), Some(day.event_type.clone()));
-            let asked = DaysAsked { user, event_type, from: Some(day.day), to: Some(day.day), after: None };
-            match accounts::days(tx, &asked, 1)?.first() {
-                Some(kept) => self.compare_day(kept),
-                None => self.differs(format!("user {}, {}, day {}: not kept", day.user, day.event_type, day.day)),
-            }
-        }
+        self.days.compare_rest(tx, NAMED, &mut self.recount.differences)?;
+        self.periods.compare_rest(tx, NAMED, &mut self.recount.differences)?;
+        self.warnings.compare_rest(tx, NAMED, &mut self.recount.differences)?;
         let head = log::head(tx)?;
-        self.recount.differences.extend(log::check_end(tx, head)?);
+        self.recount.differences.extend(proof::check_end(tx, head)?);
         self.count_to(tx, head)?;
         (self.recount.entries, self.recount.users) = (head, self.book.len());
         compare_memory(app, &self.book, head, &mut self.recount);
@@ -262,7 +252,7 @@ fn compare_memory(app: &App, book: &Book, head: i64, recount: &mut Recount) {
         match book.get(&slot.user) {
             Some(counted) if counted.lock().account == state.account => {}
             Some(counted) => {
-                recount.differences.push(difference(&slot.user, &state.account.encode(), &counted.lock().account));
+                recount.differences.push(words::accounts(&slot.user, &state.account.encode(), &counted.lock().account));
             }
             // Somebody who was looked at and has no entry.
             None if state.account.position() == 0 => {}
@@ -286,27 +276,6 @@ fn fold(book: &Book, turn: &mut crate::counters::book::Turn<'_>, entry: &log::Lo
     }
 }
 
-/// In words what two accounts do not agree in.
-fn difference(user: &str, kept: &[u8], counted: &Account) -> String {
-    let Ok(kept) = Account::decode(kept) else { return format!("user {user}: the account cannot be read") };
-    let now_ms = counted.at(i64::MAX / 2).period.start.as_millisecond();
-    let (kept_view, view) = (kept.at(now_ms), counted.at(now_ms));
-    let start = view.period.start;
-    for (kind, sum) in &view.in_period {
-        let was = kept_view.in_period.iter().find(|(name, _)| name == kind).map(|(_, sum)| *sum).unwrap_or_default();
-        if was != *sum {
-            return format!("user {user}, {kind}, period from {start}: kept {was}, the log says {sum}");
-        }
-    }
-    if kept_view.used != view.used {
-        return format!(
-            "user {user}, credits, period from {start}: kept {}, the log says {}",
-            kept_view.used, view.used
-        );
-    }
-    format!("user {user}: the account at {} is not that of the log at {}", kept.position(), counted.position())
-}
-
 /// One account, from its entries alone, up to this one.
 pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
     let book = Book::open(0);
@@ -327,6 +296,8 @@ pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
 ///
 /// What is written stands at another entry than before, so that every process that still has accounts in memory counts anew.
 pub async fn repair(app: &App) -> Result<()> {
+    app.db.write_in(Isolation::Statement, proof::mend_end).await?;
+    mend_ids(app).await?;
     let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     let to = if written == head { (head - 1).max(0) } else { head };
     let counting = Arc::new(Mutex::new(Counting::default()));
@@ -339,4 +310,23 @@ pub async fn repair(app: &App) -> Result<()> {
         })
         .await?;
     totals::start_over(app).await
+}
+
+/// Takes away ids without an entry, and makes every entry known that could come again: in steps, so that nobody waits for it.
+async fn mend_ids(app: &App) -> Result<()> {
+    let mut after = Some((i64::MIN, Vec::new()));
+    while let Some(last) = after {
+        after = app.db.write(move |tx| proof::drop_ids(tx, &last, READ)).await?;
+    }
+    let (oldest_day, head) = (oldest_day(app)?, app.db.read(log::head).await?);
+    let mut from = 0;
+    while from < head {
+        let to = head.min(from + READ);
+        let known = app.db.write(move |tx| proof::know_entries(tx, from, to, oldest_day)).await?;
+        if known > 0 {
+            tracing::info!(known, from, to, "entries are known again by their ids");
+        }
+        from = to;
+    }
+    Ok(())
 }

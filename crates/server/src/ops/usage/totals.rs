@@ -83,7 +83,7 @@ fn day_number(date: Date) -> Result<i64> {
     Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(failed)?.get_days()))
 }
 
-fn date_of(day: i64) -> Result<Date> {
+pub(super) fn date_of(day: i64) -> Result<Date> {
     EPOCH.checked_add(jiff::Span::new().try_days(day).map_err(failed)?).map_err(failed)
 }
 

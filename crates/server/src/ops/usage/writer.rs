@@ -298,9 +298,10 @@ impl Group {
             }
             last = *position;
         }
+        // Dropped first: whoever waits for this position is woken by the move, and must not find the page of before.
+        app.answers.usage_changed(slots.iter().map(|slot| &*slot.user));
         turn.moved_to(last);
         drop(turn);
-        app.answers.usage_changed(slots.iter().map(|slot| &*slot.user));
         for verdict in &mut self.verdicts {
             if let Verdict::Recorded { position, late: is_late } = verdict {
                 *is_late = late.binary_search(position).is_ok();

@@ -334,8 +334,17 @@ impl Db {
         F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
         T: Send + 'static,
     {
+        self.write_in(Isolation::Snapshot, work).await
+    }
+
+    /// The same with another isolation.
+    pub async fn write_in<T, F>(&self, isolation: Isolation, work: F) -> Result<T>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
         let (done, answer) = reply();
-        self.write_then(Isolation::Snapshot, work, done);
+        self.write_then(isolation, work, done);
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 

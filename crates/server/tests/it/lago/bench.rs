@@ -11,7 +11,7 @@ use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::Config;
 use billhook::ops::lago::setup::{self, Mode, Outcome};
 use billhook::ops::lago::ship::{self, Shipped};
-use billhook::ops::lago::status;
+use billhook::ops::lago::{owed, status};
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::ops::users;
 use billhook::store::log::{self, Kind, Source};
@@ -166,6 +166,7 @@ impl Bench {
     pub async fn assert_equal(&self) {
         let status = status(&self.app).await.expect("a status");
         assert_eq!((status.depth, status.dead), (0, 0), "{status:?}");
+        assert_eq!(owed::compare(&self.app).await.expect("a comparison"), []);
         let logged = self.logged().await;
         assert!(!logged.is_empty(), "nothing was logged");
         for ((user, code), ours) in logged {

@@ -1,6 +1,7 @@
 //! What can be wrong with a log and with what is kept of it is seen by a recount and named; what can be mended is.
 
 use billhook::app::App;
+use billhook::clock::Clock;
 use billhook::ops::usage::{self, Verdict};
 use billhook::store::log::Kind;
 use futures_util::future::FutureExt;
@@ -65,6 +66,122 @@ async fn i01_every_wound_of_the_log_is_named_on_sqlite() {
 #[tokio::test]
 async fn i01_every_wound_of_the_log_is_named_on_postgres() {
     the_log_itself(Database::postgres()).await;
+}
+
+/// An id that is not known lets its event count twice: it is known again, whichever day it is of. An event that is too old to come
+/// again needs none.
+async fn ids_that_are_gone(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    let days = |day: i64| {
+        told(&format!("e{day}"), &users[0], "tts", 1_000_000, instant(NOW) - SignedDuration::from_hours(24 * day))
+    };
+    let told = || (0..4).map(days).chain([usage::Told { at: None, ..one("timeless", &users[0]) }]).collect::<Vec<_>>();
+    record(&app, told()).await;
+    usage::corrections::backfill(&app, "run", vec![one("history", &users[0])]).await.expect("history");
+    settled(&app).await;
+    for sql in [
+        "DELETE FROM usage_ids",
+        "DELETE FROM usage_ids WHERE day = (SELECT MIN(day) FROM usage_ids)",
+        "DELETE FROM usage_ids WHERE day < 1000000 AND position = 7",
+        "UPDATE usage_ids SET position = 3 WHERE position = 4",
+    ] {
+        run_sql(&app, sql).await;
+        assert_ne!(differences(&app).await, [""; 0], "{sql}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        let again = record(&app, told()).await;
+        assert!(again.iter().all(|verdict| matches!(verdict, Verdict::Duplicate { .. })), "{sql}: {again:?}");
+        let live = record(&app, vec![one("history", &users[0])]).await;
+        assert_eq!(live, [Verdict::Duplicate { position: 7 }], "{sql}");
+    }
+    run_sql(&app, "DELETE FROM usage_ids WHERE position = 5 AND day < 1000000").await;
+    clock.set(instant("2027-02-01T00:00:00Z"));
+    settled(&app).await;
+}
+
+#[tokio::test]
+async fn i04_ids_that_are_gone_are_known_again_on_sqlite() {
+    ids_that_are_gone(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_ids_that_are_gone_are_known_again_on_postgres() {
+    ids_that_are_gone(Database::postgres()).await;
+}
+
+/// Where the next entry would come over one that is there, or leave a gap, nothing may be recorded until it is put right.
+#[tokio::test]
+async fn the_end_of_the_log_is_put_right() {
+    let database = Database::postgres();
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 1).await;
+    for (number, sql) in [
+        "UPDATE usage_head SET position = position - 1",
+        "UPDATE usage_head SET position = 1000000",
+        "UPDATE usage_head SET position = 0",
+        "DELETE FROM usage_head",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        record(&app, vec![one(&format!("before-{number}"), &users[0])]).await;
+        settled(&app).await;
+        let head = whole_log(&app).await.len();
+        run_sql(&app, sql).await;
+        let named = differences(&app).await;
+        assert!(named.len() == 1 && named[0].contains(&format!("the log ends at {head}")), "{sql}: {named:?}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        let next = record(&app, vec![one(&format!("after-{number}"), &users[0])]).await;
+        assert_eq!(next, [Verdict::Recorded { position: i64::try_from(head).expect("few") + 1, late: false }], "{sql}");
+    }
+}
+
+/// What is written down once and not looked at again: periods that are over, and warnings.
+async fn what_is_over(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    let five_hundred = |id: &str| told(id, &users[0], "tts", 500_000_000, clock.now());
+    record(&app, vec![five_hundred("november")]).await;
+    clock.set(instant("2026-12-02T00:00:00Z"));
+    record(&app, vec![five_hundred("december")]).await;
+    settled(&app).await;
+    for (sql, words) in [
+        (
+            "UPDATE usage_periods SET summary = REPLACE(summary, '500', '999')",
+            "closed period from 2026-11-01T00:00:00Z: summary kept",
+        ),
+        ("UPDATE usage_periods SET end_ms = end_ms + 1", "closed period from 2026-11-01T00:00:00Z: end kept"),
+        ("DELETE FROM usage_periods", "closed period from 2026-11-01T00:00:00Z: is not kept"),
+        ("UPDATE usage_periods SET start_ms = start_ms - 1", "and the log does not say it"),
+        ("DELETE FROM usage_warnings WHERE percent = 80", "warning of 80 per cent, period from 2026-1"),
+        ("UPDATE usage_warnings SET percent = 81 WHERE percent = 80", "warning of 81 per cent, period from 2026-1"),
+        ("UPDATE usage_warnings SET at_ms = at_ms + 1000", "instant kept"),
+        (
+            "UPDATE usage_days SET cost_pico = cost_pico + 1 WHERE day = 20779",
+            "tts, day 2026-11-22: credits kept 500.000000000001, the log says 500",
+        ),
+        ("UPDATE usage_days SET quantity_micro = 57000000 WHERE day = 20779", "quantity kept 57, the log says 500"),
+    ] {
+        run_sql(&app, sql).await;
+        let named = differences(&app).await;
+        assert!(named.iter().any(|line| line.contains(&users[0]) && line.contains(words)), "{sql}: {named:?}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_compared_too_on_sqlite() {
+    what_is_over(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn what_is_over_is_compared_too_on_postgres() {
+    what_is_over(Database::postgres()).await;
 }
 
 /// A snapshot that cannot be read, be it damaged or of another version, costs nobody their usage and nobody else an answer.

@@ -1,0 +1,299 @@
+//! What lies in Redis of an account, compared field by field with what has to lie there, and put right.
+//!
+//! Everything is compared by which the scripts decide. How fast somebody was (a rate) and how many holds were given out stands
+//! nowhere else.
+
+use std::collections::{BTreeMap, HashMap};
+
+use billing::account::{Account, Room};
+use billing::hold::Hold;
+use billing::usage::{Credits, Quantity};
+use jiff::Timestamp;
+use redis::Value;
+
+use super::notation::{garbage, hold_of, pointed_at, text_at, text_of};
+use super::publication::{fields, number, number_of, text_of as hold_text};
+use super::view::DEADLINE;
+use super::{Outage, Redis, prefix};
+use crate::counters::book;
+use crate::counters::reservations::{Fate, Known};
+
+/// What was found of an account.
+#[derive(Debug, Default)]
+pub struct Finding {
+    /// Each in words, after the name of the user: `, tts, day 2026-11-22: Redis has 1, the log says 2`.
+    pub faults: Vec<String>,
+    /// The entry at which it was published.
+    entry: String,
+    /// Reservations that lie there and that nobody knows.
+    unknown: Vec<String>,
+}
+
+/// What lies there.
+#[derive(Debug, Default)]
+struct Lying {
+    account: HashMap<String, Vec<u8>>,
+    holds: Vec<Lain>,
+}
+
+/// A reservation there.
+#[derive(Debug)]
+struct Lain {
+    id: String,
+    /// Nothing where it cannot be read.
+    known: Option<Known>,
+    ends_ms: Option<i64>,
+}
+
+impl Lain {
+    fn is_held(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.fate == Fate::Held)
+    }
+}
+
+impl Redis {
+    /// Compares an account in Redis with the account of the log, and what is held there with the reservations that are known
+    /// to be open.
+    pub async fn inspect(
+        &self,
+        user: &str,
+        account: &Account,
+        open: &BTreeMap<String, Hold>,
+        now: Timestamp,
+    ) -> Result<Finding, Outage> {
+        let mut finding = Finding::default();
+        let Some(lying) = self.look(user).await? else {
+            finding.faults.push(": what lies in Redis is not of this program".to_owned());
+            return Ok(finding);
+        };
+        finding.entry = lying.text("entry");
+        if lying.text("log") != *self.log() {
+            finding.faults.push(": the account in Redis is not published".to_owned());
+            return Ok(finding);
+        }
+        if finding.entry == account.position().to_string() {
+            self.compare_fields(&lying, account, now.as_millisecond(), &mut finding);
+        } else {
+            let (there, here) = (&finding.entry, account.position());
+            finding.faults.push(format!(": the account in Redis is published at {there}, the log is at {here}"));
+        }
+        compare_sums(&lying, &mut finding);
+        self.compare_holds(user, &lying, open, &mut finding).await?;
+        Ok(finding)
+    }
+
+    /// Writes an account in Redis as it has to be, with what is held of it. False where it has moved since it was looked at.
+    pub async fn mend(
+        &self,
+        user: &str,
+        account: &Account,
+        open: &BTreeMap<String, Hold>,
+        found: &Finding,
+        now: Timestamp,
+    ) -> Result<bool, Outage> {
+        let room = account.room(now.as_millisecond()).map_err(|error| Outage(error.into()))?;
+        let fields = fields(account, &room, &self.kinds);
+        let life = self.new_life();
+        let mut args: Vec<Vec<u8>> =
+            [user, &found.entry, &self.log(), &life].map(|text| text.as_bytes().to_vec()).into();
+        args.extend([number(account.position()), number(room.until_ms), number_of(fields.len())]);
+        args.extend(fields.into_iter().flat_map(|(name, value)| [name.into_bytes(), value]));
+        args.push(number_of(found.unknown.len()));
+        args.extend(found.unknown.iter().map(|id| id.as_bytes().to_vec()));
+        args.push(number_of(open.len()));
+        for (id, hold) in open {
+            args.extend([id.as_bytes().to_vec(), hold_text(hold).into_bytes(), number(hold.expires_ms)]);
+        }
+        let keys = keys(user);
+        let keys = keys.each_ref().map(String::as_bytes);
+        let answer = self.link.run_within(DEADLINE, &self.scripts.mend, &keys, &args).await?;
+        Ok(text_of(&answer)? == "mended")
+    }
+
+    /// The reservations that are held there. What is not of ours is thrown away.
+    pub(super) async fn held_there(&self, user: &str) -> Result<Vec<String>, Outage> {
+        let Some(lying) = self.look(user).await? else {
+            let [account, holds, _] = keys(user);
+            tracing::error!(user.id = user, "what lies in Redis is not of this program: the account is published anew");
+            self.link.ask(redis::cmd("DEL").arg(account).arg(holds)).await?;
+            return Ok(Vec::new());
+        };
+        Ok(lying.holds.into_iter().filter(Lain::is_held).map(|hold| hold.id).collect())
+    }
+
+    /// Nothing where a key is of another kind.
+    async fn look(&self, user: &str) -> Result<Option<Lying>, Outage> {
+        let keys = keys(user);
+        let keys = keys.each_ref().map(String::as_bytes);
+        let answer = self.link.run_within(DEADLINE, &self.scripts.look, &keys, &[user.into()]).await?;
+        if text_at(&answer, 0)? == "spoilt" {
+            return Ok(None);
+        }
+        Lying::read(&answer).map(Some)
+    }
+
+    fn compare_fields(&self, lying: &Lying, account: &Account, now_ms: i64, finding: &mut Finding) {
+        let Ok(room) = account.room(now_ms) else { return };
+        let until = lying.text("until").parse::<i64>().unwrap_or(i64::MAX);
+        if until <= now_ms {
+            return; // whoever decides next publishes it anew
+        }
+        if until != room.until_ms {
+            finding.faults.push(format!(
+                ": Redis goes by the account until {}, it is right until {}",
+                instant(until),
+                instant(room.until_ms)
+            ));
+        }
+        for (name, expected) in fields(account, &room, &self.kinds) {
+            let there = lying.account.get(&name);
+            // The scripts read 0 where there is none of a type.
+            let is_same = there.map_or(&expected == b"0", |there| *there == expected);
+            if !is_same {
+                finding.faults.push(difference(&name, &lying.text(&name), &expected, &room));
+            }
+        }
+    }
+
+    async fn compare_holds(
+        &self,
+        user: &str,
+        lying: &Lying,
+        open: &BTreeMap<String, Hold>,
+        finding: &mut Finding,
+    ) -> Result<(), Outage> {
+        for (id, hold) in open {
+            match lying.holds.iter().find(|lain| lain.id == *id) {
+                None => finding.faults.push(format!(": the reservation {id} is open and not held in Redis")),
+                Some(lain) if lain.is_held() && lain.known.as_ref().is_some_and(|known| known.hold() != *hold) => {
+                    let there = lain.known.as_ref().map(|known| told(&known.hold())).unwrap_or_default();
+                    finding
+                        .faults
+                        .push(format!(": the reservation {id} holds {there} in Redis, and is of {}", told(hold)));
+                }
+                Some(_) => {}
+            }
+        }
+        for lain in &lying.holds {
+            let Lain { id, known, ends_ms } = lain;
+            let Some(known) = known else {
+                finding.faults.push(format!(": the reservation {id} in Redis cannot be read"));
+                continue;
+            };
+            if ends_ms.is_none_or(|ends_ms| ends_ms > known.expires_ms) {
+                finding.faults.push(format!(": the reservation {id} in Redis does not end with its time"));
+            }
+            if known.fate == Fate::Held && !open.contains_key(id) && !self.is_pointed_at(user, id).await? {
+                finding.faults.push(format!(", {}: nobody knows of the reservation {id} in Redis", known.kind));
+                finding.unknown.push(id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody has claimed this id: that is written beside every reservation that was made.
+    async fn is_pointed_at(&self, user: &str, id: &str) -> Result<bool, Outage> {
+        for key in [format!("{}r:{id}", prefix(book::shard_of(user))), format!("bh:r:{id}")] {
+            let there = self.link.ask(redis::cmd("GET").arg(key)).await?;
+            if pointed_at(&there)?.is_some_and(|known| *known.user == *user) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Lying {
+    fn read(answer: &Value) -> Result<Self, Outage> {
+        let Value::Array(parts) = answer else { return Err(garbage(answer)) };
+        let [_, Value::Array(account), Value::Array(holds), Value::Array(due)] = parts.as_slice() else {
+            return Err(garbage(answer));
+        };
+        let mut lying = Self::default();
+        for pair in account.chunks_exact(2) {
+            let Value::BulkString(value) = &pair[1] else { return Err(garbage(answer)) };
+            lying.account.insert(text_of(&pair[0])?, value.clone());
+        }
+        for (pair, ends) in holds.chunks_exact(2).zip(due) {
+            let known = text_of(&pair[1]).and_then(|text| hold_of(&text)).ok();
+            // A score is a number of another notation where it is very large; then it is not one of ours either.
+            lying.holds.push(Lain { id: text_of(&pair[0])?, known, ends_ms: text_of(ends)?.parse().ok() });
+        }
+        Ok(lying)
+    }
+
+    /// A field as text; nothing where there is none.
+    fn text(&self, field: &str) -> String {
+        self.account.get(field).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+/// What is held there, against the sums by which it is decided.
+fn compare_sums(lying: &Lying, finding: &mut Finding) {
+    let (mut credits, mut kinds) = (0_i64, BTreeMap::<String, i64>::new());
+    for known in lying.holds.iter().filter(|lain| lain.is_held()).filter_map(|lain| lain.known.as_ref()) {
+        credits = credits.saturating_add(known.credits.micro());
+        let sum = kinds.entry(format!("h:{}", known.kind)).or_default();
+        *sum = sum.saturating_add(known.quantity.micro());
+    }
+    for name in lying.account.keys().filter(|name| name.starts_with("h:")) {
+        kinds.entry(name.clone()).or_default();
+    }
+    let kept = |name: &str| Some(lying.text(name)).filter(|text| !text.is_empty()).unwrap_or_else(|| "0".to_owned());
+    if kept("held") != credits.to_string() {
+        let (kept, sum) = (in_credits(&kept("held")), Credits::from_micro(credits).wire());
+        finding.faults.push(format!(", credits: Redis holds {kept}, its reservations are {sum}"));
+    }
+    for (name, sum) in kinds {
+        if kept(&name) != sum.to_string() {
+            let (kind, sum) = (&name[2..], Quantity::from_micro(sum).wire());
+            finding
+                .faults
+                .push(format!(", {kind}: Redis holds {}, its reservations are {sum}", in_units(&kept(&name))));
+        }
+    }
+}
+
+/// In words how a field differs.
+fn difference(name: &str, there: &str, expected: &[u8], room: &Room) -> String {
+    let expected = String::from_utf8_lossy(expected);
+    let (day, period) = (instant(room.day_start_ms), instant(room.period_start_ms));
+    match (name, name.split_once(':')) {
+        ("account", _) => ": the account in Redis differs from the account of the log".to_owned(),
+        ("over", _) if expected == "1" => ": the terms have ended, and Redis goes on".to_owned(),
+        ("over", _) => ": Redis says that the terms have ended".to_owned(),
+        (_, Some(("d", kind))) => {
+            let (there, expected) = (in_units(there), in_units(&expected));
+            format!(", {kind}, day from {day}: Redis has {there} used, the log says {expected}")
+        }
+        (_, Some(("m", kind))) => {
+            let (there, expected) = (in_units(there), in_units(&expected));
+            format!(", {kind}, period from {period}: Redis has {there} used, the log says {expected}")
+        }
+        _ => {
+            let (there, expected) = (in_credits(there), in_credits(&expected));
+            format!(", credits, period from {period}: Redis leaves {there}, the log says {expected}")
+        }
+    }
+}
+
+fn told(hold: &Hold) -> String {
+    format!("{} {} until {}", hold.quantity.wire(), hold.kind, instant(hold.expires_ms))
+}
+
+fn in_units(micro: &str) -> String {
+    micro.parse().map_or_else(|_| format!("{micro:?}"), |micro| Quantity::from_micro(micro).wire())
+}
+
+fn in_credits(micro: &str) -> String {
+    micro.parse().map_or_else(|_| format!("{micro:?}"), |micro| Credits::from_micro(micro).wire())
+}
+
+fn instant(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
+}
+
+fn keys(user: &str) -> [String; 3] {
+    let prefix = prefix(book::shard_of(user));
+    [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}x")]
+}

@@ -1,0 +1,121 @@
+//! Everything that was used in the open month is sent again, where Lago or our notes of it have less. Lago counts an event once,
+//! by its transaction id and its moment, and both are those of the first time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::draft::{self, Fit};
+use super::event::{counted_at, is_open, open_from};
+use super::replay::AGAIN;
+use super::{configured, owed, reconcile, ship};
+use crate::app::App;
+use crate::error::Result;
+use crate::store::lago::{self, Dead, State};
+use crate::store::{Tx, log};
+
+/// Entries that are looked at in one transaction.
+const READ: i64 = 1_000;
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub users: usize,
+    pub events: u64,
+    /// What keeps some of them from arriving now.
+    pub trouble: Option<String>,
+}
+
+/// Sends the open month of everybody again whose usage Lago counts differently, or of whom not everything is noted as sent.
+pub async fn repair(app: &App) -> Result<Sent> {
+    configured(app)?;
+    let noted = owed::compare(app).await?.into_iter().map(|difference| difference.user);
+    let mut users: BTreeSet<String> = noted.collect();
+    let compared = reconcile::run(app, reconcile::Which::All).await?;
+    users.extend(compared.into_iter().filter(|one| !one.differences.is_empty()).map(|one| one.user));
+    if users.is_empty() {
+        return Ok(Sent::default());
+    }
+    let events = send_again(app, &users).await?;
+    let trouble = ship::run(app).await?.trouble.map(|trouble| trouble.text);
+    Ok(Sent { users: users.len(), events, trouble })
+}
+
+/// Has the entries of these users go out with the next windows. What is noted of them goes first, so that each is noted once when
+/// it has arrived, or was there.
+async fn send_again(app: &App, users: &BTreeSet<String>) -> Result<u64> {
+    let now_ms = app.clock.now().as_millisecond();
+    let for_notes = users.clone();
+    let cursor = app
+        .db
+        .write(move |tx| {
+            for user in &for_notes {
+                forget_noted(tx, user, now_ms)?;
+            }
+            Ok(lago::cursor(tx)?.position)
+        })
+        .await?;
+    let users = Arc::new(users.clone());
+    let (mut from, mut events, mut tiers) = (0, 0, Tiers::new());
+    while from < cursor {
+        let (app_there, users, to, before) = (app.clone(), Arc::clone(&users), cursor.min(from + READ), tiers);
+        let (buried, after) =
+            app.db.write(move |tx| bury_some(tx, &app_there, &users, (from, to), now_ms, before.clone())).await?;
+        (from, events, tiers) = (to, events + buried, after);
+    }
+    Ok(events)
+}
+
+fn forget_noted(tx: &mut Tx<'_>, user: &str, now_ms: i64) -> Result<()> {
+    lago::forget_sums(tx, user, open_from(now_ms))?;
+    match lago::subscription(tx, user)? {
+        Some(known) => lago::forget_sums(tx, &known.external_id, open_from(now_ms)),
+        None => Ok(()),
+    }
+}
+
+/// The tiers that the log has given to users so far.
+type Tiers = HashMap<String, String>;
+
+/// The entries after one, up to another, of the open month: each becomes a letter that is to be sent again.
+fn bury_some(
+    tx: &mut Tx<'_>,
+    app: &App,
+    users: &BTreeSet<String>,
+    (from, to): (i64, i64),
+    now_ms: i64,
+    mut tiers: Tiers,
+) -> Result<(u64, Tiers)> {
+    let moved = lago::moved(tx, from, to)?;
+    let window = lago::window(tx)?;
+    let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
+    let under_way: BTreeSet<i64> = waiting.map(|item| item.position).collect();
+    let mut events = 0;
+    for entry in log::read(tx, from, to - from)? {
+        if entry.position > to || !users.contains(&entry.user) || under_way.contains(&entry.position) {
+            continue;
+        }
+        let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
+        // Also what is not sent: it may say the tier of what is.
+        let fit = draft::fit(tx, &app.catalogue, &mut tiers, &entry, app.clock.now())?;
+        let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, now_ms)) else { continue };
+        let known = lago::subscription(tx, &entry.user)?;
+        let external_id = known.map_or_else(|| entry.user.clone(), |known| known.external_id);
+        let event = counted_at(&entry, &external_id, &code, at_ms);
+        if lago::is_dead(tx, &event.transaction_id)? {
+            continue; // it has a reason of its own
+        }
+        let letter = Dead {
+            transaction_id: event.transaction_id.clone(),
+            position: entry.position,
+            user: entry.user,
+            reason: AGAIN.to_owned(),
+            dead_ms: now_ms,
+            event: event.line()?,
+            stored: false,
+            replay: true,
+        };
+        lago::bury(tx, &letter)?;
+        events += lago::ask_replay(tx, Some(&letter.transaction_id))?;
+    }
+    Ok((events, tiers))
+}

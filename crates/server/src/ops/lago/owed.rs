@@ -1,0 +1,194 @@
+//! What the log says that Lago was to be sent, counted anew from its first entry, against what is noted as sent. Whatever the
+//! cursor passed and nobody sent is found here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use billing::catalogue::Catalogue;
+use jiff::Timestamp;
+
+use super::configured;
+use super::draft::{self, Fit};
+use super::event::{Event, counted_at, month};
+use super::reconcile::Count;
+use crate::app::App;
+use crate::error::Result;
+use crate::store::lago::{self, QUARTER_MS, State, Subscription, Sum};
+use crate::store::log::{self, DAY_MS};
+use crate::store::{Tx, users};
+
+/// Entries that are read at a time, and subscriptions that are compared at a time.
+const READ: i64 = 2_000;
+const PAGE: i64 = 200;
+/// A day more than sums are kept for may be forgotten in its middle.
+const COMPARED_DAYS: i64 = super::SUMS_KEPT_DAYS - 1;
+
+/// A difference between the log and what is noted as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub user: String,
+    pub code: String,
+    /// The UTC month by which Lago bills.
+    pub month: (i16, i8),
+    pub log: Count,
+    pub noted: Count,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { user, code, month: (year, month), log, noted } = self;
+        write!(f, "user {user}, {code}, {year:04}-{month:02}: the log says {log}, noted as sent are {noted}")
+    }
+}
+
+/// By code and month.
+type Counts = BTreeMap<(String, (i16, i8)), Count>;
+
+/// Counts the log anew, up to the cursor, and compares.
+pub async fn compare(app: &App) -> Result<Vec<Difference>> {
+    configured(app)?;
+    let now = app.clock.now();
+    let counting = Counting {
+        catalogue: Arc::clone(&app.catalogue),
+        now,
+        from_ms: (now.as_millisecond() - COMPARED_DAYS * DAY_MS).div_euclid(QUARTER_MS) * QUARTER_MS,
+        position: 0,
+        tiers: HashMap::new(),
+        log: BTreeMap::new(),
+        compared: BTreeSet::new(),
+        last: String::new(),
+        differences: Vec::new(),
+    };
+    let counting = Arc::new(Mutex::new(counting));
+    for step in [Counting::count, Counting::compare_page, Counting::compare_rest] {
+        loop {
+            let counting = Arc::clone(&counting);
+            let is_more =
+                app.db.read(move |tx| step(&mut counting.lock().unwrap_or_else(PoisonError::into_inner), tx)).await?;
+            if !is_more {
+                break;
+            }
+        }
+    }
+    let mut counting = counting.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::take(&mut counting.differences))
+}
+
+/// A count that is under way. Each step is a snapshot of its own.
+struct Counting {
+    catalogue: Arc<Catalogue>,
+    now: Timestamp,
+    /// What was counted before is forgotten.
+    from_ms: i64,
+    /// The last entry that is counted.
+    position: i64,
+    tiers: HashMap<String, String>,
+    log: BTreeMap<String, Counts>,
+    compared: BTreeSet<String>,
+    last: String,
+    differences: Vec<Difference>,
+}
+
+impl Counting {
+    /// A portion of the log; whether there is more that the cursor has passed.
+    fn count(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
+        let cursor = lago::cursor(tx)?.position;
+        let to = cursor.min(self.position + READ);
+        let moved = lago::moved(tx, self.position, to)?;
+        for entry in log::read(tx, self.position, to - self.position)?.iter().filter(|entry| entry.position <= to) {
+            let fit = draft::fit(tx, &self.catalogue, &mut self.tiers, entry, self.now)?;
+            let Some(Fit::For { code, .. }) = fit else { continue };
+            let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
+            let sum = counted_at(entry, "", &code, at_ms).sum()?;
+            if sum.quarter_ms >= self.from_ms {
+                add(self.log.entry(entry.user.clone()).or_default(), &sum);
+            }
+        }
+        self.position = to;
+        Ok(to < cursor)
+    }
+
+    /// Everything that the cursor has passed by now, so that this snapshot can be compared.
+    fn catch_up(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        while self.count(tx)? {}
+        Ok(())
+    }
+
+    fn compare_page(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
+        self.catch_up(tx)?;
+        let page = lago::subscriptions_after(tx, &self.last, PAGE)?;
+        let waiting = waiting(tx)?;
+        for subscription in &page {
+            self.compare_user(tx, &subscription.user, Some(subscription), &waiting)?;
+            self.compared.insert(subscription.user.clone());
+        }
+        let Some(last) = page.last() else { return Ok(false) };
+        self.last.clone_from(&last.user);
+        Ok(true)
+    }
+
+    /// Users of whom no subscription is known: all that is theirs is dead.
+    fn compare_rest(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
+        self.catch_up(tx)?;
+        let waiting = waiting(tx)?;
+        let rest: Vec<String> = self.log.keys().filter(|user| !self.compared.contains(*user)).cloned().collect();
+        for user in rest {
+            // Somebody who was removed with their subscription is nobody's debtor.
+            if users::get(tx, &user)?.is_some() {
+                let known = lago::subscription(tx, &user)?;
+                self.compare_user(tx, &user, known.as_ref(), &waiting)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn compare_user(
+        &mut self,
+        tx: &mut Tx<'_>,
+        user: &str,
+        subscription: Option<&Subscription>,
+        waiting: &[Sum],
+    ) -> Result<()> {
+        let mut noted = Counts::new();
+        // Who had no id of Lago's at first was known there by their own.
+        let mut names = BTreeSet::from([user]);
+        names.extend(subscription.map(|subscription| subscription.external_id.as_str()));
+        for name in names {
+            for sum in lago::sums(tx, name, self.from_ms, i64::MAX)?.iter().filter(|sum| sum.quarter_ms >= self.from_ms)
+            {
+                add(&mut noted, sum);
+            }
+            waiting.iter().filter(|sum| sum.external_id == name).for_each(|sum| add(&mut noted, sum));
+        }
+        for letter in lago::dead_of(tx, user)? {
+            let sum = Event::read(&letter.event)?.sum()?;
+            if sum.quarter_ms >= self.from_ms {
+                add(&mut noted, &sum);
+            }
+        }
+        let log = self.log.get(user).cloned().unwrap_or_default();
+        let keys: BTreeSet<_> = log.keys().chain(noted.keys()).cloned().collect();
+        for key in keys {
+            let count = |counts: &Counts| counts.get(&key).copied().unwrap_or_default();
+            let (log, noted) = (count(&log), count(&noted));
+            if log != noted {
+                let (code, month) = key;
+                self.differences.push(Difference { user: user.to_owned(), code, month, log, noted });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(counts: &mut Counts, sum: &Sum) {
+    let count = counts.entry((sum.code.clone(), month(sum.quarter_ms))).or_default();
+    count.units += i128::from(sum.units);
+    count.events += i128::from(sum.events);
+}
+
+/// What lies in the open window and is not sent yet.
+fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Sum>> {
+    let window = lago::window(tx)?;
+    let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
+    waiting.map(|item| Event::read(&item.event)?.sum()).collect()
+}

@@ -1,0 +1,153 @@
+//! What is published in Redis, account by account against the log, and put right where it differs.
+//!
+//! Accounts move while they are looked at, and what was reserved a moment ago is not written down yet. So what differs is looked
+//! at again until it has had the time to agree; what still differs then is a difference.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use billing::account::Account;
+use billing::hold::Hold;
+
+use super::publishing::unavailable;
+use super::reservations;
+use super::usage::{failed, following};
+use crate::app::App;
+use crate::counters::{Counters, Finding, Redis};
+use crate::error::{Error, Result};
+use crate::store::accounts;
+
+/// Accounts that are compared at a time.
+const PAGE: i64 = 500;
+/// After so many accounts that differ it is enough.
+const NAMED: usize = 100;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often an account that moves is put right.
+const TRIES: usize = 8;
+/// Within this time whatever is reserved is written down, and whatever is counted is published.
+pub const SETTLED: Duration = Duration::from_secs(6);
+
+/// What is held of each user, by id.
+type Open = BTreeMap<String, BTreeMap<String, Hold>>;
+
+/// Every account in Redis against the log, each difference in words; none where there is no Redis. What differs may agree
+/// within `patience`.
+pub async fn compare(app: &App, patience: Duration) -> Result<Vec<String>> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(Vec::new()) };
+    let differing = differing(app, shared, patience, NAMED).await?;
+    let named = |(user, found): (String, Finding)| -> Vec<String> {
+        found.faults.iter().map(|fault| format!("user {user}{fault}")).collect()
+    };
+    Ok(differing.into_iter().flat_map(named).collect())
+}
+
+/// Writes every account anew that differs in Redis; how many those are.
+pub async fn repair(app: &App, patience: Duration) -> Result<usize> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(0) };
+    let differing = differing(app, shared, patience, usize::MAX).await?;
+    for (user, found) in &differing {
+        mend(app, shared, user, found).await?;
+    }
+    Ok(differing.len())
+}
+
+async fn mend(app: &App, shared: &Redis, user: &str, found: &Finding) -> Result<()> {
+    let all = open(app).await?;
+    let mut now_found = None;
+    for _ in 0..TRIES {
+        let Some(account) = account(app, user).await? else { return Ok(()) };
+        let (open, now) = (held(app, &all, user), app.clock.now());
+        let found = now_found.as_ref().unwrap_or(found);
+        if shared.mend(user, &account, &open, found, now).await.map_err(unavailable)? {
+            tracing::info!(user.id = user, "an account was put right in Redis");
+            return Ok(());
+        }
+        let again = shared.inspect(user, &account, &open, now).await.map_err(unavailable)?;
+        if again.faults.is_empty() {
+            return Ok(());
+        }
+        now_found = Some(again);
+    }
+    Err(Error::internal(format!("the account of {user} in Redis does not stand still")))
+}
+
+/// The users whose accounts differ, each with what was found at the last look.
+async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -> Result<Vec<(String, Finding)>> {
+    let mut differing = Vec::new();
+    let (mut after, mut held) = (String::new(), open(app).await?);
+    while differing.len() < most {
+        let from = after.clone();
+        let page = app.db.read(move |tx| accounts::page(tx, &from, PAGE)).await?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.user);
+        for row in page {
+            let account = match app.book.get(&row.user) {
+                Some(slot) => Some(slot.lock().account.clone()),
+                // One that cannot be read is named by the recount.
+                None => Account::decode(&row.state).ok(),
+            };
+            look(app, shared, row.user, account, &held, &mut differing).await?;
+        }
+    }
+    let start = Instant::now();
+    while !differing.is_empty() && start.elapsed() < patience {
+        tokio::time::sleep(PAUSE).await;
+        following::follow_log(app).await?;
+        held = open(app).await?;
+        for (user, _) in std::mem::take(&mut differing) {
+            let account = account(app, &user).await?;
+            look(app, shared, user, account, &held, &mut differing).await?;
+        }
+    }
+    Ok(differing)
+}
+
+async fn look(
+    app: &App,
+    shared: &Redis,
+    user: String,
+    account: Option<Account>,
+    open: &Open,
+    differing: &mut Vec<(String, Finding)>,
+) -> Result<()> {
+    let Some(account) = account else { return Ok(()) };
+    let open = held(app, open, &user);
+    let found = shared.inspect(&user, &account, &open, app.clock.now()).await.map_err(unavailable)?;
+    if !found.faults.is_empty() {
+        differing.push((user, found));
+    }
+    Ok(())
+}
+
+/// The account as the log has it now.
+async fn account(app: &App, user: &str) -> Result<Option<Account>> {
+    following::follow_log(app).await?;
+    if let Some(slot) = app.book.get(user) {
+        return Ok(Some(slot.lock().account.clone()));
+    }
+    let asked = user.to_owned();
+    let state = app.db.read(move |tx| accounts::get(tx, &asked)).await?;
+    state.map(|state| Account::decode(&state).map_err(failed)).transpose()
+}
+
+/// What is held of each user as far as the database knows.
+async fn open(app: &App) -> Result<Open> {
+    let now_ms = app.clock.now().as_millisecond();
+    let mut open = Open::new();
+    for row in app.db.read(move |tx| reservations::uncommitted(tx, now_ms, |_| true)).await? {
+        open.entry(row.user.clone()).or_default().insert(row.id.clone(), reservations::known(&row).hold());
+    }
+    Ok(open)
+}
+
+/// What is known to be held of a user: by the database, and by this process.
+fn held(app: &App, open: &Open, user: &str) -> BTreeMap<String, Hold> {
+    let mut held = open.get(user).cloned().unwrap_or_default();
+    if let Some(slot) = app.book.get(user) {
+        let (now_ms, state) = (app.clock.now().as_millisecond(), slot.lock());
+        let live = state.held.iter().filter(|(_, hold)| hold.expires_ms > now_ms);
+        held.extend(live.map(|(id, hold)| (id.to_string(), hold.clone())));
+    }
+    held
+}

@@ -1,0 +1,119 @@
+//! What has to be true of the log and of what lies beside it: every entry is known by its id, every id leads to its entry, and the
+//! next entry comes after the last. What is wrong is named, and put right in steps.
+
+use super::Tx;
+use super::db::{Dialect, args};
+use super::log::{self, hold_head};
+use crate::error::{Error, Result};
+
+/// A page of ids that was looked at.
+#[derive(Debug, Default)]
+pub struct IdsChecked {
+    /// Ids that lead to no entry of theirs, in words.
+    pub wrong: Vec<String>,
+    /// Where the next page goes on; nothing at the end.
+    pub last: Option<(i64, Vec<u8>)>,
+}
+
+/// Ids after this one, in their order, each with the entry that it leads to and whether that is there.
+const IDS: &str = "SELECT k.day, k.id, k.position, l.position FROM usage_ids k
+     LEFT JOIN usage_log l ON l.position = k.position AND l.id = k.id
+     WHERE (k.day, k.id) > (?1, ?2) ORDER BY k.day, k.id LIMIT ?3";
+
+/// Looks at the ids after this one, in their order. An id without its entry would take an event for one that is there.
+pub fn check_ids(tx: &mut Tx<'_>, (day, id): &(i64, Vec<u8>), most: i64) -> Result<IdsChecked> {
+    let rows = tx.rows(IDS, args![*day, id.clone(), most])?;
+    let mut checked = IdsChecked::default();
+    for row in &rows {
+        if row.int_or_null(3)?.is_none() {
+            checked.wrong.push(format!("an id is known as that of the entry {}, which is not there", row.int(2)?));
+        }
+    }
+    checked.last = rows.last().map(|row| Ok::<_, Error>((row.int(0)?, row.bytes(1)?.to_vec()))).transpose()?;
+    Ok(checked)
+}
+
+/// Removes the ids after this one that lead to no entry of theirs; where the next page goes on.
+pub fn drop_ids(tx: &mut Tx<'_>, (day, id): &(i64, Vec<u8>), most: i64) -> Result<Option<(i64, Vec<u8>)>> {
+    let rows = tx.rows(IDS, args![*day, id.clone(), most])?;
+    for row in &rows {
+        if row.int_or_null(3)?.is_none() {
+            tx.run("DELETE FROM usage_ids WHERE day = ?1 AND id = ?2", args![row.int(0)?, row.bytes(1)?.to_vec()])?;
+        }
+    }
+    rows.last().map(|row| Ok((row.int(0)?, row.bytes(1)?.to_vec()))).transpose()
+}
+
+/// The entries after ?1, up to ?2, each with the day under which its id is known, as `Entry::day` says it; history that may still
+/// come live also with its own day.
+macro_rules! with_entries {
+    ($sql:literal) => {
+        concat!(
+            "WITH e AS (SELECT position, id, kind, source, received_ms - event_ms AS age_ms,
+                 (event_ms - CASE WHEN event_ms < 0 THEN 86399999 ELSE 0 END) / 86400000 AS day
+                 FROM usage_log WHERE position > ?1 AND position <= ?2),
+             l AS (SELECT position, id, CASE WHEN kind IN (1, 2, 3, 4, 5) THEN 2000000000 WHEN source = 4 THEN 1000000000 + day
+                 ELSE day END AS day FROM e
+                 UNION ALL SELECT position, id, day FROM e WHERE source = 4 AND kind IN (0, 6, 7) AND age_ms < 34560000000) ",
+            $sql
+        )
+    };
+}
+
+/// Entries after this one, up to that one, that no id of their day leads to although an event of that day is still accepted: they
+/// could come again. Each in words, at most so many.
+pub fn check_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64, most: i64) -> Result<Vec<String>> {
+    let unknown = tx.rows(
+        with_entries!(
+            "SELECT l.position, COALESCE(k.position, 0) FROM l LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id
+             WHERE k.position <> l.position OR (k.position IS NULL AND l.day >= ?3) ORDER BY l.position LIMIT ?4"
+        ),
+        args![after, to, oldest_day, most],
+    )?;
+    let mut wrong = Vec::new();
+    for row in &unknown {
+        let (position, other) = (row.int(0)?, row.int(1)?);
+        wrong.push(match other {
+            0 => format!("the id of the entry {position} is not known: it could come again"),
+            other => format!("the entry {position} has the id of the entry {other}"),
+        });
+    }
+    Ok(wrong)
+}
+
+/// Makes the entries after this one, up to that one, known by their ids. What the same event said is compared with the entry
+/// itself where the fingerprint does not agree, so it need not be known here.
+pub fn know_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64) -> Result<u64> {
+    tx.run(
+        with_entries!(
+            "INSERT INTO usage_ids (day, id, position, fingerprint)
+             SELECT day, id, position, 0 FROM l WHERE day >= ?3 ORDER BY position ON CONFLICT DO NOTHING"
+        ),
+        args![after, to, oldest_day],
+    )
+}
+
+/// What is wrong with the end of the log where it is kept apart.
+pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
+    let kept = tx.row("SELECT position FROM usage_head WHERE one = 1", args![])?.map_or(Ok(-1), |row| row.int(0))?;
+    Ok(match tx.dialect() {
+        Dialect::Postgres if kept != last => {
+            Some(format!("the log ends at {last}, the next entry would come after {kept} (usage_head)"))
+        }
+        Dialect::Sqlite if kept != 0 => Some(format!("usage_head is at {kept}: the log says by itself where it ends")),
+        Dialect::Postgres | Dialect::Sqlite => None,
+    })
+}
+
+/// Has the next entry come after the last one. To be run where every statement sees what was committed before it: whoever appends
+/// is waited for.
+pub fn mend_end(tx: &mut Tx<'_>) -> Result<()> {
+    let mut last = 0;
+    if tx.dialect() == Dialect::Postgres {
+        tx.run("INSERT INTO usage_head (one, position) VALUES (1, 0) ON CONFLICT DO NOTHING", args![])?;
+        hold_head(tx)?;
+        last = log::head(tx)?;
+    }
+    tx.run("UPDATE usage_head SET position = ?1 WHERE one = 1 AND position <> ?1", args![last])?;
+    Ok(())
+}

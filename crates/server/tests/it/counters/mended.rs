@@ -1,0 +1,204 @@
+//! Whatever is changed in Redis behind the program's back is named by user, type and period, and put right (I-12).
+
+use std::time::Duration;
+
+use billhook::counters::book;
+use billhook::ops::{held, published, publishing, reservations};
+use billhook::store::db::Value;
+
+use super::lost::agrees;
+use super::{Adapter, Rig, code};
+use crate::harness::Database;
+
+/// The names of the keys that concern a user: account, holds, ends of holds, position of the shard.
+fn keys(user: &str) -> [String; 4] {
+    let prefix = format!("bh:{{{}}}:", book::shard_of(user));
+    [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}x"), format!("{prefix}wm")]
+}
+
+/// Half a credit is used and one is held.
+async fn rig() -> Rig {
+    let rig = Rig::new(Adapter::Redis).await;
+    rig.record("e1", "inference", "0.5").await;
+    rig.reserve("a", "inference", "1").await.expect("held");
+    reservations::write_down(rig.app()).await.expect("written down");
+    publishing::verify(rig.app()).await.expect("published");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    rig
+}
+
+fn ask(rig: &Rig, command: &[&str]) -> String {
+    rig.server.as_ref().expect("a Redis").ask(command)
+}
+
+/// Another process, as `billhook doctor` is one: it knows what the database knows.
+async fn doctor(rig: &Rig) -> Rig {
+    let url = rig.server.as_ref().expect("a Redis").url();
+    Rig::at(Some(url), Database::Elsewhere(rig.world.database.address())).await
+}
+
+async fn named(doctor: &Rig) -> Vec<String> {
+    published::compare(doctor.app(), Duration::ZERO).await.expect("compared")
+}
+
+/// Everything by which Redis decides: credits, sums of day and period, sums of holds, the instant until which it goes by them.
+#[tokio::test]
+async fn what_differs_in_redis_is_named_and_put_right() {
+    let rig = rig().await;
+    let [account, holds, ends, _] = keys(&rig.user);
+    let (account, holds, ends) = (account.as_str(), holds.as_str(), ends.as_str());
+    let day = "from 2026-11-22T00:00:00Z";
+    let month = "from 2026-11-01T00:00:00Z";
+    let ends_later = "redis.call('ZADD', KEYS[1], 1900000000000, ARGV[1] .. '\\0a')";
+    let one_more = "redis.call('HSET', KEYS[2], 'b', 'h:500000:500000:1800000000000:inference')
+        redis.call('HINCRBY', KEYS[1], 'held', 500000) redis.call('HINCRBY', KEYS[1], 'h:inference', 500000)
+        redis.call('ZADD', KEYS[3], 1800000000000, ARGV[1] .. '\\0b')";
+    for (command, faults) in [
+        (
+            &["HINCRBY", account, "credits", "100000000"][..],
+            vec![format!(", credits, period {month}: Redis leaves 104.5, the log says 4.5")],
+        ),
+        (
+            &["HSET", account, "credits", "all"],
+            vec![format!(", credits, period {month}: Redis leaves \"all\", the log says 4.5")],
+        ),
+        (
+            &["HSET", account, "d:inference", "0"],
+            vec![format!(", inference, day {day}: Redis has 0 used, the log says 0.5")],
+        ),
+        (
+            &["HDEL", account, "m:inference"],
+            vec![format!(", inference, period {month}: Redis has \"\" used, the log says 0.5")],
+        ),
+        (&["HSET", account, "d:tts", "-3000000"], vec![format!(", tts, day {day}: Redis has -3 used, the log says 0")]),
+        (&["HSET", account, "over", "1"], vec![": Redis says that the terms have ended".to_owned()]),
+        (
+            &["HSET", account, "until", "1900000000000"],
+            vec![
+                ": Redis goes by the account until 2030-03-17T17:46:40Z, it is right until 2026-11-23T00:00:00Z"
+                    .to_owned(),
+            ],
+        ),
+        (&["HSET", account, "h:inference", "0"], vec![", inference: Redis holds 0, its reservations are 1".to_owned()]),
+        (
+            &["HINCRBY", account, "held", "-1"],
+            vec![", credits: Redis holds 0.999999, its reservations are 1".to_owned()],
+        ),
+        (
+            &["HSET", account, "account", "x"],
+            vec![": the account in Redis differs from the account of the log".to_owned()],
+        ),
+        (
+            &["HSET", account, "entry", "1"],
+            vec![": the account in Redis is published at 1, the log is at 2".to_owned()],
+        ),
+        (
+            &["HSET", account, "entry", "900"],
+            vec![": the account in Redis is published at 900, the log is at 2".to_owned()],
+        ),
+        (&["HSET", account, "log", "log_of_another"], vec![": the account in Redis is not published".to_owned()]),
+        (&["DEL", account], vec![": the account in Redis is not published".to_owned()]),
+        (
+            &["DEL", holds],
+            vec![
+                ", credits: Redis holds 1, its reservations are 0".to_owned(),
+                ", inference: Redis holds 1, its reservations are 0".to_owned(),
+                ": the reservation a is open and not held in Redis".to_owned(),
+            ],
+        ),
+        (&["DEL", ends], vec![": the reservation a in Redis does not end with its time".to_owned()]),
+        (
+            &["EVAL", ends_later, "1", ends, &rig.user],
+            vec![": the reservation a in Redis does not end with its time".to_owned()],
+        ),
+        (&["SET", account, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
+        (&["SET", holds, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
+        (&["SET", ends, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
+        (
+            &["EVAL", one_more, "3", account, holds, ends, &rig.user],
+            vec![", inference: nobody knows of the reservation b in Redis".to_owned()],
+        ),
+    ] {
+        if command[0] == "SET" {
+            ask(&rig, &["DEL", command[1]]);
+        }
+        ask(&rig, command);
+        let doctor = doctor(&rig).await;
+        let expected: Vec<String> = faults.iter().map(|fault| format!("user {}{fault}", rig.user)).collect();
+        assert_eq!(named(&doctor).await, expected, "{command:?}");
+        assert_eq!(published::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1, "{command:?}");
+        assert_eq!(named(&doctor).await, [""; 0], "{command:?}");
+        assert_eq!(rig.left().await, "3.5", "{command:?}");
+        assert_eq!(agrees(&rig).await, [""; 0], "{command:?}");
+    }
+    // The reservation outlived all of it, and nothing more was given away.
+    assert_eq!(code(rig.reserve("c", "inference", "3.6").await), "credits.exhausted");
+    rig.commit("a", "1").await.expect("committed");
+    assert_eq!(rig.left().await, "3.5");
+}
+
+/// A key of ours that holds something else keeps nobody from their work: it is thrown away and published anew.
+#[tokio::test]
+async fn a_key_of_another_kind_is_put_right_by_whoever_meets_it() {
+    let rig = rig().await;
+    for (number, key) in keys(&rig.user).iter().enumerate() {
+        ask(&rig, &["DEL", key]);
+        ask(&rig, &["LPUSH", key, "something"]);
+        let id = format!("r{number}");
+        assert_eq!(code(rig.reserve(&id, "inference", "3.6").await), "credits.exhausted", "{key}");
+        rig.reserve(&id, "inference", "3.5").await.expect(key);
+        assert_eq!(rig.left().await, "0", "{key}");
+        rig.release(&id).await.expect(key);
+        publishing::verify(rig.app()).await.expect(key);
+        published::repair(rig.app(), Duration::ZERO).await.expect(key);
+        assert_eq!((rig.left().await.as_str(), agrees(&rig).await.len()), ("3.5", 0), "{key}");
+    }
+}
+
+/// What moves while it is looked at is no difference.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_move_do_not_differ() {
+    let rig = rig().await;
+    let doctor = doctor(&rig).await;
+    let moving = async {
+        for number in 0..40 {
+            let id = format!("m{number}");
+            rig.reserve(&id, "inference", "0.01").await.expect("held");
+            rig.commit(&id, "0.01").await.expect("committed");
+            reservations::write_down(rig.app()).await.expect("written down");
+        }
+    };
+    let looking = published::compare(doctor.app(), Duration::from_secs(20));
+    let ((), differences) = tokio::join!(moving, looking);
+    assert_eq!(differences.expect("compared"), [""; 0]);
+}
+
+/// What is written down as open and cannot be: after a restart it would be held, or would give credits.
+#[tokio::test]
+async fn reservations_that_cannot_be_open_are_named_and_taken_away() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    let app = rig.app();
+    let named = async || held::compare(app, Duration::ZERO).await.expect("compared");
+    let kept = async || app.db.read(|tx| tx.rows("SELECT id FROM reservations", &[])).await.expect("rows").len();
+    rig.reserve("a", "inference", "1").await.expect("held");
+    rig.reserve("b", "inference", "1").await.expect("held");
+    reservations::write_down(app).await.expect("written down");
+    assert_eq!(named().await, [""; 0]);
+    rig.commit("a", "1").await.expect("committed");
+    for (id, user, credits) in [("c", "nobody", 1), ("d", rig.user.as_str(), -1)] {
+        let sql = "INSERT INTO reservations VALUES (?1, ?2, 'inference', 1, ?3, 4000000000000)";
+        let row: Vec<Value> = vec![id.into(), user.into(), Value::Int(credits)];
+        app.db.write(move |tx| tx.run(sql, &row)).await.expect("a row");
+    }
+    let user = &rig.user;
+    assert_eq!(
+        named().await,
+        [
+            format!("user {user}, inference: a is written down as open, and its commit is in the log"),
+            "user nobody, inference: c is written down for somebody whom nobody knows".to_owned(),
+            format!("user {user}, inference: d is written down with less than nothing"),
+        ]
+    );
+    held::repair(app, Duration::ZERO).await.expect("taken away");
+    assert_eq!((named().await.len(), kept().await), (0, 1));
+}
