@@ -11,9 +11,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::ProgressLine;
-use super::{Ending, block_on, build, configured, out, parse_address, sandbox as stripe_sandbox};
+use super::{Ending, block_on, configured, out, parse_address, sandbox as stripe_sandbox};
 use crate::app::App;
-use crate::clock::{Clock, System};
+use crate::clock::{Chance, Clock, System};
 use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
@@ -50,7 +50,7 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         let address = listener.local_addr()?;
         // After the ports, so that a second start beside a running one does not take its files away.
         let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
-        let app = build(config).await?;
+        let app = App::build(config, Arc::new(System), Chance::system()).await?;
         let told = told_to_stop();
         if let Some(inside) = &inside {
             open_business(&app, address, inside).await?;

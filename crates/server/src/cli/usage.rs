@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction};
 use crate::ops::usage::{Told, Verdict, recount};
@@ -107,7 +107,7 @@ pub(super) enum UsageRole {
 }
 
 pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     match role {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,

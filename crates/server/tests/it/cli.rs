@@ -1,5 +1,6 @@
 //! The command line, through the real binary in a folder of its own.
 
+mod catalogue;
 mod doctor;
 mod folder;
 mod migrate;
