@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billing::usage::Quantity;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::ProgressLine;
 use super::{Ending, block_on, configured, out, parse_address, sandbox as stripe_sandbox};
-use crate::app::App;
+use crate::app::{App, BuildError};
 use crate::clock::{Chance, Clock, System};
 use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
 use crate::ops;
+use crate::store::db;
 use crate::store::log::Source;
 use crate::telemetry::{Metrics, Watched};
 
@@ -50,6 +51,7 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         let address = listener.local_addr()?;
         // After the ports, so that a second start beside a running one does not take its files away.
         let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
+        let _alone = db::claim(config.database_url.expose_secret()).map_err(BuildError::Database)?;
         let app = App::build(config, Arc::new(System), Chance::system()).await?;
         let told = told_to_stop();
         if let Some(inside) = &inside {

@@ -4,16 +4,19 @@
 //! network between begin and commit, a client that goes away leaves no half effect, and on SQLite the one writer thread
 //! can commit many closures with one disk flush.
 
+mod claim;
 mod news;
 mod postgres;
 mod sqlite;
 mod value;
 mod wal;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
+pub use self::claim::{Claim, claim};
 pub use self::value::{Arg, Row, Value};
 use crate::error::{Cause, Error, Result, Upstream};
 
@@ -255,8 +258,8 @@ fn reply<T: Send>() -> (impl FnOnce(Result<T>) + Send, oneshot::Receiver<Result<
 impl Db {
     /// Opens the database at `address` (`sqlite://PATH` or `postgres://…`) and refuses unsafe settings.
     pub fn open(address: &str) -> Result<Self, OpenError> {
-        if let Some(path) = address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")) {
-            return Ok(Self(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(std::path::Path::new(path))?))));
+        if let Some(path) = sqlite_path(address) {
+            return Ok(Self(Arc::new(Engine::Sqlite(sqlite::Sqlite::open(path)?))));
         }
         if address.starts_with("postgres://") || address.starts_with("postgresql://") {
             return Ok(Self(Arc::new(Engine::Postgres(postgres::Postgres::open(address)?))));
@@ -360,6 +363,11 @@ impl Db {
             Engine::Postgres(postgres) => postgres.facts(),
         }
     }
+}
+
+/// The file of an address that names one.
+fn sqlite_path(address: &str) -> Option<&Path> {
+    address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")).map(Path::new)
 }
 
 fn stopped() -> Error {
