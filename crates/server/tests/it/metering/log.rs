@@ -42,7 +42,9 @@ async fn a_user_reads_their_own_newest_first_page_by_page() {
         query = format!("?limit=3&cursor={cursor}");
     }
     assert_eq!(paged, all);
-    assert_eq!(usage_ids(&get(&format!("?user_id={other}")).await), all, "S-29: naming somebody else changes nothing");
+    assert_eq!(usage_ids(&get(&format!("?user_id={}", meter.user)).await), all, "their own name is theirs to say");
+    let [theirs, nobodys] = [get(&format!("?user_id={other}")).await, get("?user_id=usr_nobody").await];
+    assert_eq!((theirs.status, theirs.shown()), (404, nobodys.shown()), "somebody else's is not there, as nobody's");
     let row = get("?limit=1").await.json()["events"][0].clone();
     let expected = json!({
         "position": row["position"], "kind": "usage", "transaction_id": "e9", "type": "tts", "quantity": 3,
