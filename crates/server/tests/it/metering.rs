@@ -94,6 +94,30 @@ async fn an_event_is_recorded_once_and_a_repeated_one_gets_the_first_answer() {
 }
 
 #[tokio::test]
+async fn a_number_too_large_for_a_float_is_json_and_named() {
+    let meter = Meter::new().await;
+    let number = "1".repeat(400);
+    for huge in ["1e400", "-1E+400", &number] {
+        let body = meter.changed("e1", "quantity", json!("HUGE")).to_string().replace("\"HUGE\"", huge);
+        assert_eq!(
+            fault(&meter.post(EVENTS, &body).await),
+            (422, "invalid".into(), vec!["/quantity".into()]),
+            "{huge}"
+        );
+        let body = meter.changed("e1", "timestamp", json!("HUGE")).to_string().replace("\"HUGE\"", huge);
+        assert_eq!(
+            fault(&meter.post(EVENTS, &body).await),
+            (422, "invalid".into(), vec!["/timestamp".into()]),
+            "{huge}"
+        );
+        let twice = format!(r#"{{"transaction_id":"e1","quantity":{huge},"transaction_id":"e1"}}"#);
+        assert_eq!(meter.post(EVENTS, &twice).await.status, 400, "what is not one clear document is not");
+        let broken = format!(r#"{{"transaction_id":"e1","quantity":{huge}.}}"#);
+        assert_eq!(meter.post(EVENTS, &broken).await.status, 400, "{broken}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_id_with_other_content_is_a_conflict_that_names_the_member() {
     let meter = Meter::new().await;
     let (other, _) = meter.world.user("other@example.com", None, false).await;
