@@ -325,6 +325,7 @@ fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
         .map(|(kind, quantity, at)| {
             Ok(ops::usage::Told {
                 transaction_id: format!("sandbox-{kind}-{quantity}"),
+                producer: None,
                 user: user.to_owned(),
                 kind: kind.to_owned(),
                 quantity: Quantity::parse(quantity).map_err(|error| Ending::Refused(error.to_string()))?,

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::{Ending, configured, out, visit};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction};
+use crate::ops::usage::naming::Which;
 use crate::ops::usage::{Told, Verdict, recount};
 use crate::store::log::Source;
 
@@ -45,9 +46,12 @@ pub(super) enum UsageRole {
     Void {
         /// The event's transaction id
         transaction_id: String,
-        /// The event's day, where the same id was used on several, or one older than the window
+        /// Its time, or its day, where several events have this id
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
+        /// Its place in the log, where that does not tell them apart either
+        #[arg(long, conflicts_with = "at")]
+        position: Option<i64>,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -111,9 +115,10 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
     match role {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,
-        UsageRole::Void { transaction_id, at, dry_run } => {
-            let near = at.as_deref().map(instant).transpose()?;
-            let done = corrections::void(&app, &transaction_id, near, dry_run).await.map_err(|error| match error {
+        UsageRole::Void { transaction_id, at, position, dry_run } => {
+            let at = at.as_deref().map(instant).transpose()?;
+            let which = position.map_or_else(|| Which::from(at), Which::Position);
+            let done = corrections::void(&app, &transaction_id, which, dry_run).await.map_err(|error| match error {
                 crate::error::Error::NotFound => Ending::Refused("there is no such event".to_owned()),
                 other => other.into(),
             })?;
@@ -124,6 +129,7 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
             let amount = Quantity::parse(quantity.trim_start_matches(['-', '+'])).map_err(refused)?;
             let event = Told {
                 transaction_id: id,
+                producer: None,
                 user,
                 kind,
                 quantity: amount,
@@ -256,6 +262,7 @@ fn event(line: &str) -> Result<Told, String> {
         Quantity::parse(line.quantity.get().trim_matches('"')).map_err(|error| format!("/quantity: {error}"))?;
     Ok(Told {
         transaction_id: line.transaction_id,
+        producer: None,
         user: line.user_id,
         kind: line.kind,
         quantity,

@@ -7,6 +7,7 @@ mod holds;
 mod lago_wire;
 mod lite_llm;
 mod log;
+mod naming;
 
 use billhook::ops::keys::Scope;
 use serde_json::{Value, json};

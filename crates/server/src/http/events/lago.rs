@@ -262,13 +262,15 @@ impl<'a> Sent<'a> {
         if quantity.is_none() {
             faults.insert("properties", ["value_is_invalid"]);
         }
-        let kind = app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
+        let kind =
+            app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
         if kind.is_none() {
             faults.entry("code").or_insert(["billable_metric_not_found"]);
         }
         let (Some(kind), Some(quantity), true) = (kind, quantity, faults.is_empty()) else { return Err(faults) };
         let told = Told {
             transaction_id,
+            producer: None,
             user: String::new(),
             kind,
             quantity,

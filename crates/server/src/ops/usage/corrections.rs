@@ -7,6 +7,7 @@ use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
+use super::naming::{Which, usage_named};
 use super::{Candidate, Told, Verdict, ids};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -53,11 +54,8 @@ pub struct Correction {
 }
 
 /// Takes an event back. The same event is taken back at most once.
-pub async fn void(app: &App, transaction_id: &str, near: Option<Timestamp>, preview: bool) -> Result<Correction> {
-    let voided = find(app, transaction_id, near).await?.ok_or(Error::NotFound)?;
-    if voided.kind != Kind::Usage {
-        return Err(Error::Conflict { code: "conflict", detail: "only usage can be taken back".to_owned() });
-    }
+pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, preview: bool) -> Result<Correction> {
+    let voided = usage_named(app, transaction_id, which.into()).await?;
     let entry = Entry {
         kind: Kind::Void,
         user: voided.user.clone(),
