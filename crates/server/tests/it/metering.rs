@@ -95,6 +95,26 @@ async fn an_event_is_recorded_once_and_a_repeated_one_gets_the_first_answer() {
 }
 
 #[tokio::test]
+async fn the_same_event_in_another_notation_is_the_same_event() {
+    let meter = Meter::new().await;
+    let event = |id: &str, properties: &str| {
+        let bare = meter.event(id).to_string();
+        format!("{},\"properties\":{properties}}}", bare.strip_suffix('}').expect("an object"))
+    };
+    for (id, first, again) in [
+        ("e1", r#"{"a":1,"b":{"c":[0.10]}}"#, r#"{ "b": {"c":[1e-1]}, "a": 1 }"#),
+        ("e2", r#"{"text":"\u0061"}"#, r#"{"text":"a"}"#),
+    ] {
+        assert_eq!(meter.post(EVENTS, &event(id, first)).await.status, 201);
+        assert_eq!(meter.post(EVENTS, &event(id, again)).await.status, 200, "{id}");
+    }
+    assert_eq!(meter.post(EVENTS, &meter.event("e3").to_string()).await.status, 201);
+    assert_eq!(meter.post(EVENTS, &event("e3", "{}")).await.status, 200, "nothing is said of it in either");
+    let other = event("e1", r#"{"a":1,"b":{"c":[0.11]}}"#);
+    assert_eq!(fault(&meter.post(EVENTS, &other).await).2, ["/properties"]);
+}
+
+#[tokio::test]
 async fn a_number_too_large_for_a_float_is_json_and_named() {
     let meter = Meter::new().await;
     let number = "1".repeat(400);
