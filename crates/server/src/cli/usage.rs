@@ -65,7 +65,7 @@ pub(super) enum UsageRole {
         user: String,
         #[arg(long = "type")]
         kind: String,
-        /// More, or less where negative
+        /// More, or less where negative: never more than was counted in the credit period
         #[arg(long, allow_hyphen_values = true)]
         quantity: String,
         /// Names this correction: the same id again does nothing
@@ -74,7 +74,7 @@ pub(super) enum UsageRole {
         /// Why, for whoever reads the log
         #[arg(long)]
         note: String,
-        /// When it counts [default: now]
+        /// When it counts, no time to come [default: now]
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
         /// Only say what would be done
@@ -150,7 +150,14 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
             };
             ended(corrections::grant(&app, &user, &pack).await?)
         }
-        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await?),
+        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?),
+    }
+}
+
+fn no_such_pack(error: crate::error::Error) -> Ending {
+    match error {
+        crate::error::Error::NotFound => Ending::Refused("this user was never given such a pack".to_owned()),
+        other => other.into(),
     }
 }
 
@@ -276,12 +283,12 @@ fn event(line: &str) -> Result<Told, String> {
 fn told(correction: &Correction) -> Result<(), Ending> {
     let Correction { user, event_type, quantity, transaction_id, preview, verdict } = correction;
     let text = format!("{transaction_id}: {quantity} {event_type} for {user}");
-    if *preview {
-        out::say(&format!("would correct {text}"));
-        return Ok(());
+    match verdict {
+        None if *preview => out::say(&format!("would correct {text}")),
+        Some(Verdict::Recorded { .. }) => out::say(&format!("corrected {text}")),
+        other => return ended(other.clone()),
     }
-    out::say(&format!("corrected {text}"));
-    ended(verdict.clone())
+    Ok(())
 }
 
 fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {

@@ -5,6 +5,7 @@ mod doctor;
 mod folder;
 mod migrate;
 mod serve;
+mod usage;
 
 use std::os::unix::fs::PermissionsExt;
 
