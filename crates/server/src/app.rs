@@ -99,7 +99,6 @@ impl App {
         config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
         let app = Self::join(db, config, clock, chance, |settings| settings).await?;
         usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
-        reservations::restore(&app).await.map_err(BuildError::Schema)?;
         Ok(app)
     }
 
