@@ -97,4 +97,5 @@ async fn the_sums_of_everybody_by_day_user_and_type() {
     let bad = fault(&get("?from=22.11.2026&to=2026-02-30&limit=0&type=a&type=b&cursor=x&cursor=y").await).2;
     assert_eq!(bad, ["?from", "?to", "?type", "?limit", "?cursor"], "all at once");
     assert_eq!(fault(&get("?cursor=x").await).2, ["?cursor"]);
+    assert_eq!(fault(&get("?from=2026-11-23&to=2026-11-22").await).2, ["?to"], "no day is in it");
 }
