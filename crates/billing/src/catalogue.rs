@@ -32,6 +32,8 @@ pub struct Catalogue {
     pub events: BTreeMap<Arc<str>, EventType>,
     /// In the order of the file.
     pub tiers: Vec<Tier>,
+    /// The text that it was read from, to be kept beside what is derived from it.
+    pub text: Arc<str>,
 }
 
 /// Whether past due subscriptions count as revenue.

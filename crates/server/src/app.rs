@@ -15,6 +15,7 @@ use crate::gateways::stripe::{Settings, Stripe};
 use crate::ops::lago::Lago;
 use crate::ops::page::CursorKey;
 use crate::ops::usage::writer::Writer;
+use crate::ops::{catalogue, reservations, usage};
 use crate::sessions::ForeignSessions;
 use crate::store::{self, Db};
 use crate::telemetry::WebhookNumbers;
@@ -87,9 +88,18 @@ impl std::fmt::Display for BuildError {
 impl std::error::Error for BuildError {}
 
 impl App {
-    /// Opens the database, brings the schema up to date and joins the parts.
+    /// The program that serves, or one that works alone: the database follows its catalogue.
     pub async fn build(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
         Self::build_with(config, clock, chance, |settings| settings).await
+    }
+
+    /// The program for a command beside whoever serves: it works by the database's own catalogue, and of itself writes nothing.
+    pub async fn visit(mut config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let db = opened(&config).await?;
+        config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
+        let app = Self::join(db, config, clock, chance, |settings| settings).await?;
+        usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
+        Ok(app)
     }
 
     /// The same with other limits of the client of Stripe's: a test has no time for a deadline of half a minute.
@@ -99,8 +109,30 @@ impl App {
         chance: Chance,
         limits: fn(Settings) -> Settings,
     ) -> Result<Self, BuildError> {
-        let db = open(&config).await?;
-        store::migrations::run(&db).await.map_err(BuildError::Schema)?;
+        let db = opened(&config).await?;
+        let app = Self::join(db, config, clock, chance, limits).await?;
+        app.take_over().await.map_err(BuildError::Schema)?;
+        Ok(app)
+    }
+
+    /// Brings everything that is derived up to date with us.
+    async fn take_over(&self) -> Result<()> {
+        catalogue::serve_by(&self.db, &self.catalogue, &self.holder, self.clock.now()).await?;
+        usage::adoption::adopt(self).await?;
+        usage::following::follow_log(self).await?;
+        catalogue::adopt(self).await?;
+        usage::plans::follow(self).await?;
+        reservations::restore(self).await
+    }
+
+    /// Joins the parts.
+    async fn join(
+        db: Db,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        chance: Chance,
+        limits: fn(Settings) -> Settings,
+    ) -> Result<Self, BuildError> {
         let chance = Arc::new(chance);
         let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance, limits)).transpose()?;
         let lago = config.lago.as_ref().map(lago_gateway).transpose()?;
@@ -117,7 +149,7 @@ impl App {
             }
             kept.drop_changed(changes);
         });
-        let app = Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Parts {
             db,
             clock,
             chance,
@@ -137,14 +169,15 @@ impl App {
             holder,
             sync_turn: tokio::sync::Mutex::default(),
             config,
-        }));
-        crate::ops::usage::adoption::adopt(&app).await.map_err(BuildError::Schema)?;
-        crate::ops::usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
-        crate::ops::derivation::follow_catalogue(&app).await.map_err(BuildError::Schema)?;
-        crate::ops::usage::plans::follow(&app).await.map_err(BuildError::Schema)?;
-        crate::ops::reservations::restore(&app).await.map_err(BuildError::Schema)?;
-        Ok(app)
+        })))
     }
+}
+
+/// The database, with its schema up to date.
+async fn opened(config: &Config) -> Result<Db, BuildError> {
+    let db = open(config).await?;
+    store::migrations::run(&db).await.map_err(BuildError::Schema)?;
+    Ok(db)
 }
 
 /// Opens the database on a thread where waiting is allowed.

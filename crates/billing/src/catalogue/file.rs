@@ -91,7 +91,14 @@ impl Reader<'_> {
         let past_due = self.past_due(&root);
         let events = self.events(&root);
         let tiers = self.tiers(&root, currency, &events);
-        Some(Catalogue { currency: currency?, time_zone: time_zone?, past_due, events, tiers })
+        Some(Catalogue {
+            currency: currency?,
+            time_zone: time_zone?,
+            past_due,
+            events,
+            tiers,
+            text: Arc::from(self.text),
+        })
     }
 
     fn currency(&mut self, root: &Node<'_, '_>) -> Option<Currency> {

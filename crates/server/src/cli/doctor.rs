@@ -1,6 +1,6 @@
 //! `billhook doctor`
 
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::ops::doctor::{self, Check, State};
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     if args.repair {
         doctor::repair(&app).await?;
     }

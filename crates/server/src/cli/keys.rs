@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::error::Error;
 use crate::ops::keys::{self, Scope};
 use crate::store::keys::ServiceKey;
@@ -34,7 +34,7 @@ pub(super) enum KeyRole {
 }
 
 pub(super) async fn key(role: KeyRole) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     match role {
         KeyRole::Issue { name, scope } => out::say(&keys::issue(&app, &name, &scope).await?),
         KeyRole::List { json } => {

@@ -228,9 +228,9 @@ fn configured() -> Result<Config, Ending> {
     Ok(config)
 }
 
-/// The program with the system's clock and chance.
-async fn build(config: Config) -> Result<App, Ending> {
-    Ok(App::build(config, Arc::new(System), Chance::system()).await?)
+/// The program with the system's clock and chance, beside whoever serves.
+async fn visit(config: Config) -> Result<App, Ending> {
+    Ok(App::visit(config, Arc::new(System), Chance::system()).await?)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Ending, build, configured, out, parse_duration};
+use super::{Ending, configured, out, parse_duration, visit};
 use crate::ops::{sessions, users};
 
 #[derive(Debug, Subcommand)]
@@ -76,7 +76,7 @@ pub(super) enum SessionRole {
 }
 
 pub(super) async fn user(role: UserRole) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     match role {
         UserRole::Add { email, name, admin, tier, customer } => {
             let id = users::add(&app, users::Add { email, name, tier, customer, admin }).await?;
@@ -114,7 +114,7 @@ async fn list(app: &crate::app::App, json: bool) -> Result<(), Ending> {
 }
 
 pub(super) async fn session(role: SessionRole) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     match role {
         SessionRole::Issue { user, ttl } => out::say(&sessions::issue(&app, &user, ttl).await?),
         SessionRole::Revoke { user: Some(user), .. } => {

@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use billing::usage::Quantity;
 use prometheus_client::registry::Registry;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::progress::ProgressLine;
-use super::{Ending, block_on, build, configured, out, parse_address, sandbox as stripe_sandbox};
-use crate::app::App;
-use crate::clock::{Clock, System};
+use super::{Ending, block_on, configured, out, parse_address, sandbox as stripe_sandbox};
+use crate::app::{App, BuildError};
+use crate::clock::{Chance, Clock, System};
 use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
 use crate::ops;
 use crate::ops::readiness;
+use crate::store::db;
 use crate::store::log::Source;
 use crate::store::mirror::Resource;
 use crate::telemetry::{Metrics, Watched, WatchedEach};
@@ -54,7 +55,8 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         let address = listener.local_addr()?;
         // After the ports, so that a second start beside a running one does not take its files away.
         let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
-        let app = build(config).await?;
+        let _alone = db::claim(config.database_url.expose_secret()).map_err(BuildError::Database)?;
+        let app = App::build(config, Arc::new(System), Chance::system()).await?;
         let told = told_to_stop();
         if let Some(inside) = &inside {
             open_business(&app, address, inside).await?;
@@ -359,6 +361,7 @@ fn business_usage(user: &str) -> Result<Vec<ops::usage::Told>, Ending> {
         .map(|(kind, quantity, at)| {
             Ok(ops::usage::Told {
                 transaction_id: format!("sandbox-{kind}-{quantity}"),
+                producer: None,
                 user: user.to_owned(),
                 kind: kind.to_owned(),
                 quantity: Quantity::parse(quantity).map_err(|error| Ending::Refused(error.to_string()))?,

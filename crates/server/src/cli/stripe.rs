@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::ops::stripe_setup::{self, Ask, Endpoint, Outcome};
 
 #[derive(Debug, Subcommand)]
@@ -29,7 +29,7 @@ const SETUP_HELP: &str = "Example: billhook stripe setup --url https://billing.e
 
 pub(super) async fn stripe(role: StripeRole) -> Result<(), Ending> {
     let StripeRole::Setup { url, rotate, json } = role;
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     if app.stripe.is_none() {
         return Err(Ending::Configuration(vec![
             "STRIPE_SECRET_KEY: is not set: there is no Stripe to set up".to_owned(),

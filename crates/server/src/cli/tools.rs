@@ -1,14 +1,14 @@
 //! Small roles: sync, migrate, openapi, config.
 
 use super::progress::ProgressLine;
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::app::BuildError;
 use crate::config::{Environment, Process, VARIABLES};
 use crate::store::{Db, migrations, users};
 
 /// `billhook sync`
 pub(super) async fn sync(json: bool) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     if app.stripe.is_none() {
         return Err(Ending::Configuration(vec![
             "STRIPE_SECRET_KEY: is not set: there is nothing to sync with".to_owned(),

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ending, build, configured, out};
+use super::{Ending, configured, out, visit};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction, Effect};
+use crate::ops::usage::naming::Which;
 use crate::ops::usage::{Told, Verdict, recount};
 use crate::store::log::Source;
 
@@ -45,9 +46,12 @@ pub(super) enum UsageRole {
     Void {
         /// The event's transaction id
         transaction_id: String,
-        /// The event's day, where the same id was used on several, or one older than the window
+        /// Its time, or its day, where several events have this id
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
+        /// Its place in the log, where that does not tell them apart either
+        #[arg(long, conflicts_with = "at")]
+        position: Option<i64>,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -61,7 +65,7 @@ pub(super) enum UsageRole {
         user: String,
         #[arg(long = "type")]
         kind: String,
-        /// More, or less where negative
+        /// More, or less where negative: never more than was counted in the credit period
         #[arg(long, allow_hyphen_values = true)]
         quantity: String,
         /// Names this correction: the same id again does nothing
@@ -70,7 +74,7 @@ pub(super) enum UsageRole {
         /// Why, for whoever reads the log
         #[arg(long)]
         note: String,
-        /// When it counts [default: now]
+        /// When it counts, no time to come [default: now]
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
         /// Only say what would be done
@@ -107,13 +111,14 @@ pub(super) enum UsageRole {
 }
 
 pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
-    let app = build(configured()?).await?;
+    let app = visit(configured()?).await?;
     match role {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,
-        UsageRole::Void { transaction_id, at, dry_run } => {
-            let near = at.as_deref().map(instant).transpose()?;
-            let done = corrections::void(&app, &transaction_id, near, dry_run).await.map_err(|error| match error {
+        UsageRole::Void { transaction_id, at, position, dry_run } => {
+            let at = at.as_deref().map(instant).transpose()?;
+            let which = position.map_or_else(|| Which::from(at), Which::Position);
+            let done = corrections::void(&app, &transaction_id, which, dry_run).await.map_err(|error| match error {
                 crate::error::Error::NotFound => Ending::Refused("there is no such event".to_owned()),
                 other => other.into(),
             })?;
@@ -124,6 +129,7 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
             let amount = Quantity::parse(quantity.trim_start_matches(['-', '+'])).map_err(refused)?;
             let event = Told {
                 transaction_id: id,
+                producer: None,
                 user,
                 kind,
                 quantity: amount,
@@ -144,7 +150,14 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
             };
             ended(corrections::grant(&app, &user, &pack).await?)
         }
-        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await?),
+        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?),
+    }
+}
+
+fn no_such_pack(error: crate::error::Error) -> Ending {
+    match error {
+        crate::error::Error::NotFound => Ending::Refused("this user was never given such a pack".to_owned()),
+        other => other.into(),
     }
 }
 
@@ -256,6 +269,7 @@ fn event(line: &str) -> Result<Told, String> {
         Quantity::parse(line.quantity.get().trim_matches('"')).map_err(|error| format!("/quantity: {error}"))?;
     Ok(Told {
         transaction_id: line.transaction_id,
+        producer: None,
         user: line.user_id,
         kind: line.kind,
         quantity,
@@ -275,12 +289,12 @@ fn told(correction: &Correction) -> Result<(), Ending> {
         None => "which is more than an account can count".to_owned(),
     };
     let text = format!("{transaction_id}: {quantity} {event_type} for {user}, {place}");
-    if *preview {
-        out::say(&format!("would correct {text}"));
-        return Ok(());
+    match verdict {
+        None if *preview => out::say(&format!("would correct {text}")),
+        Some(Verdict::Recorded { .. }) => out::say(&format!("corrected {text}")),
+        other => return ended(other.clone()),
     }
-    out::say(&format!("corrected {text}"));
-    ended(verdict.clone())
+    Ok(())
 }
 
 fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {

@@ -141,11 +141,51 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// Looks whether a text is one unambiguous JSON document.
 pub fn strictly(text: &str) -> Result<()> {
+    let looked = look_through(text).or_else(|fault| {
+        // A number too large for a float is JSON all the same; whether it fits is for its reader to say.
+        let too_large = fault.to_string().starts_with("number out of range");
+        if too_large { look_through(&without_numbers(text)) } else { Err(fault) }
+    });
+    looked.map_err(|fault| not_json(&fault))
+}
+
+fn look_through(text: &str) -> serde_json::Result<()> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    Strict { depth_left: DEPTH_MAX }
-        .deserialize(&mut reader)
-        .and_then(|()| reader.end())
-        .map_err(|fault| not_json(&fault))
+    Strict { depth_left: DEPTH_MAX }.deserialize(&mut reader).and_then(|()| reader.end())
+}
+
+/// The same text with a zero, and spaces, for every number.
+fn without_numbers(text: &str) -> String {
+    let is_of_number = |byte: char| byte.is_ascii_digit() || matches!(byte, '-' | '+' | '.' | 'e' | 'E');
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|begin: char| matches!(begin, '"' | '-') || begin.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let quoted = from.starts_with('"');
+        let length =
+            if quoted { string_length(from) } else { from.find(|byte| !is_of_number(byte)).unwrap_or(from.len()) };
+        let (token, after) = from.split_at(length);
+        plain.push_str(before);
+        if !quoted && serde_json::from_str::<&RawValue>(token).is_ok() {
+            plain.push('0');
+            plain.extend(std::iter::repeat_n(' ', length - 1));
+        } else {
+            plain.push_str(token);
+        }
+        rest = after;
+    }
+    plain + rest
+}
+
+/// Bytes of the string that a text begins with, its quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = true;
+    let end = text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 1)
 }
 
 /// The JSON documents of a text, unread, one after the other.

@@ -1,5 +1,6 @@
 //! Work that nobody waits for: started with the server, ended with it.
 
+mod catalogue;
 mod counters;
 mod lago;
 mod metering;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::ops::sync::Progress;
+use crate::store::db::Dialect;
 
 /// Who is told how far a sync is; nothing when it has ended.
 pub type Report = Arc<dyn Fn(Option<Progress>) + Send + Sync>;
@@ -35,6 +37,9 @@ impl Jobs {
         running.spawn(values::run(app.clone(), stopped.clone()));
         running.spawn(metering::run(app.clone(), stopped.clone()));
         running.spawn(counters::run(app.clone(), stopped.clone()));
+        if app.db.dialect() == Dialect::Postgres {
+            running.spawn(catalogue::run(app.clone(), stopped.clone()));
+        }
         if app.lago.is_some() {
             running.spawn(lago::run(app.clone(), stopped.clone()));
         }

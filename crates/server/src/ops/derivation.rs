@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::gateways::stripe::read::{self, Resolve};
 use crate::store::mirror::{self, Resource, Seen};
 use crate::store::revenue::Since;
-use crate::store::{Tx, facts, parts, plans, readings, subscriptions};
+use crate::store::{Tx, parts, plans, readings, subscriptions};
 
 /// How many subscriptions are derived anew in one transaction.
 const BATCH: i64 = 200;
@@ -190,24 +190,14 @@ fn kept(tx: &mut Tx<'_>, id: &str) -> Result<Option<(String, i64)>> {
     Ok(raw.zip(subscriptions::run_of(tx, id)?))
 }
 
-/// Derives every subscription anew when the catalogue is another than the one the rows were derived with.
+/// Derives every subscription anew, and has everybody's terms looked at, because the catalogue is another one.
 pub async fn follow_catalogue(app: &App) -> Result<()> {
-    let fingerprint = app.catalogue.fingerprint();
-    let known = app.db.read(|tx| facts::get(tx, facts::CATALOGUE)).await?;
-    if known.as_deref() == Some(fingerprint.as_str()) {
-        return Ok(());
+    app.db.write(plans::mark_all).await?;
+    let mut after = String::new();
+    while let Some(last) = derive_batch(app, Why::Catalogue, move |tx| subscriptions::ids(tx, &after, BATCH)).await? {
+        after = last;
     }
-    if known.is_some() {
-        tracing::info!("the catalogue has changed: deriving the mirrored subscriptions anew");
-        app.db.write(plans::mark_all).await?;
-        let mut after = String::new();
-        while let Some(last) =
-            derive_batch(app, Why::Catalogue, move |tx| subscriptions::ids(tx, &after, BATCH)).await?
-        {
-            after = last;
-        }
-    }
-    app.db.write(move |tx| facts::set(tx, facts::CATALOGUE, &fingerprint)).await
+    Ok(())
 }
 
 /// Derives the subscriptions anew that are made of parts that have changed.

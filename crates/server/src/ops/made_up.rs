@@ -70,6 +70,7 @@ pub async fn use_up(app: &App, users: u64, events: u64) -> Result<()> {
         let now = app.clock.now();
         let told = (from..to).map(|number| usage::Told {
             transaction_id: billing::id::new("", now, ordered(number)),
+            producer: None,
             user: format!("{USER}_{}", number % users.max(1)),
             kind: "inference".to_owned(),
             quantity: Quantity::from_micro(1_000_000),

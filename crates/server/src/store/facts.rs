@@ -6,6 +6,8 @@ use crate::error::Result;
 
 /// The catalogue that the mirrored rows were derived with.
 pub const CATALOGUE: &str = "catalogue";
+/// Its text, for whoever works on this database with no catalogue of their own or another one.
+pub const CATALOGUE_TEXT: &str = "catalogue_text";
 /// The position of the log that the written accounts belong to.
 pub const ACCOUNTS_POSITION: &str = "accounts_position";
 /// The first day whose ids of usage are all kept.

@@ -23,3 +23,10 @@ pub fn release(tx: &mut Tx<'_>, name: &str, holder: &str) -> Result<()> {
     tx.run("UPDATE leases SET until_ms = 0 WHERE name = ?1 AND holder = ?2", args![name, holder])?;
     Ok(())
 }
+
+/// Whom the running leases of this kind belong to, one by one; `but` is not asked for. Those that are over are forgotten.
+pub fn holders(tx: &mut Tx<'_>, kind: &str, but: &str, now_ms: i64) -> Result<Vec<String>> {
+    tx.run("DELETE FROM leases WHERE name LIKE ?1 AND name <> ?2 AND until_ms <= ?3", args![kind, but, now_ms])?;
+    let rows = tx.rows("SELECT holder FROM leases WHERE name LIKE ?1 AND name <> ?2", args![kind, but])?;
+    rows.iter().map(|row| row.text(0)).collect()
+}

@@ -265,22 +265,13 @@ fn lost() -> Error {
 
 /// The same with whole columns: two statements for a group, however large it is.
 fn append_columns(tx: &mut Tx<'_>, head: i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
-    let days: Vec<i64> = entries.iter().map(|entry| entry.day()).collect();
-    let ids: Vec<Vec<u8>> = entries.iter().map(|entry| entry.id.to_vec()).collect();
-    let mut seen: HashMap<(i64, Vec<u8>), Known> = tx
-        .rows(
-            "SELECT k.day, k.id, k.position, k.fingerprint FROM usage_ids k
-             JOIN UNNEST(?1::BIGINT[], ?2::BYTEA[]) AS asked (day, id) ON asked.day = k.day AND asked.id = k.id",
-            &[Value::Ints(days), Value::Blobs(ids)],
-        )?
-        .iter()
-        .map(|row| Ok(((row.int(0)?, row.bytes(1)?.to_vec()), found(row, 2)?)))
-        .collect::<Result<_>>()?;
+    let asked: Vec<(i64, EntryId)> = entries.iter().map(|entry| (entry.day(), entry.id)).collect();
+    let mut seen = known_in_columns(tx, &asked)?;
     let mut position = head;
     let mut appended = Vec::with_capacity(entries.len());
     let mut fresh = Vec::with_capacity(entries.len());
     for &entry in entries {
-        let key = (entry.day(), entry.id.to_vec());
+        let key = (entry.day(), entry.id);
         if let Some(known) = seen.get(&key) {
             appended.push(Appended::Known(*known));
             continue;
@@ -334,6 +325,37 @@ pub fn known(tx: &mut Tx<'_>, day: i64, id: &EntryId) -> Result<Option<Known>> {
     tx.row(sql, args![day, id.to_vec()])?.map(|row| found(&row, 0)).transpose()
 }
 
+/// Which of these ids and UTC days are known, in one question.
+pub fn known_among(tx: &mut Tx<'_>, asked: &[(i64, EntryId)]) -> Result<HashMap<(i64, EntryId), Known>> {
+    if tx.dialect() == Dialect::Postgres {
+        return known_in_columns(tx, asked);
+    }
+    let mut known_ones = HashMap::new();
+    for (day, id) in asked {
+        if let Some(known) = known(tx, *day, id)? {
+            known_ones.insert((*day, *id), known);
+        }
+    }
+    Ok(known_ones)
+}
+
+fn known_in_columns(tx: &mut Tx<'_>, asked: &[(i64, EntryId)]) -> Result<HashMap<(i64, EntryId), Known>> {
+    let days = asked.iter().map(|(day, _)| *day).collect();
+    let ids = asked.iter().map(|(_, id)| id.to_vec()).collect();
+    tx.rows(
+        "SELECT k.day, k.id, k.position, k.fingerprint FROM usage_ids k
+         JOIN UNNEST(?1::BIGINT[], ?2::BYTEA[]) AS asked (day, id) ON asked.day = k.day AND asked.id = k.id",
+        &[Value::Ints(days), Value::Blobs(ids)],
+    )?
+    .iter()
+    .map(|row| Ok(((row.int(0)?, entry_id(row, 1)?), found(row, 2)?)))
+    .collect()
+}
+
+fn entry_id(row: &Row, column: usize) -> Result<EntryId> {
+    row.bytes(column)?.try_into().map_err(|_| Error::internal("impossible row: an id has 16 bytes"))
+}
+
 fn found(row: &Row, column: usize) -> Result<Known> {
     Ok(Known { position: row.int(column)?, fingerprint: row.int(column + 1)? })
 }
@@ -353,6 +375,19 @@ pub fn read(tx: &mut Tx<'_>, after: i64, most: i64) -> Result<Vec<Logged>> {
         "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
              source, previous, body FROM usage_log WHERE position > ?1 ORDER BY position LIMIT ?2",
         args![after, most],
+    )?
+    .iter()
+    .map(logged)
+    .collect()
+}
+
+/// Usage with this transaction id among the entries after a position, up to another one.
+pub fn usage_named(tx: &mut Tx<'_>, transaction_id: &str, after: i64, to: i64) -> Result<Vec<Logged>> {
+    tx.rows(
+        "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
+             source, previous, body FROM usage_log
+         WHERE position > ?1 AND position <= ?2 AND transaction_id = ?3 AND kind = 0 ORDER BY position",
+        args![after, to, transaction_id],
     )?
     .iter()
     .map(logged)
@@ -407,7 +442,7 @@ pub fn forget_ids(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<u64> {
 }
 
 fn logged(row: &Row) -> Result<Logged> {
-    let id = row.bytes(8)?.try_into().map_err(|_| Error::internal("impossible row: an id has 16 bytes"))?;
+    let id = entry_id(row, 8)?;
     Ok(Logged {
         position: row.int(0)?,
         kind: Kind::of(row.int(1)?)?,

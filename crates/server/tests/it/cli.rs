@@ -1,9 +1,11 @@
 //! The command line, through the real binary in a folder of its own.
 
+mod catalogue;
 mod doctor;
 mod folder;
 mod migrate;
 mod serve;
+mod usage;
 
 use std::os::unix::fs::PermissionsExt;
 

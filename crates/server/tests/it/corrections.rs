@@ -32,6 +32,7 @@ fn pack(world: &World, credits: &str) -> Pack {
 fn told(id: &str, user: &str, quantity: &str) -> Told {
     Told {
         transaction_id: id.to_owned(),
+        producer: None,
         user: user.to_owned(),
         kind: "tts".to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),

@@ -172,6 +172,7 @@ impl Rig {
     pub async fn record(&self, id: &str, kind: &str, amount: &str) {
         let told = Told {
             transaction_id: id.to_owned(),
+            producer: None,
             user: self.user.clone(),
             kind: kind.to_owned(),
             quantity: quantity(amount),

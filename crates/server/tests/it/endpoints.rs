@@ -20,6 +20,7 @@ pub async fn use_some(world: &World, user: &str) {
     ];
     let told = rows.into_iter().enumerate().map(|(number, (kind, quantity, at))| Told {
         transaction_id: format!("event-{number}"),
+        producer: None,
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),

@@ -78,6 +78,7 @@ async fn add_users(app: &App, count: usize) -> Vec<String> {
 fn told(id: &str, user: &str, kind: &str, micro: i64, at: Timestamp) -> Told {
     Told {
         transaction_id: id.to_owned(),
+        producer: None,
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::from_micro(micro),

@@ -7,6 +7,7 @@ mod holds;
 mod lago_wire;
 mod lite_llm;
 mod log;
+mod naming;
 mod unwritable;
 
 use billhook::ops::keys::Scope;
@@ -92,6 +93,50 @@ async fn an_event_is_recorded_once_and_a_repeated_one_gets_the_first_answer() {
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
     }
     assert_eq!(meter.used("inference").await, 3);
+}
+
+#[tokio::test]
+async fn the_same_event_in_another_notation_is_the_same_event() {
+    let meter = Meter::new().await;
+    let event = |id: &str, properties: &str| {
+        let bare = meter.event(id).to_string();
+        format!("{},\"properties\":{properties}}}", bare.strip_suffix('}').expect("an object"))
+    };
+    for (id, first, again) in [
+        ("e1", r#"{"a":1,"b":{"c":[0.10]}}"#, r#"{ "b": {"c":[1e-1]}, "a": 1 }"#),
+        ("e2", r#"{"text":"\u0061"}"#, r#"{"text":"a"}"#),
+    ] {
+        assert_eq!(meter.post(EVENTS, &event(id, first)).await.status, 201);
+        assert_eq!(meter.post(EVENTS, &event(id, again)).await.status, 200, "{id}");
+    }
+    assert_eq!(meter.post(EVENTS, &meter.event("e3").to_string()).await.status, 201);
+    assert_eq!(meter.post(EVENTS, &event("e3", "{}")).await.status, 200, "nothing is said of it in either");
+    let other = event("e1", r#"{"a":1,"b":{"c":[0.11]}}"#);
+    assert_eq!(fault(&meter.post(EVENTS, &other).await).2, ["/properties"]);
+}
+
+#[tokio::test]
+async fn a_number_too_large_for_a_float_is_json_and_named() {
+    let meter = Meter::new().await;
+    let number = "1".repeat(400);
+    for huge in ["1e400", "-1E+400", &number] {
+        let body = meter.changed("e1", "quantity", json!("HUGE")).to_string().replace("\"HUGE\"", huge);
+        assert_eq!(
+            fault(&meter.post(EVENTS, &body).await),
+            (422, "invalid".into(), vec!["/quantity".into()]),
+            "{huge}"
+        );
+        let body = meter.changed("e1", "timestamp", json!("HUGE")).to_string().replace("\"HUGE\"", huge);
+        assert_eq!(
+            fault(&meter.post(EVENTS, &body).await),
+            (422, "invalid".into(), vec!["/timestamp".into()]),
+            "{huge}"
+        );
+        let twice = format!(r#"{{"transaction_id":"e1","quantity":{huge},"transaction_id":"e1"}}"#);
+        assert_eq!(meter.post(EVENTS, &twice).await.status, 400, "what is not one clear document is not");
+        let broken = format!(r#"{{"transaction_id":"e1","quantity":{huge}.}}"#);
+        assert_eq!(meter.post(EVENTS, &broken).await.status, 400, "{broken}");
+    }
 }
 
 #[tokio::test]

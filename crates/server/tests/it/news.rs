@@ -332,6 +332,7 @@ async fn one_more(world: &World, user: &str, number: u64) -> i64 {
         quantity: billing::usage::Quantity::from_micro(1_000_000),
         at: None,
         properties: None,
+        producer: None,
         source: billhook::store::log::Source::Own,
     };
     match billhook::ops::usage::record(&world.app, vec![told]).await.expect("recorded")[0] {

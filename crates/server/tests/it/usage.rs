@@ -23,6 +23,7 @@ fn instant(text: &str) -> Timestamp {
 fn told(id: &str, user: &str, kind: &str, quantity: &str, at: &str) -> Told {
     Told {
         transaction_id: id.to_owned(),
+        producer: None,
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),

@@ -58,6 +58,9 @@ pub async fn list(State(app): State<App>, me: Admin, query: Query) -> Result<Res
     let names = Query::both(query.one("user_id"), query.one("type"));
     let page = Query::both(query.limit(100, 1000), query.one("cursor"));
     let (((from, to), (user, kind)), (limit, cursor)) = Query::both(Query::both(days, names), page)?;
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        return Err(Error::invalid("?to", "expected the day of `from` or a later one"));
+    }
     let asked = Totals { user: user.map(str::to_owned), kind: kind.map(str::to_owned), from, to };
     let scope = format!("{} usage {asked:?}", me.user().id);
     let after = cursor.map(|cursor| app.cursor_key.open(&scope, cursor)).transpose()?;

@@ -59,6 +59,7 @@ impl<'a> Wire<'a> for Item<'a> {
         let (Some(quantity), true) = (quantity, faults.is_empty()) else { return (self.id, Outcome::Faulty(faults)) };
         told.push(Told {
             transaction_id: self.id.clone().into_owned(),
+            producer: Some(self.source.into_owned()),
             user: self.subject.into_owned(),
             kind: self.kind.into_owned(),
             quantity,

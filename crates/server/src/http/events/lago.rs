@@ -236,6 +236,7 @@ impl<'a> Sent<'a> {
         let (Some(kind), Some(quantity), true) = (kind, quantity, faults.is_empty()) else { return Err(faults) };
         let told = Told {
             transaction_id,
+            producer: None,
             user: String::new(),
             kind,
             quantity,

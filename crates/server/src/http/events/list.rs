@@ -79,8 +79,13 @@ pub async fn list(State(app): State<App>, caller: Caller, query: Query) -> Resul
 /// Who asks, about whom, and for how many at most.
 async fn whose(app: &App, caller: &Caller, query: &Query) -> Result<(String, User, u16)> {
     match caller {
-        // S-29: a user who names another one gets their own.
-        Caller::Person(account) if !account.user.admin => Ok((account.user.id.clone(), account.user.clone(), 100)),
+        Caller::Person(account) if !account.user.admin => {
+            // Somebody else is as unknown as nobody: who there is, is not told.
+            if query.one("user_id")?.is_some_and(|id| id != account.user.id) {
+                return Err(Error::NotFound);
+            }
+            Ok((account.user.id.clone(), account.user.clone(), 100))
+        }
         Caller::Person(account) => {
             let user = match query.one("user_id")? {
                 Some(id) => identities::user(app, id, "?user_id").await?,

@@ -114,6 +114,7 @@ impl<'a> Call<'a> {
         let (Some(quantity), true) = (quantity, faults.is_empty()) else { return (id, Outcome::Faulty(faults)) };
         told.push(Told {
             transaction_id: id.clone().into_owned(),
+            producer: None,
             user: user.into_owned(),
             kind: kind.to_owned(),
             quantity,

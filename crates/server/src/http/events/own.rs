@@ -53,6 +53,7 @@ impl<'a> Wire<'a> for Item<'a> {
         };
         told.push(Told {
             transaction_id: self.transaction_id.clone().into_owned(),
+            producer: None,
             user: self.user_id.into_owned(),
             kind: self.kind.into_owned(),
             quantity,

@@ -8,6 +8,7 @@ use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
+use super::naming::{Which, usage_named};
 use super::{Candidate, Told, Verdict, ids, recount};
 use crate::app::App;
 use crate::counters::reading::{self, Said};
@@ -66,11 +67,8 @@ pub enum Effect {
 }
 
 /// Takes an event back: what it counted, in the period where it counted. The same event is taken back at most once.
-pub async fn void(app: &App, transaction_id: &str, near: Option<Timestamp>, preview: bool) -> Result<Correction> {
-    let voided = find(app, transaction_id, near).await?.ok_or(Error::NotFound)?;
-    if voided.kind != Kind::Usage {
-        return Err(Error::Conflict { code: "conflict", detail: "only usage can be taken back".to_owned() });
-    }
+pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, preview: bool) -> Result<Correction> {
+    let voided = usage_named(app, transaction_id, which.into()).await?;
     let counted_ms = counted_in(app, &voided).await?;
     let entry = Entry {
         kind: Kind::Void,
@@ -143,7 +141,44 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
         body: Some(body),
     };
     entry.fingerprint = ids::fingerprint(&entry, told.at.is_some());
-    correct(app, entry, quantity, preview).await
+    let refused = refused(app, &entry).await?;
+    let mut correction = correct(app, entry, quantity, preview || refused.is_some()).await?;
+    if refused.is_some() {
+        correction.verdict = refused;
+    }
+    Ok(correction)
+}
+
+/// Why a correction that was not made yet cannot be made: it is of a time to come, or it takes more than was counted in the period
+/// in which it counts, which would make credits out of nothing.
+async fn refused(app: &App, entry: &Entry) -> Result<Option<Verdict>> {
+    let refused = |pointer, detail| Ok(Some(Verdict::Refused { code: "invalid", pointer, detail }));
+    if is_named(app, &entry.id).await? {
+        return Ok(None);
+    }
+    if entry.event_ms > entry.received_ms {
+        return refused("/timestamp", "expected a time that is over");
+    }
+    let id = entry.user.clone();
+    let Some(user) = app.db.read(move |tx| users::get(tx, &id)).await? else { return Ok(None) };
+    let slot = super::account(app, &user).await?;
+    let counted = {
+        let state = slot.lock();
+        let late = state.account.is_late(entry.event_ms, entry.received_ms).map_err(super::failed)?;
+        let view = state.account.at(if late { entry.received_ms } else { entry.event_ms });
+        let sum = view.in_period.iter().find(|(kind, _)| **kind == *entry.event_type);
+        sum.map_or(0, |(_, quantity)| quantity.micro())
+    };
+    if entry.quantity < 0 && counted.saturating_add(entry.quantity) < 0 {
+        return refused("/quantity", "this is more than was counted in the credit period");
+    }
+    Ok(None)
+}
+
+/// Whether the log has an entry of this name: a correction or a pack.
+async fn is_named(app: &App, id: &EntryId) -> Result<bool> {
+    let id = *id;
+    app.db.read(move |tx| Ok(log::known(tx, log::NAMED, &id)?.is_some())).await
 }
 
 async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> Result<Correction> {
@@ -184,10 +219,14 @@ async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
 
 /// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
 pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
-    if !(Credits::ZERO..=PACK_MAX).contains(&pack.amount) {
-        return Err(Error::invalid("/credits", "expected 0 to 1000000000000"));
+    if pack.amount <= Credits::ZERO || pack.amount > PACK_MAX {
+        return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
     }
     let mut entry = pack_entry(app, Kind::Grant, user, &pack.id, pack.encode());
+    let is_over = pack.expires_ms.is_some_and(|expires_ms| expires_ms <= entry.received_ms);
+    if is_over && !is_named(app, &entry.id).await? {
+        return Err(Error::invalid("/expires", "expected a time to come"));
+    }
     let content = Entry { body: Some(Pack { granted_ms: 0, ..pack.clone() }.encode()), ..entry.clone() };
     entry.fingerprint = ids::fingerprint(&content, false);
     append_one(app, entry).await
@@ -195,12 +234,19 @@ pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>
 
 /// Takes a pack away, with what is left of it.
 pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
+    if !is_named(app, &pack_id(Kind::Grant, user, pack)).await? {
+        return Err(Error::NotFound);
+    }
     append_one(app, pack_entry(app, Kind::Revoke, user, pack, pack.to_owned())).await
 }
 
 /// A pack's time is over.
 pub async fn expire(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
     append_one(app, pack_entry(app, Kind::Expire, user, pack, pack.to_owned())).await
+}
+
+fn pack_id(kind: Kind, user: &str, pack: &str) -> EntryId {
+    ids::entry_id(kind.as_str(), &format!("{user} {pack}"))
 }
 
 fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> Entry {
@@ -213,7 +259,7 @@ fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> En
         weight: Credits::ZERO.micro(),
         event_ms: now_ms,
         received_ms: now_ms,
-        id: ids::entry_id(kind.as_str(), &format!("{user} {pack}")),
+        id: pack_id(kind, user, pack),
         fingerprint: 0,
         transaction_id: pack.to_owned(),
         source: Source::Program,

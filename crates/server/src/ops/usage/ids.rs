@@ -21,6 +21,18 @@ pub fn entry_id(space: &str, transaction_id: &str) -> EntryId {
     hasher.finish128().as_bytes()
 }
 
+/// The id of an event. What a CloudEvent is called is its own only together with where it comes from (`source`): two producers may
+/// count from 1, or hand on one request's id.
+pub fn event_id(producer: Option<&str>, transaction_id: &str) -> EntryId {
+    let Some(producer) = producer else { return entry_id("", transaction_id) };
+    let mut id = entry_id(&format!("cloudevents {producer}"), transaction_id);
+    // The first 48 bits of a ULID and of a UUIDv7 are its time.
+    if let Some(named) = ulid(transaction_id).or_else(|| uuid(transaction_id)) {
+        id[..6].copy_from_slice(&named[..6]);
+    }
+    id
+}
+
 /// Of everything that two entries with one id must agree in. An entry whose sender gave no time is not compared by it.
 pub fn fingerprint(entry: &Entry, timed: bool) -> i64 {
     let mut hasher = SipHasher13::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7573_6167_6520_6670);
@@ -98,6 +110,17 @@ mod tests {
             assert!(entry_id("", pair[0]) < entry_id("", pair[1]), "{pair:?}");
         }
         assert_eq!(entry_id("", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"), [0xff; 16]);
+    }
+
+    #[test]
+    fn a_producers_ids_are_its_own_and_stay_in_their_order() {
+        let [first, second] = ["01JD7Z2X0000000000000000AA", "01JD7Z2X0100000000000000AA"];
+        let [one, other] = [Some("/gateway"), Some("/embedder")];
+        assert_ne!(event_id(one, first), event_id(other, first));
+        assert_ne!(event_id(one, first), event_id(None, first));
+        assert_ne!(event_id(one, "1"), event_id(other, "1"));
+        assert_eq!(event_id(one, "1"), event_id(one, "1"));
+        assert!(event_id(one, first) < event_id(other, second) && event_id(other, first) < event_id(one, second));
     }
 
     #[test]

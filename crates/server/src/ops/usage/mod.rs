@@ -5,8 +5,10 @@ mod batch;
 pub mod corrections;
 pub mod following;
 pub mod ids;
+pub mod naming;
 pub mod plans;
 pub mod recount;
+mod sameness;
 pub mod shown;
 pub mod totals;
 pub mod upkeep;
@@ -44,6 +46,8 @@ const PROPERTIES_MAX: usize = 1_024;
 #[derive(Debug, Clone)]
 pub struct Told {
     pub transaction_id: String,
+    /// Whose id that is, where the notation says so: a CloudEvent's `source`.
+    pub producer: Option<String>,
     pub user: String,
     pub kind: String,
     pub quantity: Quantity,
@@ -133,7 +137,7 @@ fn judged(
     let timed = told.at.is_some();
     let mut entry = Entry {
         kind: Kind::Usage,
-        id: ids::entry_id("", &told.transaction_id),
+        id: ids::event_id(told.producer.as_deref(), &told.transaction_id),
         user: told.user,
         event_type: told.kind,
         quantity: told.quantity.micro(),

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
+use super::sameness::{self, Former, verdict_on};
 use super::{ids, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
@@ -244,6 +245,8 @@ struct Draft<'g> {
     large: HashMap<usize, i128>,
     /// The first day whose ids are all kept, once somebody needs it.
     ids_from: Option<i64>,
+    /// CloudEvents that are in the log under their id alone.
+    former: Former,
     verdicts: Vec<Verdict>,
 }
 
@@ -252,6 +255,7 @@ impl Group {
         let head = log::hold_head(tx)?;
         catch_up(tx, app, head)?;
         let total = batches.iter().map(|batch| batch.candidates.len()).sum();
+        let former = Former::of(tx, batches.iter().flat_map(|batch| &batch.candidates))?;
         let mut draft = Draft {
             app,
             now,
@@ -264,6 +268,7 @@ impl Group {
             repeated: Vec::new(),
             large: HashMap::new(),
             ids_from: None,
+            former,
             verdicts: Vec::with_capacity(total),
         };
         for (number, batch) in batches.iter().enumerate() {
@@ -334,11 +339,13 @@ impl<'g> Draft<'g> {
             self.verdicts.push(UNKNOWN_USER);
             return Ok(());
         };
+        if let Some(verdict) = self.former.verdict_on(tx, candidate)? {
+            self.verdicts.push(verdict);
+            return Ok(());
+        }
         if !*timed || entry.source == Source::Backfill {
             // The day before, for a time that we gave ourselves; the day itself, for history that came live before.
-            let day = entry.event_ms.div_euclid(log::DAY_MS);
-            let days = if *timed { day..=day } else { day - 1..=day };
-            for day in days {
+            for day in sameness::days(candidate) {
                 if let Some(known) = log::known(tx, day, &entry.id)? {
                     self.verdicts.push(verdict_on(tx, candidate, known)?);
                     return Ok(());
@@ -517,28 +524,6 @@ impl<'g> Draft<'g> {
             verdicts: self.verdicts,
         })
     }
-}
-
-/// The same again, or something else under the same id.
-fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
-    if known.fingerprint == entry.fingerprint {
-        return Ok(Verdict::Duplicate { position: known.position });
-    }
-    let first = log::at(tx, known.position)?.ok_or_else(|| Error::internal("an id of the log leads to no entry"))?;
-    let differs = [
-        ("transaction_id", first.transaction_id != entry.transaction_id),
-        ("user_id", first.user != entry.user),
-        ("type", first.event_type != entry.event_type || first.kind != entry.kind),
-        ("quantity", first.quantity != entry.quantity),
-        ("properties", first.body != entry.body),
-        ("timestamp", *timed && first.event_ms != entry.event_ms),
-    ];
-    let member = differs.into_iter().find(|(_, differs)| *differs);
-    Ok(match member {
-        Some((member, _)) => Verdict::Conflict { member },
-        // One of the two came without a time, and everything else is the same.
-        None => Verdict::Duplicate { position: known.position },
-    })
 }
 
 fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {

@@ -4,6 +4,7 @@
 //! network between begin and commit, a client that goes away leaves no half effect, and on SQLite the one writer thread
 //! can commit many closures with one disk flush.
 
+mod claim;
 mod news;
 mod postgres;
 mod sqlite;
@@ -11,10 +12,12 @@ mod value;
 mod wal;
 mod writing;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
+pub use self::claim::{Claim, claim};
 pub use self::value::{Arg, Row, Value};
 pub use self::writing::Unwritable;
 use self::writing::Writing;
@@ -295,8 +298,8 @@ fn reply<T: Send>() -> (impl FnOnce(Result<T>) + Send, oneshot::Receiver<Result<
 impl Db {
     /// Opens the database at `address` (`sqlite://PATH` or `postgres://…`) and refuses unsafe settings.
     pub fn open(address: &str) -> Result<Self, OpenError> {
-        if let Some(path) = address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")) {
-            return Ok(Self::of(Engine::Sqlite(sqlite::Sqlite::open(std::path::Path::new(path))?)));
+        if let Some(path) = sqlite_path(address) {
+            return Ok(Self::of(Engine::Sqlite(sqlite::Sqlite::open(path)?)));
         }
         if address.starts_with("postgres://") || address.starts_with("postgresql://") {
             return Ok(Self::of(Engine::Postgres(postgres::Postgres::open(address)?)));
@@ -419,6 +422,11 @@ impl Db {
             Engine::Postgres(postgres) => postgres.facts(),
         }
     }
+}
+
+/// The file of an address that names one.
+fn sqlite_path(address: &str) -> Option<&Path> {
+    address.strip_prefix("sqlite://").or_else(|| address.strip_prefix("sqlite:")).map(Path::new)
 }
 
 fn stopped() -> Error {

@@ -37,6 +37,7 @@ fn used(program: &Program) -> String {
         let now = System.now();
         let told = ["inference", "tts", "tts"].into_iter().zip(0_i64..).map(|(kind, number)| Told {
             transaction_id: format!("e{number}"),
+            producer: None,
             user: of.clone(),
             kind: kind.to_owned(),
             quantity: Quantity::parse("3").expect("quantity"),

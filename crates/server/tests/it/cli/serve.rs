@@ -112,3 +112,26 @@ fn serve_without_stripe_says_so() {
     let done = running.stop();
     assert_eq!((done.code, done.stdout.as_str()), (Some(0), ""), "{done:?}");
 }
+
+/// Holds and rates are in the server's memory: two on one file would each give away the same credits (I-03).
+#[test]
+fn i03_a_file_has_one_server() {
+    let program = Program::new();
+    let args = ["serve", "--listen", "127.0.0.1:0"];
+    let first = program.start(&args);
+    first.stderr.line("listening on");
+    let by_link = Program::new();
+    std::os::unix::fs::symlink(program.path("billhook.db"), by_link.path("billhook.db")).expect("a link");
+    for beside in [&program, &by_link] {
+        let second = beside.start(&args);
+        assert_eq!(second.stderr.base_or_end(), None, "it serves as well");
+        let done = second.wait();
+        assert_eq!((done.code, done.stdout.as_str(), done.stderr.lines().count()), (Some(78), "", 1), "{done:?}");
+        assert!(done.stderr.contains("/billhook.db: another billhook serve works on this file"), "{done:?}");
+    }
+    assert_eq!(program.run(&["user", "list"]).code, Some(0), "commands beside it may");
+    first.kill();
+    let second = program.start(&args);
+    second.stderr.line("listening on");
+    assert_eq!(second.stop().code, Some(0));
+}

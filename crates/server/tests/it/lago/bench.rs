@@ -200,6 +200,7 @@ pub fn told(user: &str, kind: &str, quantity: &str, at: Timestamp) -> Told {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     Told {
         transaction_id: format!("tx-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        producer: None,
         user: user.to_owned(),
         kind: kind.to_owned(),
         quantity: Quantity::parse(quantity).expect("quantity"),

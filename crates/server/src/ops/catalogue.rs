@@ -1,0 +1,99 @@
+//! The catalogue that a database is priced by. Only `serve` puts another one in its place, and only while nobody serves by the
+//! one that is there; every other command takes what it finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use billing::catalogue::Catalogue;
+use jiff::Timestamp;
+
+use super::derivation;
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::store::db::Dialect;
+use crate::store::{Db, Tx, facts, leases};
+
+/// How long others take us for running after we have last said so.
+const HELD: Duration = Duration::from_secs(15);
+/// How often we say so.
+pub const SAID: Duration = Duration::from_secs(5);
+/// Serving processes, each with a lease of its own whose holder is its catalogue.
+const SERVING: &str = "serve %";
+
+/// The catalogue that a command works by beside whoever serves: the database's. One that is new there is given `own`.
+pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
+    let fingerprint = own.fingerprint();
+    let kept = db.read(|tx| Ok((facts::get(tx, facts::CATALOGUE)?, facts::get(tx, facts::CATALOGUE_TEXT)?))).await?;
+    let text = match kept {
+        (None, _) => {
+            let text = Arc::clone(&own.text);
+            db.write(move |tx| keep(tx, &fingerprint, &text)).await?;
+            return Ok(own);
+        }
+        (Some(known), _) if known == fingerprint => return Ok(own),
+        (_, text) => text,
+    };
+    let kept = text.and_then(|text| Catalogue::parse(&text).ok());
+    let kept = kept.ok_or_else(|| Error::Conflict { code: "catalogue.other", detail: UNREADABLE.to_owned() })?;
+    if &*own.text != Catalogue::BUILT_IN {
+        tracing::warn!(
+            "BILLHOOK_CATALOG is not the catalogue of this database: the one that `billhook serve` keeps there holds"
+        );
+    }
+    Ok(kept)
+}
+
+const UNREADABLE: &str = "BILLHOOK_CATALOG: this database is priced by another catalogue, which it does not hold in a form \
+    that this version reads: start billhook serve once, or give this command the file that billhook serve has";
+
+/// Makes ours the database's catalogue, and derives everything anew where it was another.
+pub async fn adopt(app: &App) -> Result<()> {
+    let (fingerprint, text) = (app.catalogue.fingerprint(), Arc::clone(&app.catalogue.text));
+    let known = app.db.read(|tx| facts::get(tx, facts::CATALOGUE)).await?;
+    if known.as_ref().is_some_and(|known| *known != fingerprint) {
+        tracing::warn!(
+            built_in = &*text == Catalogue::BUILT_IN,
+            "the catalogue is not the one that this database was priced by: credits, prices and limits of everybody change now"
+        );
+        derivation::follow_catalogue(app).await?;
+    }
+    app.db.write(move |tx| keep(tx, &fingerprint, &text)).await
+}
+
+fn keep(tx: &mut Tx<'_>, fingerprint: &str, text: &str) -> Result<()> {
+    facts::set(tx, facts::CATALOGUE, fingerprint)?;
+    facts::set(tx, facts::CATALOGUE_TEXT, text)
+}
+
+/// Says that `holder` serves by a catalogue, for a while; refused while somebody serves by another one, or two would price the
+/// same usage in turns. A SQLite file has one server anyway (`store::db::claim`).
+pub async fn serve_by(db: &Db, catalogue: &Catalogue, holder: &str, now: Timestamp) -> Result<()> {
+    if db.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let (fingerprint, lease, now_ms) = (catalogue.fingerprint(), lease(holder), now.as_millisecond());
+    let until_ms = now_ms + i64::try_from(HELD.as_millis()).unwrap_or_default();
+    db.write(move |tx| {
+        // One after the other: two that start together would not see each other.
+        leases::take(tx, "catalogue", &fingerprint, now_ms, 0)?;
+        let others = leases::holders(tx, SERVING, &lease, now_ms)?;
+        if others.iter().any(|other| *other != fingerprint) {
+            return Err(Error::Conflict { code: "catalogue.other", detail: OTHER.to_owned() });
+        }
+        leases::take(tx, &lease, &fingerprint, now_ms, until_ms).map(drop)
+    })
+    .await
+}
+
+const OTHER: &str = "BILLHOOK_CATALOG: another billhook serve works on this database by another catalogue: give this one the same \
+    file, or stop the others first (one that was killed counts as running for 15 seconds)";
+
+/// Says that we do not serve any more.
+pub async fn leave(app: &App) -> Result<()> {
+    let (lease, fingerprint) = (lease(&app.holder), app.catalogue.fingerprint());
+    app.db.write(move |tx| leases::release(tx, &lease, &fingerprint)).await
+}
+
+fn lease(holder: &str) -> String {
+    SERVING.replace('%', holder)
+}

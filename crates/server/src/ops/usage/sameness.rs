@@ -1,0 +1,165 @@
+//! Whether what was said under an id is said again: the question behind `duplicate` and `conflict`.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+
+use serde_json::value::RawValue;
+
+use super::ids;
+use super::writer::{Candidate, Verdict};
+use crate::error::{Error, Result};
+use crate::store::Tx;
+use crate::store::log::{self, EntryId, Known, Source};
+
+/// The same again, or something else under the same id.
+pub(super) fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
+    if known.fingerprint == entry.fingerprint {
+        return Ok(Verdict::Duplicate { position: known.position });
+    }
+    let first = log::at(tx, known.position)?.ok_or_else(|| Error::internal("an id of the log leads to no entry"))?;
+    let differs = [
+        ("transaction_id", first.transaction_id != entry.transaction_id),
+        ("user_id", first.user != entry.user),
+        ("type", first.event_type != entry.event_type || first.kind != entry.kind),
+        ("quantity", first.quantity != entry.quantity),
+        ("properties", !say_the_same(first.body.as_deref(), entry.body.as_deref())),
+        ("timestamp", *timed && first.event_ms != entry.event_ms),
+    ];
+    let member = differs.into_iter().find(|(_, differs)| *differs);
+    Ok(match member {
+        Some((member, _)) => Verdict::Conflict { member },
+        // One of the two came without a time, or in another notation, and everything else is the same.
+        None => Verdict::Duplicate { position: known.position },
+    })
+}
+
+/// The days on which a candidate may have come before: the day before, too, where we gave it its time.
+pub(super) fn days(Candidate { entry, timed }: &Candidate) -> RangeInclusive<i64> {
+    let day = entry.event_ms.div_euclid(log::DAY_MS);
+    if *timed { day..=day } else { day - 1..=day }
+}
+
+/// CloudEvents that a version before this one recorded, under their id alone: it did not keep their source.
+#[derive(Debug, Default)]
+pub(super) struct Former(HashMap<(i64, EntryId), Known>);
+
+impl Former {
+    /// What the log knows of these candidates in that way.
+    pub(super) fn of<'c>(tx: &mut Tx<'_>, candidates: impl Iterator<Item = &'c Candidate>) -> Result<Self> {
+        let mut asked = Vec::new();
+        for candidate in candidates.filter(|candidate| candidate.entry.source == Source::CloudEvents) {
+            let id = ids::entry_id("", &candidate.entry.transaction_id);
+            asked.extend(days(candidate).map(|day| (day, id)));
+        }
+        Ok(Self(if asked.is_empty() { HashMap::new() } else { log::known_among(tx, &asked)? }))
+    }
+
+    /// What is to be said of a candidate that was recorded so; nothing where it was not.
+    pub(super) fn verdict_on(&self, tx: &mut Tx<'_>, candidate: &Candidate) -> Result<Option<Verdict>> {
+        if self.0.is_empty() || candidate.entry.source != Source::CloudEvents {
+            return Ok(None);
+        }
+        let id = ids::entry_id("", &candidate.entry.transaction_id);
+        for known in days(candidate).filter_map(|day| self.0.get(&(day, id))) {
+            if log::at(tx, known.position)?.is_some_and(|first| first.source == Source::CloudEvents) {
+                return verdict_on(tx, candidate, *known).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether two JSON objects say the same, whatever their order, their spaces and the notation of their numbers. None is one
+/// that says nothing.
+fn say_the_same(left: Option<&str>, right: Option<&str>) -> bool {
+    left == right || same(left.unwrap_or("{}").trim(), right.unwrap_or("{}").trim())
+}
+
+fn same(left: &str, right: &str) -> bool {
+    if left == right {
+        return true;
+    }
+    match (left.as_bytes().first(), right.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => both(left, right, |left: BTreeMap<Cow<'_, str>, &RawValue>, right| {
+            let mut right: BTreeMap<_, _> = right;
+            left.len() == right.len()
+                && left.iter().all(|(name, value)| {
+                    right.remove(name).is_some_and(|other: &RawValue| same(value.get(), other.get()))
+                })
+        }),
+        (Some(b'['), Some(b'[')) => both(left, right, |left: Vec<&RawValue>, right| {
+            left.len() == right.len() && left.iter().zip(&right).all(|(left, right)| same(left.get(), right.get()))
+        }),
+        (Some(b'"'), Some(b'"')) => both(left, right, |left: Cow<'_, str>, right| left == right),
+        _ => Number::read(left).is_some_and(|left| Number::read(right) == Some(left)),
+    }
+}
+
+/// Compares two texts that are read in the same way; what cannot be read is not the same.
+fn both<'t, T: serde::Deserialize<'t>>(left: &'t str, right: &'t str, alike: impl FnOnce(T, T) -> bool) -> bool {
+    match (serde_json::from_str(left), serde_json::from_str(right)) {
+        (Ok(left), Ok(right)) => alike(left, right),
+        _ => false,
+    }
+}
+
+/// The exact value of a JSON number: its digits, without zeros at either end, times a power of ten.
+#[derive(Debug, PartialEq, Eq)]
+struct Number {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Number {
+    fn read(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let significant = digits.trim_end_matches('0');
+        let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+        let exponent = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+        Some(match significant.trim_start_matches('0') {
+            "" => Self { negative: false, digits: String::new(), exponent: 0 },
+            digits => Self { negative, digits: digits.to_owned(), exponent: exponent.checked_add(zeros)? },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_the_same_in_any_notation() {
+        for (left, right, expected) in [
+            (r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#, true),
+            (r#"{"a":{"x":[1,{"y":null}]},"b":""}"#, "{ \"b\": \"\",\n\t\"a\": {\"x\": [1, {\"y\":null}]} }", true),
+            (r#"{"a":"\u0061\/"}"#, r#"{"\u0061":"a/"}"#, true),
+            (r#"{"a":1.50}"#, r#"{"a":15e-1}"#, true),
+            (r#"{"a":0.1}"#, r#"{"a":1E-1}"#, true),
+            (r#"{"a":-0.0}"#, r#"{"a":0}"#, true),
+            (r#"{"a":1e400}"#, r#"{"a":10e399}"#, true),
+            // A float would take these for the same.
+            (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, false),
+            (r#"{"a":0.1}"#, r#"{"a":0.1000000000000000055511151231257827}"#, false),
+            (r#"{"a":1e999999999999999999999}"#, r#"{"a":1e999999999999999999998}"#, false),
+            (r#"{"a":1}"#, r#"{"a":"1"}"#, false),
+            (r#"{"a":1}"#, r#"{"a":-1}"#, false),
+            (r#"{"a":1}"#, r#"{"a":1,"b":2}"#, false),
+            (r#"{"a":1,"b":2}"#, r#"{"a":1,"c":2}"#, false),
+            (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, false),
+            (r#"{"a":true}"#, r#"{"a":false}"#, false),
+            (r#"{"a":null}"#, "{}", false),
+        ] {
+            assert_eq!(same(left, right), expected, "{left} {right}");
+            assert_eq!(same(right, left), expected, "{right} {left}");
+        }
+        assert!(say_the_same(None, Some("{ }")) && say_the_same(None, None) && !say_the_same(Some(r#"{"a":1}"#), None));
+    }
+}

@@ -1,0 +1,67 @@
+//! `billhook usage …`: what is refused says so and leaves nothing on stdout.
+
+use super::{add_user, refused};
+use crate::harness::program::{Done, Program};
+
+/// A user who has used so much.
+fn used(program: &Program, quantity: &str) -> String {
+    let user = add_user(program, "ada@here.test", &[]);
+    let done = adjust(program, &user, quantity, "before", &[]);
+    assert_eq!(done.line(), format!("corrected before: {quantity} tts for {user}"));
+    user
+}
+
+fn adjust(program: &Program, user: &str, quantity: &str, id: &str, more: &[&str]) -> Done {
+    let quantity = format!("--quantity={quantity}");
+    let args = ["usage", "adjust", "--user", user, "--type", "tts", &quantity, "--id", id, "--note", "n"];
+    program.run(&[&args, more].concat())
+}
+
+fn entries(program: &Program) -> i64 {
+    program.database().query_row("SELECT COUNT(*) FROM usage_log", [], |row| row.get(0)).expect("a count")
+}
+
+#[test]
+fn a_correction_that_was_not_made_is_not_said_to_be() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    assert_eq!(adjust(&program, &user, "-3", "case-2", &[]).line(), format!("corrected case-2: -3 tts for {user}"));
+    assert!(refused(&adjust(&program, &user, "-4", "case-2", &[]), 1).contains("this id stands for another quantity"));
+    let again = adjust(&program, &user, "-3", "case-2", &[]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");
+    assert!(again.stderr.contains("it was done before"), "{again:?}");
+}
+
+#[test]
+fn a_correction_makes_no_credits_and_knows_no_future() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let before = entries(&program);
+    for dry in [&["--dry-run"][..], &[]] {
+        let too_much = adjust(&program, &user, "-10.000001", "case-3", dry);
+        assert!(refused(&too_much, 1).contains("/quantity: this is more than was counted in the credit period"));
+        let never = adjust(&program, &user, "1", "case-4", &[dry, &["--at", "2126-01-01T00:00:00Z"]].concat());
+        assert!(refused(&never, 1).contains("/timestamp: expected a time that is over"));
+    }
+    assert_eq!(entries(&program), before);
+    assert_eq!(adjust(&program, &user, "-10", "case-5", &[]).code, Some(0), "all of it");
+    assert_eq!(adjust(&program, &user, "-10", "case-5", &[]).code, Some(0), "the same again is no second one");
+}
+
+#[test]
+fn a_pack_is_worth_something_or_is_refused() {
+    let program = Program::new();
+    let user = add_user(&program, "ada@here.test", &[]);
+    let grant = |more: &[&str]| program.run(&[&["usage", "grant", "--user", &user][..], more].concat());
+    let revoke = |id: &str| program.run(&["usage", "revoke", "--user", &user, "--id", id]);
+    assert!(refused(&grant(&["--id", "a", "--credits", "0"]), 1).contains("/credits: expected more than 0"));
+    let over = grant(&["--id", "a", "--credits", "5", "--expires", "2020-01-01T00:00:00Z"]);
+    assert!(refused(&over, 1).contains("/expires: expected a time to come"));
+    assert!(refused(&revoke("a"), 1).contains("never given such a pack"));
+    assert_eq!(entries(&program), 0, "not even the terms of the user");
+    assert_eq!(grant(&["--id", "a", "--credits", "5"]).code, Some(0));
+    assert!(refused(&revoke("b"), 1).contains("never given such a pack"));
+    for _ in 0..2 {
+        assert_eq!(revoke("a").code, Some(0));
+    }
+}
