@@ -4,6 +4,7 @@
 //! at again until it has had the time to agree; what still differs then is a difference.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use billing::account::Account;
@@ -11,11 +12,11 @@ use billing::hold::Hold;
 
 use super::publishing::unavailable;
 use super::reservations;
-use super::usage::{failed, following};
+use super::usage::{failed, following, plans};
 use crate::app::App;
 use crate::counters::{Counters, Finding, Redis};
 use crate::error::{Error, Result};
-use crate::store::accounts;
+use crate::store::{accounts, users};
 
 /// Accounts that are compared at a time.
 const PAGE: i64 = 500;
@@ -90,6 +91,7 @@ async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -
             look(app, shared, row.user, account, &held, &mut differing).await?;
         }
     }
+    unused(app, shared, &held, most, &mut differing).await?;
     let start = Instant::now();
     while !differing.is_empty() && start.elapsed() < patience {
         tokio::time::sleep(PAUSE).await;
@@ -101,6 +103,37 @@ async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -
         }
     }
     Ok(differing)
+}
+
+/// The same for users without an entry in the log: something may be held of them all the same.
+async fn unused(
+    app: &App,
+    shared: &Redis,
+    held: &Open,
+    most: usize,
+    differing: &mut Vec<(String, Finding)>,
+) -> Result<()> {
+    let mut after = String::new();
+    while differing.len() < most {
+        let from = after.clone();
+        let page = app
+            .db
+            .read(move |tx| {
+                let page = users::page(tx, &from, PAGE)?;
+                page.into_iter()
+                    .map(|user| Ok((accounts::get(tx, &user.id)?.is_none(), user.id)))
+                    .collect::<Result<_>>()
+            })
+            .await?;
+        let page: Vec<(bool, String)> = page;
+        let Some((_, last)) = page.last() else { break };
+        after.clone_from(last);
+        for (_, user) in page.into_iter().filter(|(is_unused, _)| *is_unused) {
+            let account = account(app, &user).await?;
+            look(app, shared, user, account, held, differing).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn look(
@@ -126,9 +159,17 @@ async fn account(app: &App, user: &str) -> Result<Option<Account>> {
     if let Some(slot) = app.book.get(user) {
         return Ok(Some(slot.lock().account.clone()));
     }
-    let asked = user.to_owned();
-    let state = app.db.read(move |tx| accounts::get(tx, &asked)).await?;
-    state.map(|state| Account::decode(&state).map_err(failed)).transpose()
+    let (asked, catalogue, now) = (user.to_owned(), Arc::clone(&app.catalogue), app.clock.now());
+    app.db
+        .read(move |tx| {
+            if let Some(state) = accounts::get(tx, &asked)? {
+                return Account::decode(&state).map(Some).map_err(failed);
+            }
+            let Some(known) = users::get(tx, &asked)? else { return Ok(None) };
+            let terms = plans::terms(tx, &catalogue, &known, now)?;
+            Account::new(terms, now.as_millisecond()).map(Some).map_err(failed)
+        })
+        .await
 }
 
 /// What is held of each user as far as the database knows.

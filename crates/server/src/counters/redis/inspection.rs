@@ -67,6 +67,9 @@ impl Redis {
             return Ok(finding);
         };
         finding.entry = lying.text("entry");
+        if lying.account.is_empty() && account.position() == 0 {
+            return Ok(finding); // nobody has asked for it yet
+        }
         if lying.text("log") != *self.log() {
             finding.faults.push(": the account in Redis is not published".to_owned());
             return Ok(finding);
@@ -146,6 +149,10 @@ impl Redis {
             ));
         }
         for (name, expected) in fields(account, &room, &self.kinds) {
+            // Without an entry it begins whenever somebody looks at it.
+            if name == "account" && account.position() == 0 {
+                continue;
+            }
             let there = lying.account.get(&name);
             // The scripts read 0 where there is none of a type.
             let is_same = there.map_or(&expected == b"0", |there| *there == expected);

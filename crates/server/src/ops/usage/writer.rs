@@ -462,7 +462,10 @@ impl<'g> Draft<'g> {
         let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
         if !slot.is_open() {
             // Nothing of it is in the log: it has these terms from its beginning.
-            slot.lock().begin(new_account(terms, self.now)?);
+            let mut state = slot.lock();
+            state.begin(new_account(terms, self.now)?);
+            // It stands at no other entry than before, so only this has it published anew.
+            state.there.life = Arc::default();
             return Ok(());
         }
         let entry = {

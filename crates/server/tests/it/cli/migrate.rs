@@ -53,6 +53,7 @@ fn every_step() -> String {
         "0006_revenue",
         "0007_by_list",
         "0008_told_by_others",
+        "0012_lago_moved",
     ];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }

@@ -137,6 +137,36 @@ async fn what_differs_in_redis_is_named_and_put_right() {
     assert_eq!(rig.left().await, "3.5");
 }
 
+/// Also of somebody who has not used anything yet.
+#[tokio::test]
+async fn an_account_without_an_entry_is_compared_too() {
+    let rig = Rig::new(Adapter::Redis).await;
+    assert_eq!(agrees(&rig).await, [""; 0], "nobody has asked for it");
+    assert_eq!(rig.left().await, "5");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    ask(&rig, &["HINCRBY", &keys(&rig.user)[0], "credits", "100000000"]);
+    let doctor = doctor(&rig).await;
+    let fault = "credits, period from 2026-11-01T00:00:00Z: Redis leaves 105, the log says 5";
+    assert_eq!(named(&doctor).await, [format!("user {}, {fault}", rig.user)]);
+    assert_eq!(published::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1);
+    assert_eq!((named(&doctor).await.len(), rig.left().await.as_str()), (0, "5"));
+}
+
+/// Their terms may change before the first entry: the new ones hold at once.
+#[tokio::test]
+async fn new_terms_of_an_account_without_an_entry_are_published() {
+    let rig = Rig::new(Adapter::Redis).await;
+    rig.reserve("a", "inference", "5").await.expect("held");
+    assert_eq!(code(rig.reserve("b", "inference", "1").await), "credits.exhausted");
+    let rig = rig.in_tier("open");
+    let user = rig.user.clone();
+    rig.app().db.write(move |tx| billhook::store::plans::mark_user(tx, &user)).await.expect("marked");
+    billhook::ops::usage::plans::follow(rig.app()).await.expect("followed");
+    assert_eq!(code(rig.reserve("b", "inference", "1").await), "ok");
+    reservations::write_down(rig.app()).await.expect("written down");
+    assert_eq!(named(&doctor(&rig).await).await, [""; 0]);
+}
+
 /// A key of ours that holds something else keeps nobody from their work: it is thrown away and published anew.
 #[tokio::test]
 async fn a_key_of_another_kind_is_put_right_by_whoever_meets_it() {
