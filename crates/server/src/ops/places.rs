@@ -108,7 +108,7 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
             Err(error) if is_missing(&error) => gone = Some(error),
             // A list that is not there says nothing of its objects.
             Err(error) if error.is_not_found() => silent = Some(error),
-            Err(error) => return Err(stripe.located(error).await),
+            Err(error) => return Err(stripe.located(error, list).await),
             Ok(raw) if !shows(resource, &raw) => {
                 return Err(StripeError::OtherObject { path: format!("{list}/{id}") });
             }
@@ -116,7 +116,7 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
                 if resource == Resource::Subscriptions
                     && let Err(error) = complete_items(stripe, &mut raw).await
                 {
-                    return Err(stripe.located(error).await);
+                    return Err(stripe.located(error, list).await);
                 }
                 return Ok(raw);
             }

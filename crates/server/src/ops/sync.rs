@@ -276,8 +276,8 @@ impl Walk<'_> {
             if self.resource == Resource::Subscriptions
                 && let Err(error) = complete_items(self.stripe, &mut object).await
             {
-                match self.stripe.located(error).await {
-                    error @ StripeError::OnlyThere { .. } => {
+                match self.stripe.located(error, "/v1/subscriptions").await {
+                    error @ StripeError::OnlyThere { .. } if few.next().is_some() => {
                         left_out = Some(format!("{}: {error}", read::id(&object).unwrap_or_default()));
                         continue;
                     }
@@ -319,7 +319,7 @@ impl Walk<'_> {
                     match found {
                         Ok(found) => objects.extend(found),
                         Err(error) if error.is_not_found() => return Ok(Ok(Read::NoSuchList)),
-                        Err(error) => match self.stripe.located(error).await {
+                        Err(error) => match self.stripe.located(error, "/v1/payment_methods").await {
                             // One customer's trouble is nobody else's.
                             error @ StripeError::OnlyThere { .. } => left_out = Some(format!("{customer}: {error}")),
                             error => return Ok(Err(error)),
