@@ -87,11 +87,11 @@ pub fn shows(resource: Resource, raw: &str) -> bool {
         // Those of the older kinds are shown in their own shape by some servers.
         Resource::PaymentMethods => &["payment_method", "card", "source", "bank_account"],
     };
-    let of_the_kind = text("object").is_none_or(|kind| kinds.contains(&kind));
+    let Some(kind) = text("object") else { return true };
     let says_more = members.keys().any(|name| !matches!(name.as_str(), "id" | "object" | "livemode" | "created"));
     let has_a_state =
         resource != Resource::Subscriptions || text("status").is_some() || members.contains_key("deleted");
-    of_the_kind && says_more && has_a_state
+    kinds.contains(&kind) && says_more && has_a_state
 }
 
 /// One object as the lists show it, from whichever list it stands in: a plan is none of the prices where both lists are.
@@ -107,7 +107,7 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
             Err(error) if is_missing(&error) => gone = Some(error),
             // A list that is not there says nothing of its objects.
             Err(error) if error.is_not_found() => silent = Some(error),
-            Err(error) => return Err(stripe.located(error).await),
+            Err(error) => return Err(stripe.located(error, list).await),
             Ok(raw) if !shows(resource, &raw) => {
                 return Err(StripeError::OtherObject { path: format!("{list}/{id}") });
             }
@@ -115,7 +115,7 @@ pub async fn object(stripe: &Stripe, resource: Resource, id: &str) -> Result<Str
                 if resource == Resource::Subscriptions
                     && let Err(error) = complete_items(stripe, &mut raw).await
                 {
-                    return Err(stripe.located(error).await);
+                    return Err(stripe.located(error, list).await);
                 }
                 return Ok(raw);
             }

@@ -24,6 +24,10 @@ const CUSTOMERS: i64 = 96;
 /// How many objects that a list left out are looked at in one step.
 const UNSEEN_BATCH: i64 = 100;
 
+/// So many objects of a list may be left out in one step because Stripe does not show them. More of them are no longer the
+/// trouble of some objects: then the run ends where it is, and goes on there.
+const FEW: usize = 5;
+
 /// How often a list is begun anew in one sync because the object it stood on is gone.
 const REWINDS: u32 = 3;
 
@@ -77,7 +81,6 @@ pub async fn full(app: &App, progress: OnProgress<'_>) -> Result<Outcome> {
                 outcome.faults.extend(done.fault.map(|fault| (resource.name(), fault)));
             }
             Err(error) => {
-                tracing::warn!(list = resource.name(), %error, "a list of Stripe's was not read to its end");
                 walk.fail(&error.to_string()).await?;
                 failure.get_or_insert(error);
             }
@@ -264,7 +267,7 @@ impl Walk<'_> {
     /// The objects of a page with all their parts, without those that are none of this list or of which Stripe cannot show the
     /// parts, and why.
     async fn whole(&self, page: &Page) -> Result<(Vec<String>, Option<String>), StripeError> {
-        let (mut objects, mut left_out) = (Vec::with_capacity(page.objects.len()), None);
+        let (mut objects, mut left_out, mut few) = (Vec::with_capacity(page.objects.len()), None, 0..FEW);
         for object in &page.objects {
             let mut object = object.get().to_owned();
             if !places::shows(self.resource, &object) {
@@ -276,8 +279,8 @@ impl Walk<'_> {
             if self.resource == Resource::Subscriptions
                 && let Err(error) = complete_items(self.stripe, &mut object).await
             {
-                match self.stripe.located(error).await {
-                    error @ StripeError::OnlyThere { .. } => {
+                match self.stripe.located(error, "/v1/subscriptions").await {
+                    error @ StripeError::OnlyThere { .. } if few.next().is_some() => {
                         left_out = Some(format!("{}: {error}", read::id(&object).unwrap_or_default()));
                         continue;
                     }
@@ -312,16 +315,18 @@ impl Walk<'_> {
             let Some(last) = customers.last().cloned() else {
                 return Ok(Ok(Read::ToTheEnd { objects: state.objects, left_out }));
             };
-            let mut objects = Vec::new();
+            let (mut objects, mut few) = (Vec::new(), 0..FEW);
             for some in customers.chunks(ABREAST) {
                 let asked = join_all(some.iter().map(|customer| payment_methods_of(self.stripe, customer))).await;
                 for (customer, found) in some.iter().zip(asked) {
                     match found {
                         Ok(found) => objects.extend(found),
                         Err(error) if error.is_not_found() => return Ok(Ok(Read::NoSuchList)),
-                        Err(error) => match self.stripe.located(error).await {
+                        Err(error) => match self.stripe.located(error, "/v1/payment_methods").await {
                             // One customer's trouble is nobody else's.
-                            error @ StripeError::OnlyThere { .. } => left_out = Some(format!("{customer}: {error}")),
+                            error @ StripeError::OnlyThere { .. } if few.next().is_some() => {
+                                left_out = Some(format!("{customer}: {error}"));
+                            }
                             error => return Ok(Err(error)),
                         },
                     }
@@ -350,6 +355,7 @@ impl Walk<'_> {
                 })
                 .await?;
             let Some(last) = ids.last().cloned() else { return Ok(Ok(done)) };
+            let mut few = 0..FEW;
             for id in ids {
                 match self.look_at(id.clone(), self.look(ticket)).await? {
                     Ok(LeftOut::Gone) => done.deleted += 1,
@@ -360,7 +366,9 @@ impl Walk<'_> {
                     Ok(LeftOut::Unknown) => {
                         done.fault = Some("the list left out objects that cannot be asked for by their ids".to_owned());
                     }
-                    Err(error @ (StripeError::OnlyThere { .. } | StripeError::OtherObject { .. })) => {
+                    Err(error @ (StripeError::OnlyThere { .. } | StripeError::OtherObject { .. }))
+                        if few.next().is_some() =>
+                    {
                         done.left_out(format!("{id}: {error}"));
                     }
                     Err(error) => return Ok(Err(error)),

@@ -38,8 +38,8 @@ pub enum StripeError {
     ListInconsistent { path: String, fault: ListFault },
     /// An object that is not the one asked for (S-30).
     OtherObject { path: String },
-    /// Stripe answers, only not this question: the trouble is of one object, or of one list.
-    OnlyThere { source: Box<StripeError> },
+    /// Stripe answers, only not this question: the trouble is of one object, or where the list is not shown either, of a kind.
+    OnlyThere { source: Box<StripeError>, list_answers: bool },
     /// Stripe failed several times in a row; nobody asks until then.
     BreakerOpen { retry_after: Duration },
     /// Our own limits leave no room for this call within its deadline.
@@ -90,7 +90,7 @@ impl StripeError {
             | StripeError::BreakerOpen { .. }
             | StripeError::Busy { .. } => true,
             StripeError::Status { status, .. } => matches!(*status, 409 | 424 | 500..),
-            StripeError::OnlyThere { source } => source.retryable(),
+            StripeError::OnlyThere { source, .. } => source.retryable(),
             StripeError::Request(_)
             | StripeError::Tls { .. }
             | StripeError::NotFound { .. }
@@ -115,7 +115,7 @@ impl StripeError {
             StripeError::RateLimited { request_id, .. }
             | StripeError::BadBody { request_id, .. }
             | StripeError::TooLarge { request_id, .. } => request_id.as_deref(),
-            StripeError::OnlyThere { source } => source.request_id(),
+            StripeError::OnlyThere { source, .. } => source.request_id(),
             _ => self.refusal().and_then(|refusal| refusal.request_id.as_deref()),
         }
     }
@@ -161,7 +161,7 @@ impl StripeError {
             StripeError::RateLimited { .. } => "stripe.rate_limited",
             StripeError::ListInconsistent { .. } | StripeError::OtherObject { .. } => "stripe.inconsistent",
             StripeError::Request(_) | StripeError::NotFound { .. } => "stripe.refused",
-            StripeError::OnlyThere { source } => source.code(),
+            StripeError::OnlyThere { source, .. } => source.code(),
             // A redirect comes from something between us and Stripe, 409 and 424 from a moment: not from our question.
             StripeError::Status { status, .. } if (400..500).contains(status) && !self.retryable() => "stripe.refused",
             StripeError::Status { .. }
@@ -226,7 +226,7 @@ impl fmt::Display for StripeError {
             StripeError::TooLarge { cap, .. } => write!(f, "Stripe's answer is longer than {cap} bytes"),
             StripeError::ListInconsistent { path, fault } => write!(f, "the list {path} contradicts itself: {fault}"),
             StripeError::OtherObject { path } => write!(f, "Stripe answered {path} with another object"),
-            StripeError::OnlyThere { source } => write!(f, "{source}, and answers other questions"),
+            StripeError::OnlyThere { source, .. } => write!(f, "{source}, and answers other questions"),
             StripeError::BreakerOpen { retry_after } => {
                 write!(f, "Stripe failed repeatedly; asked again in {} ms", retry_after.as_millis())
             }
@@ -239,7 +239,7 @@ impl std::error::Error for StripeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StripeError::Unreachable { source, .. } | StripeError::Tls { source } => Some(source.as_ref()),
-            StripeError::OnlyThere { source } => Some(source.as_ref()),
+            StripeError::OnlyThere { source, .. } => Some(source.as_ref()),
             _ => None,
         }
     }

@@ -169,14 +169,19 @@ impl Stripe {
         }
     }
 
-    /// Says of a failed read whether it is Stripe that fails or only what was asked for: something else is asked.
-    pub async fn located(&self, error: StripeError) -> StripeError {
-        if !error.may_be_of_one_object() || !self.inside.answers_elsewhere().await {
+    /// Says of a failed read of an object of `list` whether it is Stripe that fails or only what was asked for: something else
+    /// is asked, first the list.
+    pub async fn located(&self, error: StripeError, list: &str) -> StripeError {
+        if !error.may_be_of_one_object() {
+            return error;
+        }
+        let list_answers = self.inside.answers(list).await;
+        if !list_answers && !self.inside.answers_elsewhere().await {
             return error;
         }
         self.inside.breaker.alive();
         self.inside.seen().last_error = None;
-        StripeError::OnlyThere { source: Box::new(error) }
+        StripeError::OnlyThere { source: Box::new(error), list_answers }
     }
 
     /// Writes. `key` is the idempotency key, the same on every attempt, so that an answer that got lost cannot make two
@@ -289,18 +294,26 @@ impl Inside {
 
     /// Whether Stripe answers a question that has nothing to do with the last one.
     async fn answers_elsewhere(&self) -> bool {
-        for path in ELSEWHERE {
-            let Ok(mut url) = self.url(path) else { continue };
-            url.query_pairs_mut().append_pair("limit", "1");
-            let call = Call { method: Method::GET, url, form: None, key: None };
-            let exchange = attempt(&self.client, &call, self.body_max, &self.key);
-            let deadline = Instant::now() + self.attempt_deadline.min(ELSEWHERE_DEADLINE);
-            let Ok(Outcome { answer, .. }) = timeout_at(deadline, exchange).await else { continue };
-            if answer.as_ref().map_or_else(|failure| failure.error.is_stripes_refusal(), |_| true) {
+        for list in ELSEWHERE {
+            if self.answers(list).await {
                 return true;
             }
         }
         false
+    }
+
+    /// Whether Stripe answers for a list, be it with a refusal.
+    async fn answers(&self, list: &str) -> bool {
+        let Ok(mut url) = self.url(list) else { return false };
+        url.query_pairs_mut().append_pair("limit", "1");
+        let call = Call { method: Method::GET, url, form: None, key: None };
+        let exchange = attempt(&self.client, &call, self.body_max, &self.key);
+        let deadline = Instant::now() + self.attempt_deadline.min(ELSEWHERE_DEADLINE);
+        match timeout_at(deadline, exchange).await {
+            Ok(Outcome { answer: Ok(_), .. }) => true,
+            Ok(Outcome { answer: Err(failure), .. }) => failure.error.is_stripes_refusal(),
+            Err(_) => false,
+        }
     }
 
     fn url(&self, path: &str) -> Result<Url, StripeError> {

@@ -34,6 +34,10 @@ const PORTION: usize = ABREAST / 2;
 const LOOK: Duration = Duration::from_millis(200);
 /// After so many failures an event is a dead letter (F-57).
 const ATTEMPTS: u32 = 8;
+/// Until the attempt after so many, in milliseconds: two minutes in all, or half a day.
+type Pauses = fn(u32) -> i64;
+const SHORT: Pauses = |attempts| 500 << attempts;
+const LONG: Pauses = |attempts| 2_000 << (2 * attempts);
 /// For how long nobody else takes up what we are at. Said again while we are, so what a process that was killed was at is taken
 /// up soon, by whichever comes first (F-03).
 const HELD_MS: i64 = 2_000;
@@ -210,7 +214,10 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
                 if matches!(error, StripeError::OtherObject { .. }) {
                     crate::ops::mirror::refused(app, claim.target.resource, &claim.target.id);
                 }
-                return fail(app, claim.events, error.to_string()).await;
+                // A whole kind of objects may come back after an hour; one object seldom does.
+                let pause =
+                    if matches!(error, StripeError::OnlyThere { list_answers: false, .. }) { LONG } else { SHORT };
+                return fail(app, claim.events, error.to_string(), pause).await;
             }
         }
         claim.look = claim.look.ended(app);
@@ -223,7 +230,7 @@ async fn settle(app: &App, stripe: &Stripe, mut claim: Claim) -> Result<Settled>
             Ok(Settled::Applied { events: count, changed: written == Written::Changed })
         }
         // The object cannot be understood: trying again seldom helps, and must not keep others waiting.
-        Err(Error::Internal(cause)) => fail(app, events, cause.to_string()).await,
+        Err(Error::Internal(cause)) => fail(app, events, cause.to_string(), SHORT).await,
         Err(error) => Err(error),
     }
 }
@@ -299,18 +306,20 @@ async fn postpone(app: &App, claim: Claim, error: &StripeError) -> Result<Settle
     Ok(Settled::Outage { wait: error.retry_after().unwrap_or(Duration::from_secs(1)) })
 }
 
-async fn fail(app: &App, events: Vec<Event>, reason: String) -> Result<Settled> {
+async fn fail(app: &App, events: Vec<Event>, reason: String, pause: Pauses) -> Result<Settled> {
     let (count, now_ms) = (events.len() as u64, app.clock.now().as_millisecond());
     app.db
         .write(move |tx| {
-            events.iter().try_for_each(|event| webhooks::set_state(tx, &event.id, &after(event, &reason, now_ms)))
+            events
+                .iter()
+                .try_for_each(|event| webhooks::set_state(tx, &event.id, &after(event, &reason, now_ms, pause)))
         })
         .await?;
     Ok(Settled::Failed { events: count })
 }
 
 /// The state of an event after one more failure.
-fn after(event: &Event, reason: &str, now_ms: i64) -> State {
+fn after(event: &Event, reason: &str, now_ms: i64, pause: Pauses) -> State {
     let attempts = match event.state {
         State::Waiting { attempts, .. } => attempts.saturating_add(1),
         State::Applied { .. } | State::Quarantined { .. } | State::Dead { .. } => 1,
@@ -321,7 +330,7 @@ fn after(event: &Event, reason: &str, now_ms: i64) -> State {
         return State::Dead { at_ms: now_ms, attempts, reason };
     }
     tracing::warn!(event.id, event.kind, attempts, reason, "an event could not be applied; it is tried again");
-    State::Waiting { attempts, next_ms: now_ms.saturating_add(500 << attempts), reason: Some(reason) }
+    State::Waiting { attempts, next_ms: now_ms.saturating_add(pause(attempts)), reason: Some(reason) }
 }
 
 impl Drained {

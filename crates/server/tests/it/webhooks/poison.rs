@@ -95,6 +95,28 @@ async fn f57_objects_that_stripe_never_shows_become_dead_letters_and_the_others_
     assert_eq!(drain(&world).await.applied, 4);
 }
 
+/// Subscriptions are out of order at Stripe for an hour, and nothing else is: that must not cost their events.
+#[tokio::test]
+async fn i06_a_kind_of_objects_that_is_away_for_an_hour_costs_no_event() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    let told = unheard(&account, "subscriptions", "sub_1");
+    for path in ["subscriptions", "subscriptions/sub_1"] {
+        instead(&account, path, 500, "");
+    }
+    take(&world, &told).await;
+    for minute in 0..60 {
+        let other = unheard(&account, "customers", &format!("cus_{minute}"));
+        take(&world, &other).await;
+        assert_eq!(drain(&world).await.applied, 1, "minute {minute}");
+        later(&world, &account, 60);
+    }
+    assert!(matches!(state(&world, &told.id).await, State::Waiting { attempts: 3..8, .. }));
+    account.inside().instead.clear();
+    later(&world, &account, 9 * 3_600);
+    assert_eq!(drain(&world).await.applied, 1);
+}
+
 #[tokio::test]
 async fn s30_what_was_not_asked_for_is_not_written() {
     let account = Account::open(now());
