@@ -125,39 +125,12 @@ impl Before {
     }
 }
 
-/// Puts a mark on a reservation while its commit is under way, so that nobody releases it meanwhile. Dropped without an entry,
-/// it is as it was.
-struct Mark<'a> {
-    app: &'a App,
-    id: &'a str,
-    before: Option<Fate>,
-}
-
-impl<'a> Mark<'a> {
-    fn set(app: &'a App, id: &'a str, late: bool) -> Self {
-        let mut part = app.book.reservations.part(id);
-        let before = part.get(id).map(|known| known.fate).filter(|fate| matches!(fate, Fate::Held | Fate::Undecided));
-        if before.is_some() {
-            part.resolve(id, Fate::Committing { late });
-        }
-        Self { app, id, before }
-    }
-}
-
-impl Drop for Mark<'_> {
-    fn drop(&mut self) {
-        let Some(before) = self.before else { return };
-        let mut part = self.app.book.reservations.part(self.id);
-        if part.get(self.id).is_some_and(|known| matches!(known.fate, Fate::Committing { .. })) {
-            part.resolve(self.id, before);
-        }
-    }
-}
-
 async fn append(app: &App, wanted: Wanted<'_>) -> Result<Committed> {
     let candidate = candidate(app, &wanted)?;
-    let mark = Mark::set(app, wanted.id, wanted.late);
-    let verdict = app.usage.append(app, vec![candidate]).await?.pop();
+    // The writer says how it ends, also where our caller goes away meanwhile.
+    app.book.reservations.commit_begins(wanted.id, wanted.late);
+    let outcome = app.usage.append(app, vec![candidate]).await;
+    let verdict = outcome.inspect_err(|_| app.book.reservations.commit_failed(wanted.id))?.pop();
     let position = match verdict {
         Some(Verdict::Recorded { position, .. }) => position,
         Some(Verdict::Refused { code: "invalid", pointer, detail }) => return Err(Error::invalid(pointer, detail)),
@@ -174,7 +147,6 @@ async fn append(app: &App, wanted: Wanted<'_>) -> Result<Committed> {
         usage::wait_for(app, position, COUNTED_WITHIN).await;
     }
     remember(app, &wanted, position);
-    drop(mark);
     let slot = limits::slot_of(app, &wanted.user).await?;
     app.counters.counted(&slot, wanted.now).await;
     let remaining = remaining(app, &wanted.user, &wanted.kind).await;

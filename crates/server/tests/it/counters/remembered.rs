@@ -74,7 +74,7 @@ fn an_id_may_live_twice() {
 fn a_commit_under_way_is_waited_for() {
     let all = Reservations::default();
     reserve(&all, "a", 1_000);
-    all.resolve("a", Fate::Committing { late: false });
+    all.commit_begins("a", false);
     for now_ms in [1_000, 3_000, HOUR_MS, 3 * HOUR_MS] {
         assert!(all.expire(now_ms).is_empty());
         assert!(all.get("a").is_some(), "{now_ms}");
