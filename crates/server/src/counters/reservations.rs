@@ -46,6 +46,8 @@ pub enum Fate {
     /// Its commit is on the way to the log.
     Committing {
         late: bool,
+        /// Nothing was held for it.
+        undecided: bool,
     },
     /// It is in the log.
     Committed {
@@ -140,12 +142,32 @@ impl Reservations {
         self.part(id).resolve(id, fate);
     }
 
+    /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.
+    pub fn commit_begins(&self, id: &str, late: bool) -> bool {
+        let mut part = self.part(id);
+        match part.known.get(id).map(|known| known.fate) {
+            Some(Fate::Held) => part.resolve(id, Fate::Committing { late, undecided: false }),
+            Some(Fate::Undecided) => part.resolve(id, Fate::Committing { late, undecided: true }),
+            Some(Fate::Committing { .. } | Fate::Committed { .. }) | None => {}
+            Some(Fate::Released) => return false,
+        }
+        true
+    }
+
+    /// It has failed: the reservation is as it was.
+    pub fn commit_failed(&self, id: &str) {
+        let mut part = self.part(id);
+        if let Some(Fate::Committing { undecided, .. }) = part.known.get(id).map(|known| known.fate) {
+            part.resolve(id, if undecided { Fate::Undecided } else { Fate::Held });
+        }
+    }
+
     /// The commit of a reservation is counted. Whether it was late is what was found when the commit came.
     pub fn committed(&self, id: &str, quantity: Quantity, position: i64) {
         let mut part = self.part(id);
         let late = match part.known.get(id).map(|known| known.fate) {
             None | Some(Fate::Committed { .. }) => return,
-            Some(Fate::Committing { late }) => late,
+            Some(Fate::Committing { late, .. }) => late,
             Some(Fate::Held | Fate::Undecided | Fate::Released) => false,
         };
         part.resolve(id, Fate::Committed { quantity, position, late });

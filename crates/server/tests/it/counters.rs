@@ -1,6 +1,8 @@
 //! Counters and reservations: one suite for both adapters, in memory and in Redis.
 
 mod broken;
+mod degraded;
+mod gone;
 mod groups;
 mod lines;
 mod lost;

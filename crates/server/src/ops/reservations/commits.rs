@@ -83,10 +83,15 @@ pub async fn commit(app: &App, id: &str, commit: Commit) -> Result<Committed> {
     };
     let wanted = Wanted { id, user, kind, quantity: commit.quantity, at: commit.at, late: !is_live, now };
     let candidate = candidate(app, &wanted)?;
-    let Some(mark) = Mark::set(app, id, known.as_ref(), &wanted).await else {
-        return Err(resolved_otherwise("this reservation was released"));
-    };
-    mark.lift(append(app, wanted, candidate).await).await
+    begin(app, known.as_ref(), &wanted).await?;
+    let committed = append(app, wanted, candidate).await;
+    if let (Err(Error::Invalid(_) | Error::Rule { .. } | Error::LimitReached { .. }), Some(known)) =
+        (&committed, &known)
+    {
+        // Nothing was recorded, for certain.
+        app.counters.give_up_commit(id, known).await;
+    }
+    committed
 }
 
 /// A commit on its way to the log.
@@ -125,65 +130,40 @@ impl Before {
     }
 }
 
-/// Stands on a reservation while its commit is under way, so that nobody releases it meanwhile, in whichever process. It stays
-/// where it is not known whether the commit arrived, and also where the caller goes away: then the entry says, or the
-/// end of the reservation's time.
-struct Mark<'a> {
+/// A commit that is under way in this process. Until it is handed to the writer of the log, it has come to nothing where nobody
+/// goes on with it.
+struct Begun<'a> {
     app: &'a App,
     id: &'a str,
-    known: Option<&'a Known>,
-    before: Option<Fate>,
 }
 
-impl<'a> Mark<'a> {
-    /// Nothing where it was released.
-    async fn set(app: &'a App, id: &'a str, known: Option<&'a Known>, wanted: &Wanted<'_>) -> Option<Self> {
-        let before = match Self::set_here(app, id, wanted.late) {
-            Some(Fate::Released) => return None,
-            before => before.filter(|fate| matches!(fate, Fate::Held | Fate::Undecided)),
-        };
-        let mark = Self { app, id, known, before };
-        let Some(known) = known else { return Some(mark) };
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.app.book.reservations.commit_failed(self.id);
+    }
+}
+
+/// From now on nobody releases it, in whichever process; a conflict where somebody has.
+async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<()> {
+    let released = || Err(resolved_otherwise("this reservation was released"));
+    if !app.book.reservations.commit_begins(wanted.id, wanted.late) {
+        return released();
+    }
+    let begun = Begun { app, id: wanted.id };
+    if let Some(known) = known
         // Where nobody can say whether another process has released it, the work was done and counts.
-        if app.counters.begin_commit(id, known, wanted.now).await.unwrap_or(true) {
-            return Some(mark);
-        }
-        mark.lift_here();
-        None
+        && !app.counters.begin_commit(wanted.id, known, wanted.now).await.unwrap_or(true)
+    {
+        return released();
     }
-
-    /// What it was before.
-    fn set_here(app: &App, id: &str, late: bool) -> Option<Fate> {
-        let mut part = app.book.reservations.part(id);
-        let before = part.get(id)?.fate;
-        if matches!(before, Fate::Held | Fate::Undecided) {
-            part.resolve(id, Fate::Committing { late });
-        }
-        Some(before)
-    }
-
-    /// Takes it away again where nothing was recorded for certain.
-    async fn lift(self, outcome: Result<Committed>) -> Result<Committed> {
-        if let Err(Error::Invalid(_) | Error::Rule { .. } | Error::LimitReached { .. }) = outcome {
-            self.lift_here();
-            if let Some(known) = self.known {
-                self.app.counters.give_up_commit(self.id, known).await;
-            }
-        }
-        outcome
-    }
-
-    fn lift_here(&self) {
-        let Some(before) = self.before else { return };
-        let mut part = self.app.book.reservations.part(self.id);
-        if part.get(self.id).is_some_and(|known| matches!(known.fate, Fate::Committing { .. })) {
-            part.resolve(self.id, before);
-        }
-    }
+    // The writer says how it ends, also where our caller goes away meanwhile.
+    std::mem::forget(begun);
+    Ok(())
 }
 
 async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<Committed> {
-    let verdict = app.usage.append(app, vec![candidate]).await?.pop();
+    let outcome = app.usage.append(app, vec![candidate]).await;
+    let verdict = outcome.inspect_err(|_| app.book.reservations.commit_failed(wanted.id))?.pop();
     let position = match verdict {
         Some(Verdict::Recorded { position, .. }) => position,
         Some(Verdict::Refused { code: "invalid", pointer, detail }) => return Err(Error::invalid(pointer, detail)),

@@ -3,7 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::writer::{Candidate, Verdict};
+use crate::app::App;
 use crate::error::{Error, Result};
+use crate::store::log::Source;
 
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -39,6 +41,18 @@ impl Batch {
         }
         *undone = Some(verdicts.to_vec());
         Err(Error::internal("not all of a batch can be recorded"))
+    }
+
+    /// Tells its caller, who may have gone away: reservations whose commits are not in the log are as they were before that.
+    pub(super) fn tell(self, app: &App, heard: Result<Vec<Verdict>>) {
+        let commits = self.candidates.iter().enumerate().filter(|(_, one)| one.entry.source == Source::Reservation);
+        for (place, candidate) in commits {
+            let verdict = heard.as_ref().ok().and_then(|verdicts| verdicts.get(place));
+            if !matches!(verdict, Some(Verdict::Recorded { .. })) {
+                app.book.reservations.commit_failed(&candidate.entry.transaction_id);
+            }
+        }
+        drop(self.done.send(heard));
     }
 
     /// What its caller hears when its transaction was undone.

@@ -192,7 +192,7 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
         Err(error) => {
             for mut batch in batches {
                 let heard = batch.undone(&error);
-                let _ = batch.done.send(heard);
+                batch.tell(app, heard);
             }
             return;
         }
@@ -200,7 +200,7 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     let mut verdicts = verdicts.into_iter();
     for batch in batches {
         let own = verdicts.by_ref().take(batch.candidates.len()).collect();
-        let _ = batch.done.send(Ok(own));
+        batch.tell(app, Ok(own));
     }
     if app.book.unwritten() > UNWRITTEN_MAX {
         app.usage.much_unwritten.notify_one();

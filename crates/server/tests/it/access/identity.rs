@@ -122,6 +122,7 @@ async fn s26_an_ambiguous_or_taken_address_links_nobody() {
     assert_eq!(link_of(&world, &victim).as_deref(), Some(sandbox::USER_CUSTOMER));
 }
 
+/// F-50 as well: two accounts never share a customer.
 #[tokio::test]
 async fn s26_a_customer_belongs_to_one_user() {
     let world = World::new().await;

@@ -74,9 +74,9 @@ fn an_id_may_live_twice() {
 fn a_commit_under_way_is_waited_for() {
     let all = Reservations::default();
     reserve(&all, "a", 1_000);
-    all.resolve("a", Fate::Committing { late: false });
+    assert!(all.commit_begins("a", false));
     reserve(&all, "b", 1_000);
-    all.resolve("b", Fate::Committing { late: false });
+    assert!(all.commit_begins("b", false));
     for now_ms in [1_000, 3_000, 60_999, HOUR_MS] {
         assert!(all.expire(now_ms).is_empty());
         assert!(all.get("a").is_some(), "{now_ms}");

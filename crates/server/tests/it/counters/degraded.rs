@@ -1,0 +1,36 @@
+//! I-23, F-22: what does not need Redis is answered without it as with it, byte for byte; what needs it says that it is away.
+
+use billhook::ops::keys::Scope;
+use serde_json::json;
+
+use super::{Adapter, Rig};
+use crate::access::key;
+
+#[tokio::test]
+async fn i23_without_redis_reads_and_records_are_the_same() {
+    let mut rig = Rig::new(Adapter::Redis).await;
+    let (user, session) = rig.world.user("reader@example.com", None, false).await;
+    rig.user.clone_from(&user);
+    let mut rig = rig.in_tier("open");
+    rig.record("e1", "inference", "1.5").await;
+    let key = key(&rig.world, Scope::UsageWrite).await;
+    let service = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let at = rig.world.now().to_string();
+    let event =
+        json!({ "transaction_id": "e1", "user_id": user, "type": "inference", "quantity": "1.5", "timestamp": at });
+    let check = json!({ "user_id": user, "type": "inference", "quantity": 1 });
+    let asked = async |rig: &Rig| {
+        let usage = rig.world.get("/api/v1/billing/usage", &session).await.shown();
+        let subscription = rig.world.get("/api/v1/billing/subscription", &session).await.shown();
+        let recorded = rig.world.send("POST", "/api/v1/usage/events", &service, &event.to_string()).await.shown();
+        let checked = rig.world.send("POST", "/api/v1/usage/check", &service, &check.to_string()).await;
+        let degraded = checked.header("billing-degraded").map(str::to_owned);
+        ((usage, subscription, recorded), (checked.status, degraded))
+    };
+    let with = asked(&rig).await;
+    assert!(with.0.2.contains("duplicate"), "{}", with.0.2);
+    assert_eq!(with.1, (200, None));
+    rig.server.as_mut().expect("a Redis").kill(0);
+    let without = asked(&rig).await;
+    assert_eq!(without, (with.0, (200, Some("redis".to_owned()))));
+}
