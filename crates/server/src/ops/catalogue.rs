@@ -23,8 +23,7 @@ const SERVING: &str = "serve %";
 /// The catalogue that a command works by beside whoever serves: the database's. One that is new there is given `own`.
 pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
     let fingerprint = own.fingerprint();
-    let kept = db.read(|tx| Ok((facts::get(tx, facts::CATALOGUE)?, facts::get(tx, facts::CATALOGUE_TEXT)?))).await?;
-    let text = match kept {
+    let text = match db.read(kept).await? {
         (None, _) => {
             let text = Arc::clone(&own.text);
             db.write(move |tx| keep(tx, &fingerprint, &text)).await?;
@@ -33,14 +32,14 @@ pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
         (Some(known), _) if known == fingerprint => return Ok(own),
         (_, text) => text,
     };
-    let kept = text.and_then(|text| Catalogue::parse(&text).ok());
-    let kept = kept.ok_or_else(|| Error::Conflict { code: "catalogue.other", detail: UNREADABLE.to_owned() })?;
+    let parsed = text.and_then(|text| Catalogue::parse(&text).ok());
+    let theirs = parsed.ok_or_else(|| Error::Conflict { code: "catalogue.other", detail: UNREADABLE.to_owned() })?;
     if &*own.text != Catalogue::BUILT_IN {
         tracing::warn!(
             "BILLHOOK_CATALOG is not the catalogue of this database: the one that `billhook serve` keeps there holds"
         );
     }
-    Ok(kept)
+    Ok(theirs)
 }
 
 const UNREADABLE: &str = "BILLHOOK_CATALOG: this database is priced by another catalogue, which it does not hold in a form \
@@ -49,7 +48,10 @@ const UNREADABLE: &str = "BILLHOOK_CATALOG: this database is priced by another c
 /// Makes ours the database's catalogue, and derives everything anew where it was another.
 pub async fn adopt(app: &App) -> Result<()> {
     let (fingerprint, text) = (app.catalogue.fingerprint(), Arc::clone(&app.catalogue.text));
-    let known = app.db.read(|tx| facts::get(tx, facts::CATALOGUE)).await?;
+    let (known, known_text) = app.db.read(kept).await?;
+    if known.as_deref() == Some(&*fingerprint) && known_text.as_deref() == Some(&*text) {
+        return Ok(());
+    }
     if known.as_ref().is_some_and(|known| *known != fingerprint) {
         tracing::warn!(
             built_in = &*text == Catalogue::BUILT_IN,
@@ -58,6 +60,11 @@ pub async fn adopt(app: &App) -> Result<()> {
         derivation::follow_catalogue(app).await?;
     }
     app.db.write(move |tx| keep(tx, &fingerprint, &text)).await
+}
+
+/// The fingerprint and the text of the database's catalogue. A version before this one kept no text.
+fn kept(tx: &mut Tx<'_>) -> Result<(Option<String>, Option<String>)> {
+    Ok((facts::get(tx, facts::CATALOGUE)?, facts::get(tx, facts::CATALOGUE_TEXT)?))
 }
 
 fn keep(tx: &mut Tx<'_>, fingerprint: &str, text: &str) -> Result<()> {
