@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::targets;
@@ -130,15 +130,17 @@ async fn close_gap(app: &App) -> Result<()> {
         .await
 }
 
-/// The first sweep begins where the oldest list of the mirror was begun to be read.
+/// The first sweep begins where the oldest list of the mirror was begun to be read: by our clock or by Stripe's, whichever is
+/// earlier. Theirs may have been put forward since (a sandbox), and then everything in between has just happened.
 async fn first(app: &App, stripe: &Stripe) -> Result<Result<Swept, StripeError>> {
     let Some(mut since) = app.db.read(as_of).await? else { return Ok(Ok(Swept::NotYet)) };
-    if app.clock.now().duration_since(since) > SignedDuration::from_secs(RETENTION_S - CLOCKS_S) {
+    let latest = app.clock.now().as_second().max(readings::stripe_second(app));
+    if latest - since.as_second() > RETENTION_S - CLOCKS_S {
         close_gap(app).await?;
         since = app.db.read(as_of).await?.unwrap_or(since);
     }
-    let skew = readings::stripe_second(app) - app.clock.now().as_second();
-    let since = (since.as_second() + skew - CLOCKS_S).to_string();
+    let behind = (readings::stripe_second(app) - app.clock.now().as_second()).min(0);
+    let since = (since.as_second() + behind - CLOCKS_S).to_string();
     let mut pages = stripe.pages(LIST, &[("created[gte]", &since)], None);
     let (mut count, mut new, mut newest, mut cursor) = (0, 0, None, None);
     loop {

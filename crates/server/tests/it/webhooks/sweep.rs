@@ -51,6 +51,25 @@ async fn f36_what_no_webhook_brought_is_found_within_one_sweep() {
     assert_eq!(position(&world).await.resyncs, 0);
 }
 
+/// F-36 where Stripe's clock is put forward, as a sandbox's is, and nothing was ever swept: what happened in between is found.
+#[tokio::test]
+async fn f36_a_clock_that_was_put_forward_hides_nothing() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    swept(&world).await;
+    assert_eq!(position(&world).await.cursor, None, "nothing has happened yet");
+    for day in 0..10 {
+        account.put("customers", &format!("cus_{day}"), &json!({ "name": format!("on day {day}") }));
+        account.inside().now += 86_400;
+    }
+    // The first answer says how late it is there.
+    for _ in 0..2 {
+        swept(&world).await;
+    }
+    drain(&world).await;
+    assert_eq!(differences(&world, &account).await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_sweep_goes_on_from_where_it_stopped_and_reads_a_minute_twice() {
     let account = Account::open(now());
