@@ -228,6 +228,11 @@ impl Counters {
         }
     }
 
+    /// Another process has released it: so it is released here.
+    pub fn released_elsewhere(&self, book: &Book, id: &str) {
+        embedded::release(book, id);
+    }
+
     pub async fn give_up_commit(&self, id: &str, known: &Known) {
         match self {
             Self::Embedded(embedded) => embedded.give_up_commit(id, known).await,

@@ -131,6 +131,13 @@ pub const CODES: &[CodeDoc] = &[
         "Use one of the methods in the Allow header.",
     ),
     row(
+        "catalogue.other",
+        409,
+        "Another catalogue is in use",
+        "The program and the database, or two programs on one database, have different tier catalogues.",
+        "Start every process with the same BILLHOOK_CATALOG. To change it, stop all of them first.",
+    ),
+    row(
         "conflict",
         409,
         "The state of things does not allow this",

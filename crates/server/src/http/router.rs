@@ -32,7 +32,7 @@ pub fn routes(app: App) -> Router {
         .route("/api/v1/billing/payment-methods", get(payment_methods::list))
         .route("/api/v1/billing/usage", get(usage::show))
         .route("/api/v1/usage/events", post(events::create).get(events::list))
-        .route(LITELLM, post(events::create_litellm))
+        .route("/api/v1/usage/litellm", post(events::create_litellm))
         .route("/api/v1/usage/check", post(reservations::check))
         .route("/api/v1/usage/reservations", post(reservations::create))
         .route("/api/v1/usage/reservations/{id}/commit", post(reservations::commit))

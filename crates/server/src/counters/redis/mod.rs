@@ -270,7 +270,16 @@ impl Redis {
             self.link.ask(&set).await?;
             return Ok(Claim::New);
         }
-        Ok(known.differs(&slot.user, demand.kind, demand.quantity).map_or(Claim::There, Claim::Differs))
+        let Some(member) = known.differs(&slot.user, demand.kind, demand.quantity) else { return Ok(Claim::There) };
+        // Whoever was refused under it may not have been heard when they gave it up: then nothing is held, and it may be anything.
+        let holds = format!("{}h:{}", prefix(book::shard_of(&known.user)), known.user);
+        if self.link.ask(redis::cmd("HEXISTS").arg(holds).arg(&**ask.id)).await? == Value::Int(1) {
+            return Ok(Claim::Differs(member));
+        }
+        let mut set = redis::cmd("SET");
+        set.arg(&key).arg(&value).arg("PX").arg(pointer_life(ask.expires_ms, demand.now));
+        self.link.ask(&set).await?;
+        Ok(Claim::New)
     }
 }
 
@@ -321,16 +330,20 @@ impl Port for Redis {
     }
 
     async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
-        // Here first: what is released must not be put back by somebody who finds it missing there.
-        let here = embedded::release(book, id);
-        if let Released::Before(_) = here {
-            return Ok(here);
-        }
-        if known.fate == Fate::Undecided {
-            return Ok(here);
+        let here = book.reservations.get(id).map(|here| here.fate);
+        match here {
+            Some(Fate::Undecided) => return Ok(embedded::release(book, id)),
+            Some(fate @ (Fate::Committing { .. } | Fate::Committed { .. } | Fate::Released)) => {
+                return Ok(Released::Before(fate));
+            }
+            Some(Fate::Held) | None => {}
         }
         let (slot, life) = (book.get(&known.user), claim_life(known.expires_ms, now));
-        match (self.release_there(slot.as_deref(), &known.user, id, life).await, here) {
+        let there = self.release_there(slot.as_deref(), &known.user, id, life).await;
+        if let Ok(Released::Before(Fate::Committed { .. })) = there {
+            return there; // its commit was faster, or is on the way: what is held here stays held until that says how it ended
+        }
+        match (there, embedded::release(book, id)) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {

@@ -154,6 +154,8 @@ async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<
         // Where nobody can say whether another process has released it, the work was done and counts.
         && !app.counters.begin_commit(wanted.id, known, wanted.now).await.unwrap_or(true)
     {
+        drop(begun);
+        app.counters.released_elsewhere(&app.book, wanted.id);
         return released();
     }
     // The writer says how it ends, also where our caller goes away meanwhile.

@@ -7,8 +7,13 @@ use crate::harness::program::{Done, Program};
 fn used(program: &Program, quantity: &str) -> String {
     let user = add_user(program, "ada@here.test", &[]);
     let done = adjust(program, &user, quantity, "before", &[]);
-    assert_eq!(done.line(), format!("corrected before: {quantity} tts for {user}"));
+    assert_eq!(done.line(), corrected("before", quantity, &user));
     user
+}
+
+/// In the period of now: the calendar's, as nobody pays for anything.
+fn corrected(id: &str, quantity: &str, user: &str) -> String {
+    format!("corrected {id}: {quantity} tts for {user}, in the period from 2026-11-01T00:00:00Z")
 }
 
 fn adjust(program: &Program, user: &str, quantity: &str, id: &str, more: &[&str]) -> Done {
@@ -25,7 +30,7 @@ fn entries(program: &Program) -> i64 {
 fn a_correction_that_was_not_made_is_not_said_to_be() {
     let program = Program::new();
     let user = used(&program, "10");
-    assert_eq!(adjust(&program, &user, "-3", "case-2", &[]).line(), format!("corrected case-2: -3 tts for {user}"));
+    assert_eq!(adjust(&program, &user, "-3", "case-2", &[]).line(), corrected("case-2", "-3", &user));
     assert!(refused(&adjust(&program, &user, "-4", "case-2", &[]), 1).contains("this id stands for another quantity"));
     let again = adjust(&program, &user, "-3", "case-2", &[]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");

@@ -93,6 +93,7 @@ async fn f26_each_of_two_programs_notices_what_it_has_lost() {
     assert_eq!(settled(&other, "fits", "1").await, "ok");
     assert_eq!((one.left().await, other.left().await), ("0".to_owned(), "0".to_owned()));
     one.server = Some(server);
+    reservations::write_down(other.app()).await.expect("written down");
     agrees(&one).await;
 }
 
