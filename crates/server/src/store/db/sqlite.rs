@@ -157,13 +157,16 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        self.writes.close();
-        self.reads.close();
         let here = std::thread::current().id();
         // The last handle may go with the last answer, on one of these threads: that one ends by itself.
-        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != here) {
-            let _ = thread.join();
-        }
+        let end = |threads: std::vec::Drain<'_, std::thread::JoinHandle<()>>| {
+            threads.filter(|thread| thread.thread().id() != here).for_each(|thread| drop(thread.join()));
+        };
+        // The writer ends last: connections that are closed at the same time leave the write-ahead log to each other.
+        self.reads.close();
+        end(self.threads.drain(1..));
+        self.writes.close();
+        end(self.threads.drain(..));
     }
 }
 
