@@ -108,6 +108,14 @@ impl Held {
         Some(hold)
     }
 
+    /// Takes back what [`Held::take`] did. Nothing where the id is unknown or was not resolved.
+    pub fn put_back(&mut self, id: &str) {
+        let Some(state @ State::Resolved(_)) = self.holds.get_mut(id) else { return };
+        let hold = state.hold().clone();
+        *state = State::Held(hold.clone());
+        self.add(&hold, i128::saturating_add);
+    }
+
     /// Frees what has expired and forgets what was resolved until then; answers how many holds were freed.
     pub fn expire(&mut self, now_ms: i64) -> usize {
         let mut freed = 0_usize;

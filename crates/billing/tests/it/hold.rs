@@ -95,7 +95,11 @@ proptest! {
                 }
                 Step::Take(id) => {
                     let there = held.get(&id.to_string()).cloned();
-                    prop_assert_eq!(held.take(&id.to_string()), there);
+                    prop_assert_eq!(held.take(&id.to_string()), there.clone());
+                    if now_ms % 2 == 0 && there.is_some() {
+                        held.put_back(&id.to_string());
+                        prop_assert_eq!(held.get(&id.to_string()), there.as_ref());
+                    }
                 }
                 Step::Expire(more) => {
                     now_ms += more;

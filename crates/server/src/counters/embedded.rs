@@ -94,6 +94,16 @@ pub(super) fn release(book: &Book, id: &str) -> Released {
     }
 }
 
+/// Takes a release back that came to nothing.
+pub(super) fn hold_again(book: &Book, id: &str) {
+    let mut part = book.reservations.part(id);
+    let Some(known) = part.get(id).filter(|known| known.fate == Fate::Released) else { return };
+    if let Some(slot) = book.get(&known.user) {
+        slot.lock().held.put_back(id);
+    }
+    part.resolve(id, Fate::Held);
+}
+
 /// Frees what has expired in this process's own memory.
 pub(super) fn sweep(book: &Book, now: Timestamp) -> usize {
     let now_ms = now.as_millisecond();

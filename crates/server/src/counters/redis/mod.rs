@@ -330,21 +330,22 @@ impl Port for Redis {
     }
 
     async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
-        let here = book.reservations.get(id).map(|here| here.fate);
-        match here {
-            Some(Fate::Undecided) => return Ok(embedded::release(book, id)),
-            Some(fate @ (Fate::Committing { .. } | Fate::Committed { .. } | Fate::Released)) => {
-                return Ok(Released::Before(fate));
-            }
-            Some(Fate::Held) | None => {}
+        // Here first: what is released must not be put back by somebody who finds it missing there.
+        let here = embedded::release(book, id);
+        if let Released::Before(_) = here {
+            return Ok(here);
+        }
+        if known.fate == Fate::Undecided {
+            return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life(known.expires_ms, now));
-        let there = self.release_there(slot.as_deref(), &known.user, id, life).await;
-        if let Ok(Released::Before(Fate::Committed { .. })) = there {
-            return there; // its commit was faster, or is on the way: what is held here stays held until that says how it ended
-        }
-        match (there, embedded::release(book, id)) {
+        match (self.release_there(slot.as_deref(), &known.user, id, life).await, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
+            (Ok(Released::Before(fate @ Fate::Committed { .. })), Released::Now) => {
+                // Its commit was faster, or is on the way: that says how it ends.
+                embedded::hold_again(book, id);
+                Ok(Released::Before(fate))
+            }
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
                 tracing::debug!(%outage, "a release is told to Redis later");
