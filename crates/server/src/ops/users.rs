@@ -1,12 +1,14 @@
 //! Users: who they are here and at Stripe.
 
+use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
+use super::usage::plans;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::mirror::Resource;
 use crate::store::users::{self, NewUser, User};
-use crate::store::{self, customers};
+use crate::store::{self, Tx, customers};
 
 /// What is known of a user to be added.
 #[derive(Debug, Clone)]
@@ -39,13 +41,30 @@ pub async fn add(app: &App, ask: Add) -> Result<String> {
         admin: ask.admin,
         now: database_time(now),
     };
-    app.db.write(move |tx| users::add(tx, &new)).await?;
+    let catalogue = app.catalogue.clone();
+    app.db
+        .write(move |tx| {
+            users::add(tx, &new)?;
+            show_tier(tx, &catalogue, &new.id, now)
+        })
+        .await?;
     Ok(id)
 }
 
+/// What their customer subscribes to is theirs from the moment they are linked.
+fn show_tier(tx: &mut Tx<'_>, catalogue: &Catalogue, id: &str, now: Timestamp) -> Result<()> {
+    let Some(user) = users::get(tx, id)? else { return Ok(()) };
+    plans::show_tier(tx, catalogue, &user, now)
+}
+
 pub async fn link(app: &App, id: &str, customer: &str) -> Result<()> {
-    let (id, customer, now) = (id.to_owned(), customer.to_owned(), database_time(app.clock.now()));
-    app.db.write(move |tx| users::link(tx, &id, &customer, &now)).await
+    let (id, customer, now, catalogue) = (id.to_owned(), customer.to_owned(), app.clock.now(), app.catalogue.clone());
+    app.db
+        .write(move |tx| {
+            users::link(tx, &id, &customer, &database_time(now))?;
+            show_tier(tx, &catalogue, &id, now)
+        })
+        .await
 }
 
 /// Makes an admin of a user, or takes that back: then nobody lets them in as one any more when this returns.

@@ -225,6 +225,22 @@ async fn s46_the_users_row_has_the_tier_of_the_running_subscription_and_their_ow
     }
 }
 
+/// The same of somebody who is linked to a customer that is mirrored already, and whatever comes first then.
+#[tokio::test]
+async fn s46_who_is_linked_shows_what_their_customer_subscribes_to() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let world = World::planned(Plan { database, ..Plan::default() }).await;
+        world.sync().await;
+        let (user, _) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "professional");
+        record(&world, vec![told("e1", &user, "inference", "1", NOW)]).await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "professional");
+        let report = doctor::examine(&world.app).await.expect("a report").0;
+        let tiers: Vec<_> = report.into_iter().filter(|one| one.check == "tiers").map(|one| one.state).collect();
+        assert_eq!(tiers, [doctor::State::Ok]);
+    }
+}
+
 #[tokio::test]
 async fn doctor_names_whoever_shows_a_tier_that_is_not_theirs_and_repair_mends_it() {
     for database in [Database::sqlite(), Database::postgres()] {

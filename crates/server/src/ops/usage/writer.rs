@@ -439,6 +439,7 @@ impl<'g> Draft<'g> {
         // Unmarked before the terms are read: a change that comes in between marks them anew.
         store::plans::unmark(tx, id)?;
         let Some(user) = users::get(tx, id)? else { return Ok(None) };
+        plans::show_tier(tx, &self.app.catalogue, &user, self.now)?;
         let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
         let account = new_account(terms, self.now)?;
         let entry = plan_entry(id, PlanChange::KeepUsed, &account, account.terms(), self.now);
