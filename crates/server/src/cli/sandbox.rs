@@ -41,6 +41,13 @@ pub(super) struct Args {
     shuffle: u32,
 }
 
+/// The sandbox reads it; here it only has to be one.
+fn parse_step(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix(['s', 'm', 'h', 'd', 'w']).unwrap_or_default();
+    let is_one = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| text.to_owned()).ok_or_else(|| "expected a number and s, m, h, d or w, such as 40d".to_owned())
+}
+
 /// A share from 0 to 1 with up to three decimals, in thousandths.
 fn parse_share(text: &str) -> Result<u32, String> {
     let wrong = || "expected a share from 0 to 1 with up to three decimals, such as 0.2".to_owned();
@@ -67,6 +74,7 @@ enum Told {
     #[command(after_help = "Example: billhook sandbox advance 40d")]
     Advance {
         /// A number with a unit: 90s, 30m, 12h, 40d, 2w
+        #[arg(value_parser = parse_step)]
         by: String,
         /// The sandbox's base URL [default: that of the `serve --sandbox` which runs in this directory]
         #[arg(long)]
