@@ -113,19 +113,19 @@ fn wait(world: &mut World, call: &Call<'_>, subscription: &Value) -> Result<(), 
     Ok(())
 }
 
-/// Makes the change, and writes the next invoice.
+/// Makes the change. Where that is billed at once, its invoice is the preview, before anybody pays it; else the next one is.
 fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details: Value) -> Result<Value, StripeError> {
     let id = subscription["id"].as_str().unwrap_or_default();
     let mut params = if details.is_object() { details } else { json!({}) };
-    let at_once = params["proration_behavior"] == "always_invoice";
+    let (mut ends, behavior) = (false, params["proration_behavior"].as_str().map(str::to_owned));
     if let Some(members) = params.as_object_mut() {
-        members.remove("cancel_now");
-        if at_once {
-            members.insert("proration_behavior".to_owned(), json!("create_prorations"));
-        }
+        ends = members.remove("cancel_now").is_some_and(|now| now == true);
         members.extend(call.params.get("discounts").map(|asked| ("discounts".to_owned(), asked.clone())));
     }
-    let mut changed = subscription.clone();
+    if ends {
+        let prorate = behavior.as_deref() != Some("none");
+        params = json!({"invoice_now": true, "prorate": prorate});
+    }
     if params.as_object().is_some_and(|members| !members.is_empty()) {
         let change = Call {
             path: call.path,
@@ -134,10 +134,54 @@ fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details:
             params: Params::over(&params),
             version: call.version.clone(),
         };
-        subscription_changes::update(world, &change)?;
-        changed = (*find(&world.store, Kind::Subscription, id)?).clone();
+        let make = if ends { subscription_changes::cancel } else { subscription_changes::update };
+        make(world, &change)?;
     }
-    Ok(if at_once { imagined_invoice(world, &changed, Vec::new(), "upcoming") } else { next(world, &changed) })
+    let changed = find(&world.store, Kind::Subscription, id)?;
+    let billed =
+        changed["latest_invoice"].as_str().filter(|_| changed["latest_invoice"] != subscription["latest_invoice"]);
+    Ok(match billed {
+        Some(invoice) => {
+            let billed = find(&world.store, Kind::Invoice, invoice)?;
+            unpaid(world, &changed, &billed)
+        }
+        None if ends || behavior.as_deref() == Some("always_invoice") => {
+            imagined_invoice(world, &changed, Vec::new(), "upcoming")
+        }
+        None => next(world, &changed),
+    })
+}
+
+/// What an invoice says of its sums. The rest of it is of its payment.
+const SUMS: [&str; 14] = [
+    "amount_due",
+    "default_tax_rates",
+    "discounts",
+    "lines",
+    "period_end",
+    "period_start",
+    "starting_balance",
+    "subtotal",
+    "subtotal_excluding_tax",
+    "total",
+    "total_discount_amounts",
+    "total_excluding_tax",
+    "total_pretax_credit_amounts",
+    "total_taxes",
+];
+
+/// An invoice that was written at once, as it is shown before it exists.
+fn unpaid(world: &mut World, subscription: &Value, billed: &Value) -> Value {
+    let mut preview = imagined_invoice(world, subscription, Vec::new(), "upcoming");
+    for name in SUMS {
+        preview[name] = billed[name].clone();
+    }
+    preview["amount_remaining"] = billed["amount_due"].clone();
+    let id = preview["id"].clone();
+    for line in preview["lines"]["data"].as_array_mut().into_iter().flatten() {
+        line["invoice"] = id.clone();
+    }
+    preview
 }
 
 /// A subscription that does not exist, with the items that were asked for.

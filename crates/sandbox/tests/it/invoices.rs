@@ -162,6 +162,52 @@ fn another_interval_begins_anew() {
     assert_eq!(changed["latest_invoice"]["total"], 22_800 - 950);
 }
 
+/// The same of a change, as a preview takes it.
+fn details(change: &str) -> String {
+    let member = |one: &str| {
+        let Some((name, value)) = one.split_once('=') else { panic!("{one}") };
+        let (name, rest) =
+            name.split_once('[').map_or((name, String::new()), |(name, rest)| (name, format!("[{rest}")));
+        format!("subscription_details[{name}]{rest}={value}")
+    };
+    change.split('&').map(member).collect::<Vec<_>>().join("&")
+}
+
+#[test]
+fn a_preview_says_what_the_change_then_costs() {
+    for change in [
+        "items[0][id]=ITEM&items[0][price]=price_starter_yearly",
+        "items[0][id]=ITEM&items[0][price]=price_starter_yearly&proration_behavior=none",
+        "items[0][id]=ITEM&items[0][price]=price_enterprise_monthly&proration_behavior=always_invoice",
+        "billing_cycle_anchor=now&proration_behavior=create_prorations",
+        "cancel_now=true",
+    ] {
+        let lab = Lab::new(Seed::Business);
+        let customer = lab.payer("pm_card_visa");
+        let made = lab.subscribe(&customer, "items[0][price]=price_starter_monthly");
+        lab.advance(10 * DAY);
+        let (subscription, item) = (id(&made), id(&made["items"]["data"][0]));
+        let change = change.replace("ITEM", &item);
+        let shown =
+            lab.made("/v1/invoices/create_preview", &format!("subscription={subscription}&{}", details(&change)));
+        let path = format!("/v1/subscriptions/{subscription}");
+        let expand = "expand[]=latest_invoice";
+        let changed = if change == "cancel_now=true" {
+            lab.delete(&format!("{path}?prorate=true&invoice_now=true&{expand}")).body.clone()
+        } else {
+            lab.made(&path, &format!("{change}&{expand}"))
+        };
+        let billed = &changed["latest_invoice"];
+        let sums = |invoice: &Value| {
+            let lines: Vec<_> = invoice["lines"]["data"].as_array().expect("lines").iter().collect();
+            let lines: Vec<_> = lines.iter().map(|line| (line["amount"].clone(), line["period"].clone())).collect();
+            (invoice["subtotal"].clone(), invoice["total"].clone(), invoice["amount_due"].clone(), lines)
+        };
+        assert_eq!(sums(&shown), sums(billed), "{change}");
+        assert_eq!((&shown["status"], &shown["amount_paid"]), (&json!("draft"), &json!(0)), "{change}");
+    }
+}
+
 #[test]
 fn looking_ahead_changes_nothing() {
     let lab = Lab::new(Seed::Business);
