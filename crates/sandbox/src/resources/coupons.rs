@@ -75,6 +75,10 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     if coupon["duration"] == "repeating" && sent.int("duration_in_months").is_none() {
         return Err(StripeError::missing("duration_in_months"));
     }
+    if coupon["duration"] != "repeating" && sent.get("duration_in_months").is_some() {
+        let text = "You may only set duration_in_months when duration is repeating.";
+        return Err(StripeError::invalid(text).param("duration_in_months"));
+    }
     sent.assign(&mut coupon, &["applies_to", "duration_in_months", "max_redemptions", "name", "redeem_by"]);
     sent.merge_metadata(&mut coupon);
     changed(world, Kind::Coupon, coupon)

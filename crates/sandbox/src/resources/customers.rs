@@ -1,6 +1,6 @@
 //! Customers.
 
-use super::{Answer, Call, Reply, address, changed, deleted, fill, find, list, named};
+use super::{Answer, Call, Reply, address, changed, deleted, fill, find, list_where, named, narrow};
 use super::{coupons, discounts, payment_methods, subscription_status, tax_ids};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -103,7 +103,16 @@ fn prefix(id: &str) -> String {
 }
 
 pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
-    list(world, Kind::Customer, call, &[("email", Index::Email), ("test_clock", Index::Clock)])
+    let mut query = narrow(call, &[("email", Index::Email), ("test_clock", Index::Clock)]);
+    if call.params.text("test_clock").is_none() {
+        query.keep = Some(Box::new(on_no_clock));
+    }
+    list_where(world, Kind::Customer, call, query)
+}
+
+/// Customers of a test clock, and their subscriptions, stand in a list only where it is asked for them.
+pub(crate) fn on_no_clock(object: &Value) -> bool {
+    object["test_clock"].is_null()
 }
 
 /// A deleted customer is still answered, with nothing but the fact.

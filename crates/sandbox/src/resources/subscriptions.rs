@@ -5,7 +5,9 @@
 use super::billing::{self, Bill};
 use super::collection::{self, Paid};
 use super::subscription_items as items;
-use super::{Answer, Call, Reply, added_items, discounts, embedded, find, list_where, named, narrow, tax_rates};
+use super::{
+    Answer, Call, Reply, added_items, customers, discounts, embedded, find, list_where, named, narrow, tax_rates,
+};
 use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -157,10 +159,12 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     }
     let (method, from, until) =
         (params.get("collection_method"), params.get("current_period_start"), params.get("current_period_end"));
-    if method.is_some() || from.is_some() || until.is_some() {
+    let all = params.text("test_clock").is_some() || params.text("customer").is_some();
+    if !all || method.is_some() || from.is_some() || until.is_some() {
         query.keep = Some(Box::new(move |subscription| {
             let (start, end) = items::current_period(&subscription["items"]);
-            method.is_none_or(|method| subscription["collection_method"] == *method)
+            (all || customers::on_no_clock(subscription))
+                && method.is_none_or(|method| subscription["collection_method"] == *method)
                 && super::within(from, start)
                 && super::within(until, end)
         }));

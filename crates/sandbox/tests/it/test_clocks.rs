@@ -39,6 +39,10 @@ fn a_customer_lives_in_the_time_of_its_clock() {
     assert_eq!((&now["status"], &now["latest_invoice"]["status"]), (&json!("active"), &json!("paid")));
     assert_eq!(now["latest_invoice"]["created"], start + 7 * DAY);
     assert_eq!(lab.get(&format!("/v1/customers?test_clock={clock}")).ids(), [id]);
+    assert!(!lab.get("/v1/customers?limit=100").ids().contains(&id), "only who asks for the clock's sees them");
+    let own = made["id"].as_str().unwrap();
+    assert!(!lab.get("/v1/subscriptions?limit=100").ids().contains(&own));
+    assert_eq!(lab.get(&format!("/v1/subscriptions?customer={id}")).ids(), [own]);
     assert_eq!(lab.post(&advance, &format!("frozen_time={start}")).error(), "400 invalid_request_error - frozen_time");
     lab.advance(60 * DAY);
     let still = lab.get(&format!("/v1/subscriptions/{}", made["id"].as_str().unwrap())).body;

@@ -92,6 +92,21 @@ async fn f31_what_a_list_leaves_out_is_not_called_deleted() {
     }
 }
 
+/// Stripe lists the customers of a test clock only for those who ask for the clock: they are there, and nothing is wrong.
+#[tokio::test]
+async fn what_has_a_test_clock_is_in_no_list_and_no_fault() {
+    let shelf = Shelf::whole(&[]);
+    let mut timed = customer("cus_timed");
+    timed["test_clock"] = json!("clock_1");
+    shelf.put("customers", vec![customer("cus_1"), timed.clone()]);
+    let world = in_front_of(&shelf).await;
+    world.sync().await;
+    shelf.by_hand(|asked| (asked.path == "/v1/customers").then(|| (200, shelf::list(&[&customer("cus_1")], false))));
+    let outcome = world.sync().await;
+    assert_eq!((outcome.deleted, outcome.faults.len()), (0, 0), "{outcome:?}");
+    assert!(ids(&world.app, Resource::Customers).await.contains("cus_timed"));
+}
+
 #[tokio::test]
 async fn f31_rows_that_come_twice_count_once() {
     let world = World::planned(Plan::default()).await;
