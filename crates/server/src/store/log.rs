@@ -432,13 +432,14 @@ pub fn ids_from(tx: &mut Tx<'_>) -> Result<i64> {
 
 /// Removes ids of days before this one, a few at a time; how many there were. A longer window later does not bring them back.
 pub fn forget_ids(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<u64> {
-    if ids_from(tx)? < before_day {
-        facts::set(tx, facts::IDS_FROM_DAY, &before_day.to_string())?;
-    }
-    tx.run(
+    let forgotten = tx.run(
         "DELETE FROM usage_ids WHERE (day, id) IN (SELECT day, id FROM usage_ids WHERE day < ?1 ORDER BY day, id LIMIT ?2)",
         args![before_day, most],
-    )
+    )?;
+    if forgotten > 0 && ids_from(tx)? < before_day {
+        facts::set(tx, facts::IDS_FROM_DAY, &before_day.to_string())?;
+    }
+    Ok(forgotten)
 }
 
 fn logged(row: &Row) -> Result<Logged> {
