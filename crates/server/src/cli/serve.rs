@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         let address = listener.local_addr()?;
         // After the ports, so that a second start beside a running one does not take its files away.
         let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
-        let _alone = db::claim(config.database_url.expose_secret()).map_err(BuildError::Database)?;
+        let _alone = db::lock_for_serve(config.database_url.expose_secret()).map_err(BuildError::Database)?;
         let app = App::build(config, Arc::new(System), Chance::system()).await?;
         let told = told_to_stop();
         if let Some(inside) = &inside {

@@ -11,7 +11,7 @@ use super::revenue::recount as revenue;
 use super::sync::NO_SUCH_LIST;
 use super::verify::sampling;
 use super::webhooks;
-use super::{claims, held, lago, published, usage};
+use super::{lago, metadata, publishing, reservations, usage};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::mirror::{self, Resource};
@@ -70,7 +70,7 @@ pub async fn examine(app: &App) -> Result<Report> {
     sampling::examine(app, &mut report).await?;
     people(app, &mut report).await?;
     usage::shown::examine(app, &mut report).await?;
-    claims::examine(app, &mut report).await?;
+    metadata::examine(app, &mut report).await?;
     log(app, &mut report).await?;
     lago::examine::examine(app, &mut report).await?;
     Ok(report)
@@ -270,7 +270,7 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     for difference in recount.differences {
         report.fault("usage", difference, "run billhook doctor --repair");
     }
-    let reservations = held::compare(app, published::SETTLED).await?;
+    let reservations = reservations::proof::compare(app, publishing::proof::SETTLED).await?;
     if reservations.is_empty() {
         report.ok("reservations", "what is written down as open can be open");
     }
@@ -280,7 +280,7 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     if app.config.redis_url.is_none() {
         return Ok(());
     }
-    match published::compare(app, published::SETTLED).await {
+    match publishing::proof::compare(app, publishing::proof::SETTLED).await {
         Ok(differences) if differences.is_empty() => report.ok("counters", "Redis has what the log says"),
         Ok(differences) => {
             for difference in differences {
@@ -313,9 +313,9 @@ pub async fn repair(app: &App) -> Result<()> {
     revenue::repair(app).await?;
     usage::shown::repair(app).await?;
     usage::recount::repair(app).await?;
-    held::repair(app, published::SETTLED).await?;
+    reservations::proof::repair(app, publishing::proof::SETTLED).await?;
     // What cannot be asked is named by the report that follows.
-    match published::repair(app, published::SETTLED).await {
+    match publishing::proof::repair(app, publishing::proof::SETTLED).await {
         Err(Error::Upstream { .. }) => Ok(()),
         done => done.map(drop),
     }

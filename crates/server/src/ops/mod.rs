@@ -2,22 +2,20 @@
 
 pub mod catalogue;
 pub mod charges;
-pub mod claims;
 pub mod customers;
 pub mod derivation;
 pub mod doctor;
-pub mod held;
 pub mod identities;
 pub mod invoices;
 pub mod keys;
 pub mod lago;
 pub mod limits;
 pub mod made_up;
+pub mod metadata;
 pub mod mirror;
 pub mod page;
 pub mod payment_methods;
 pub mod places;
-pub mod published;
 pub mod publishing;
 pub mod readiness;
 pub mod readings;

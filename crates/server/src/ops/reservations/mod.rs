@@ -4,6 +4,7 @@
 
 mod commits;
 mod open;
+pub mod proof;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,7 +21,7 @@ use crate::ops::readings::{self, Look, Written};
 use crate::ops::revenue::discounts::Discounts;
 use crate::ops::revenue::points;
 use crate::ops::usage::plans;
-use crate::ops::{claims, derivation, places};
+use crate::ops::{derivation, metadata, places};
 use crate::store::mirror::Resource;
 use crate::store::webhooks::{self, Event, State, Target};
 use crate::store::{Tx, mirror, readings as looks, subscriptions, syncs};
@@ -252,7 +252,7 @@ fn write(tx: &mut Tx<'_>, claim: &Claim, catalogue: &Catalogue, now: Timestamp) 
         subscriptions::settle(tx, id, &claim.look.since())?;
     }
     let alarm = match &claim.found {
-        Some(Found::There(raw)) => claims::false_claim(tx, *resource, raw)?,
+        Some(Found::There(raw)) => metadata::false_owner(tx, *resource, raw)?,
         Some(Found::Gone) | None => None,
     };
     if let Some(alarm) = &alarm {

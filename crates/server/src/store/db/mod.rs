@@ -4,9 +4,9 @@
 //! network between begin and commit, a client that goes away leaves no half effect, and on SQLite the one writer thread
 //! can commit many closures with one disk flush.
 
-mod claim;
 mod news;
 mod postgres;
+mod serve_lock;
 mod sqlite;
 mod value;
 mod wal;
@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
-pub use self::claim::{Claim, claim};
+pub use self::serve_lock::{ServeLock, lock_for_serve};
 pub use self::value::{Arg, Row, Value};
 pub use self::writing::Unwritable;
 use self::writing::Writing;

@@ -5,8 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use billhook::error::Error;
+use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations::{self, Ask, Reservation};
-use billhook::ops::{published, publishing};
 use billing::usage::Quantity;
 use futures_util::future::join_all;
 
@@ -49,7 +49,7 @@ async fn i03_a_thousand_that_wait_for_one_account_are_a_few_calls() {
     assert_eq!(rig.left().await, "2.5");
     billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
     publishing::verify(rig.app()).await.expect("published");
-    assert_eq!(published::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
+    assert_eq!(proof::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
 }
 
 /// At once: an id that is asked for twice, a type with a cap of its own, and one with a rate. Whoever is first, as many fit.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use billhook::counters::book;
-use billhook::ops::{published, publishing};
+use billhook::ops::publishing::{self, proof};
 
 use super::lines::settled;
 use super::server::wait_for;
@@ -13,7 +13,7 @@ use super::{Adapter, Rig, code};
 /// What Redis has is what the log says, and what is held is the sum of its holds (I-03).
 pub async fn agrees(rig: &Rig) -> Vec<String> {
     billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
-    published::compare(rig.app(), Duration::ZERO).await.expect("compared")
+    proof::compare(rig.app(), Duration::ZERO).await.expect("compared")
 }
 
 /// Redis is set back to an earlier state, as a stale replica is: every way in which that can be noticed.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use billhook::counters::book;
-use billhook::ops::{held, published, publishing, reservations};
+use billhook::ops::publishing::{self, proof};
+use billhook::ops::reservations;
 use billhook::store::db::Value;
 
 use super::lost::agrees;
@@ -38,7 +39,7 @@ async fn doctor(rig: &Rig) -> Rig {
 }
 
 async fn named(doctor: &Rig) -> Vec<String> {
-    published::compare(doctor.app(), Duration::ZERO).await.expect("compared")
+    proof::compare(doctor.app(), Duration::ZERO).await.expect("compared")
 }
 
 /// Everything by which Redis decides: credits, sums of day and period, sums of holds, the instant until which it goes by them.
@@ -126,7 +127,7 @@ async fn what_differs_in_redis_is_named_and_put_right() {
         let doctor = doctor(&rig).await;
         let expected: Vec<String> = faults.iter().map(|fault| format!("user {}{fault}", rig.user)).collect();
         assert_eq!(named(&doctor).await, expected, "{command:?}");
-        assert_eq!(published::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1, "{command:?}");
+        assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1, "{command:?}");
         assert_eq!(named(&doctor).await, [""; 0], "{command:?}");
         assert_eq!(rig.left().await, "3.5", "{command:?}");
         assert_eq!(agrees(&rig).await, [""; 0], "{command:?}");
@@ -148,7 +149,7 @@ async fn an_account_without_an_entry_is_compared_too() {
     let doctor = doctor(&rig).await;
     let fault = "credits, period from 2026-11-01T00:00:00Z: Redis leaves 105, the log says 5";
     assert_eq!(named(&doctor).await, [format!("user {}, {fault}", rig.user)]);
-    assert_eq!(published::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1);
+    assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1);
     assert_eq!((named(&doctor).await.len(), rig.left().await.as_str()), (0, "5"));
 }
 
@@ -180,7 +181,7 @@ async fn a_key_of_another_kind_is_put_right_by_whoever_meets_it() {
         assert_eq!(rig.left().await, "0", "{key}");
         rig.release(&id).await.expect(key);
         publishing::verify(rig.app()).await.expect(key);
-        published::repair(rig.app(), Duration::ZERO).await.expect(key);
+        proof::repair(rig.app(), Duration::ZERO).await.expect(key);
         assert_eq!((rig.left().await.as_str(), agrees(&rig).await.len()), ("3.5", 0), "{key}");
     }
 }
@@ -198,7 +199,7 @@ async fn accounts_that_move_do_not_differ() {
             reservations::write_down(rig.app()).await.expect("written down");
         }
     };
-    let looking = published::compare(doctor.app(), Duration::from_secs(20));
+    let looking = proof::compare(doctor.app(), Duration::from_secs(20));
     let ((), differences) = tokio::join!(moving, looking);
     assert_eq!(differences.expect("compared"), [""; 0]);
 }
@@ -208,7 +209,7 @@ async fn accounts_that_move_do_not_differ() {
 async fn reservations_that_cannot_be_open_are_named_and_taken_away() {
     let rig = Rig::new(Adapter::Embedded).await;
     let app = rig.app();
-    let named = async || held::compare(app, Duration::ZERO).await.expect("compared");
+    let named = async || reservations::proof::compare(app, Duration::ZERO).await.expect("compared");
     let kept = async || app.db.read(|tx| tx.rows("SELECT id FROM reservations", &[])).await.expect("rows").len();
     rig.reserve("a", "inference", "1").await.expect("held");
     rig.reserve("b", "inference", "1").await.expect("held");
@@ -229,6 +230,6 @@ async fn reservations_that_cannot_be_open_are_named_and_taken_away() {
             format!("user {user}, inference: d is written down with less than nothing"),
         ]
     );
-    held::repair(app, Duration::ZERO).await.expect("taken away");
+    reservations::proof::repair(app, Duration::ZERO).await.expect("taken away");
     assert_eq!((named().await.len(), kept().await), (0, 1));
 }

@@ -30,7 +30,7 @@ async fn verified(rig: &Rig) {
 async fn agrees(rig: &Rig) {
     verified(rig).await;
     billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
-    assert_eq!(billhook::ops::published::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
+    assert_eq!(billhook::ops::publishing::proof::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
     assert_eq!(published(rig), rig.app().book.get(&rig.user).expect("an account").lock().account.encode());
 }
 

@@ -3,18 +3,20 @@
 //! Redis may lose anything at any time. What it says of a shard's position is compared with every step, and where it is behind,
 //! what is missing is read from the log again; where it has nothing, the whole shard is published anew.
 
+pub mod proof;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use billing::account::Account;
 use futures_util::future::join_all;
 
-use super::reservations;
-use super::usage::failed;
 use crate::app::App;
 use crate::counters::book::{self, Slot};
 use crate::counters::{Counters, Mark, Outage, Pending, Redis, View};
 use crate::error::{Error, Result, Upstream};
+use crate::ops::reservations;
+use crate::ops::usage::failed;
 use crate::store::db::Dialect;
 use crate::store::log::Source;
 use crate::store::{Tx, accounts, facts, leases, log};

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use billing::account::Account;
 use billing::hold::Hold;
 
-use super::publishing::unavailable;
-use super::reservations;
-use super::usage::{failed, following, plans};
+use super::unavailable;
 use crate::app::App;
 use crate::counters::{Counters, Finding, Redis};
 use crate::error::{Error, Result};
+use crate::ops::reservations;
+use crate::ops::usage::{failed, following, plans};
 use crate::store::{accounts, users};
 
 /// Accounts that are compared at a time.

@@ -9,19 +9,19 @@ use super::{OpenError, sqlite_path};
 
 /// The right to serve a file, for as long as this value lives.
 #[derive(Debug)]
-pub struct Claim {
+pub struct ServeLock {
     _lock: File,
 }
 
 /// Takes the right to serve the database at `address`; nothing where any number may serve it.
-pub fn claim(address: &str) -> Result<Option<Claim>, OpenError> {
+pub fn lock_for_serve(address: &str) -> Result<Option<ServeLock>, OpenError> {
     let Some(path) = sqlite_path(address) else { return Ok(None) };
     // By whatever name the file is called.
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let failed = |problem: String| OpenError::Unusable(format!("{}: {problem}", path.display()).into());
     let lock = lock_file(&path).map_err(|error| failed(format!("the lock beside it: {error}")))?;
     match lock.try_lock() {
-        Ok(()) => Ok(Some(Claim { _lock: lock })),
+        Ok(()) => Ok(Some(ServeLock { _lock: lock })),
         Err(TryLockError::WouldBlock) => Err(failed("another billhook serve works on this file".to_owned())),
         Err(TryLockError::Error(error)) => Err(failed(format!("the lock beside it: {error}"))),
     }

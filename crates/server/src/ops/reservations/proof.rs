@@ -1,12 +1,12 @@
 //! Reservations as they are written down, against the log and the people: what cannot be open is named, and taken away.
 //!
-//! What is held stands in no log. That a row is right can be said only where Redis has it as well ([`super::published`]); that it is
+//! What is held stands in no log. That a row is right can be said only where Redis has it as well ([`crate::ops::publishing::proof`]); that it is
 //! wrong can be said of one whose commit is in the log, whose user nobody knows, or that would give credits instead of taking them.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::reservations::uncommitted;
+use super::uncommitted;
 use crate::app::App;
 use crate::error::Result;
 use crate::store::reservations::{self as rows, Reservation};

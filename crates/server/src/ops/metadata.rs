@@ -18,7 +18,7 @@ const BATCH: i64 = 200;
 const NAMED: usize = 100;
 
 /// A user of ours that an object names, though its customer is not theirs; in words.
-pub fn false_claim(tx: &mut Tx<'_>, resource: Resource, raw: &str) -> Result<Option<String>> {
+pub fn false_owner(tx: &mut Tx<'_>, resource: Resource, raw: &str) -> Result<Option<String>> {
     // Nearly no object has it: that is seen without reading the object.
     if !LISTS.contains(&resource) || !raw.contains(MEMBER) {
         return Ok(None);
@@ -45,21 +45,21 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
             let from = after.clone();
             let some = app.db.read(move |tx| {
                 let ids = mirror::unseen(tx, resource, i64::MAX, &from, BATCH)?;
-                let mut claims = Vec::new();
+                let mut faults = Vec::new();
                 for id in &ids {
                     let raw = mirror::raw(tx, resource, id)?.unwrap_or_default();
-                    claims.extend(false_claim(tx, resource, &raw)?.map(|claim| format!("{id}: {claim}")));
+                    faults.extend(false_owner(tx, resource, &raw)?.map(|fault| format!("{id}: {fault}")));
                 }
-                Ok((ids.last().cloned(), claims))
+                Ok((ids.last().cloned(), faults))
             });
-            let (last, claims) = some.await?;
-            found.extend(claims);
+            let (last, faults) = some.await?;
+            found.extend(faults);
             let Some(last) = last else { break };
             after = last;
         }
     }
-    for claim in found.into_iter().take(NAMED) {
-        report.warn("metadata", claim, "correct the metadata at Stripe, or billhook user link-customer");
+    for fault in found.into_iter().take(NAMED) {
+        report.warn("metadata", fault, "correct the metadata at Stripe, or billhook user link-customer");
     }
     Ok(())
 }
