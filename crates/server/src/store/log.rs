@@ -1,6 +1,7 @@
 //! The usage log: append-only, deduplicated, in one order without gaps. Everything that counts is in it.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::Tx;
 use super::db::{Arg, Dialect, Row, Value, args};
@@ -209,49 +210,127 @@ pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) 
     Ok(appended)
 }
 
+/// Rows that one statement inserts, where so many are at hand: running a statement costs about as much as a row.
+const ABREAST: usize = 16;
+const ID: &str = "INSERT OR IGNORE INTO usage_ids (day, id, position, fingerprint) VALUES (?, ?, ?, ?)";
+/// Or fail: a row that is there already undoes the whole transaction, so SQLite need not keep the pages of half a statement.
+const ROW: &str =
+    "INSERT OR FAIL INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
+     transaction_id, source, previous, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+static IDS: LazyLock<String> = LazyLock::new(|| abreast(ID));
+static ROWS: LazyLock<String> = LazyLock::new(|| abreast(ROW));
+
+/// The same statement for many rows.
+fn abreast(one: &str) -> String {
+    let row = one.rsplit_once("VALUES").map_or("", |(_, row)| row);
+    one.to_owned() + &format!(",{row}").repeat(ABREAST - 1)
+}
+
 fn append_rows(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) -> Result<Vec<Appended>> {
+    let appended = append_ids(tx, head, entries)?;
+    let mut fresh = Vec::with_capacity(entries.len());
+    for (place, (entry, verdict)) in entries.iter().zip(&appended).enumerate() {
+        if let Appended::At(position) = *verdict {
+            fresh.push((position, *entry, chain(place, position)));
+        }
+    }
+    let (many, few) = fresh.split_at(fresh.len() - fresh.len() % ABREAST);
+    if !many.is_empty() {
+        let mut row = Vec::with_capacity(ABREAST * 13);
+        tx.many(&ROWS, |insert| {
+            for some in many.chunks(ABREAST) {
+                row.clear();
+                row.extend(some.iter().flat_map(log_row));
+                insert(&row)?;
+            }
+            Ok(())
+        })?;
+    }
+    if !few.is_empty() {
+        tx.many(ROW, |insert| few.iter().try_for_each(|one| insert(&log_row(one)).map(drop)))?;
+    }
+    Ok(appended)
+}
+
+fn id_row(entry: &Entry, position: i64) -> [Arg<'_>; 4] {
+    [Arg::Int(entry.day()), Arg::Bytes(&entry.id), Arg::Int(position), Arg::Int(entry.fingerprint)]
+}
+
+fn log_row<'e>((position, entry, previous): &(i64, &'e Entry, Option<i64>)) -> [Arg<'e>; 13] {
+    [
+        Arg::Int(*position),
+        Arg::Int(entry.kind.number()),
+        Arg::Text(&entry.user),
+        Arg::Text(&entry.event_type),
+        Arg::Int(entry.quantity),
+        Arg::Int(entry.weight),
+        Arg::Int(entry.event_ms),
+        Arg::Int(entry.received_ms),
+        Arg::Bytes(&entry.id),
+        Arg::Text(&entry.transaction_id),
+        Arg::Int(entry.source.number()),
+        previous.map_or(Arg::Null, Arg::Int),
+        Arg::text_or_null(entry.body.as_deref()),
+    ]
+}
+
+/// Takes the ids that are not known, and gives each the next position.
+fn append_ids(tx: &mut Tx<'_>, head: i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
     let mut appended = Vec::with_capacity(entries.len());
     let mut position = head;
-    tx.many("INSERT OR IGNORE INTO usage_ids (day, id, position, fingerprint) VALUES (?1, ?2, ?3, ?4)", |insert| {
-        for entry in entries {
+    // Until some are known: where one is, usually all that follow are as well, because a whole batch came again.
+    let mut mixed = false;
+    let whole = entries.len() - entries.len() % ABREAST;
+    tx.many(&IDS, |insert| {
+        let mut rows = Vec::with_capacity(ABREAST * 4);
+        for some in entries[..whole].chunks(ABREAST) {
+            rows.clear();
+            rows.extend(some.iter().zip(position + 1..).flat_map(|(entry, position)| id_row(entry, position)));
+            mixed = insert(&rows)? != ABREAST as u64;
+            if mixed {
+                break;
+            }
+            appended.extend((position + 1..).take(ABREAST).map(Appended::At));
+            position += i64::try_from(ABREAST).unwrap_or(i64::MAX);
+        }
+        Ok(())
+    })?;
+    if mixed {
+        let some = &entries[appended.len()..][..ABREAST];
+        appended.extend(close_gaps(tx, &mut position, some)?);
+    }
+    tx.many(ID, |insert| {
+        for entry in &entries[appended.len()..] {
             let next = position + 1;
-            let row = [Arg::Int(entry.day()), Arg::Bytes(&entry.id), Arg::Int(next), Arg::Int(entry.fingerprint)];
-            let fresh = insert(&row)? == 1;
+            let fresh = insert(&id_row(entry, next))? == 1;
             position += i64::from(fresh);
             appended.push(if fresh { Appended::At(next) } else { UNSEEN });
         }
         Ok(())
     })?;
-    tx.many(
-        "INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
-             transaction_id, source, previous, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        |insert| {
-            for (place, (entry, verdict)) in entries.iter().zip(&appended).enumerate() {
-                let Appended::At(position) = verdict else { continue };
-                let previous = chain(place, *position);
-                insert(&[
-                    Arg::Int(*position),
-                    Arg::Int(entry.kind.number()),
-                    Arg::Text(&entry.user),
-                    Arg::Text(&entry.event_type),
-                    Arg::Int(entry.quantity),
-                    Arg::Int(entry.weight),
-                    Arg::Int(entry.event_ms),
-                    Arg::Int(entry.received_ms),
-                    Arg::Bytes(&entry.id),
-                    Arg::Text(&entry.transaction_id),
-                    Arg::Int(entry.source.number()),
-                    previous.map_or(Arg::Null, Arg::Int),
-                    Arg::text_or_null(entry.body.as_deref()),
-                ])?;
-            }
-            Ok(())
-        },
-    )?;
     for (entry, verdict) in entries.iter().zip(&mut appended) {
         if *verdict == UNSEEN {
             *verdict = Appended::Known(known(tx, entry.day(), &entry.id)?.ok_or_else(lost)?);
         }
+    }
+    Ok(appended)
+}
+
+/// Of ids that were inserted with a position each, those that were known already have left theirs free: what follows moves up.
+fn close_gaps(tx: &mut Tx<'_>, last: &mut i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
+    let mut appended = Vec::with_capacity(entries.len());
+    for (entry, given) in entries.iter().zip(*last + 1..) {
+        let known = known(tx, entry.day(), &entry.id)?.ok_or_else(lost)?;
+        if known.position != given {
+            appended.push(Appended::Known(known));
+            continue;
+        }
+        *last += 1;
+        if given != *last {
+            let sql = "UPDATE usage_ids SET position = ?3 WHERE day = ?1 AND id = ?2";
+            tx.run(sql, args![entry.day(), entry.id.to_vec(), *last])?;
+        }
+        appended.push(Appended::At(*last));
     }
     Ok(appended)
 }

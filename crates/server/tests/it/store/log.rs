@@ -117,6 +117,40 @@ pub async fn i04_an_id_is_known_on_its_day_and_for_ever_where_it_is_history(data
     assert_eq!(db.read(log::head).await.expect("head"), 4);
 }
 
+/// Rows go into the tables many at a time: what is known takes no position there either.
+pub async fn i04_old_and_new_ids_in_one_group_are_numbered_as_one_by_one(database: Database) {
+    let db = open(&database).await;
+    let mut runner = TestRunner::deterministic();
+    let groups = prop::collection::vec(prop::collection::vec(0..700_u128, 1..80), 30);
+    let groups = groups.new_tree(&mut runner).expect("groups").current();
+    let fresh = |group: usize| (0..40).map(move |number| 1_000 + u128::try_from(group * 40 + number).expect("small"));
+    let (mut naive, mut log) = (HashMap::new(), Vec::new());
+    for (number, some) in groups.into_iter().enumerate() {
+        // Behind what is mixed comes what is new, and the other way round.
+        let ids: Vec<u128> = if number % 2 == 0 {
+            some.into_iter().chain(fresh(number)).collect()
+        } else {
+            fresh(number).chain(some).collect()
+        };
+        let expected: Vec<Appended> = ids
+            .iter()
+            .map(|id| match naive.get(id) {
+                Some(position) => known(*position),
+                None => {
+                    log.push(*id);
+                    let position = i64::try_from(log.len()).expect("small");
+                    naive.insert(*id, position);
+                    Appended::At(position)
+                }
+            })
+            .collect();
+        assert_eq!(append(&db, ids.iter().map(|id| entry(*id, "u1")).collect()).await, expected, "group {number}");
+    }
+    let read = db.read(|tx| log::read(tx, 0, 10_000)).await.expect("read");
+    let read: Vec<(i64, u128)> = read.iter().map(|entry| (entry.position, u128::from_be_bytes(entry.id))).collect();
+    assert_eq!(read, (1..).zip(log).collect::<Vec<_>>());
+}
+
 /// The pages of a user's list are the naive list, whoever else writes in between (I-15, I-16).
 pub async fn a_users_entries_are_their_own_and_in_order(database: Database) {
     let db = open(&database).await;
