@@ -12,6 +12,7 @@ use super::query::Query;
 use super::reservations::{all_named, quantity, stands};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::ops::keys::{Scope, allows};
 use crate::ops::reservations;
 
 const USER: HeaderName = HeaderName::from_static("x-billhook-user");
@@ -24,7 +25,7 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
 /// For `forwardAuth` and `auth_request`. The user is the one who is signed in; a gateway that authenticates with a service key can name
 /// one in `X-Billhook-User`. `type` and `quantity` come from the query, else from `X-Billhook-Type` and `X-Billhook-Quantity`; the
 /// quantity is 1 where nobody says. 200 lets it through, with `X-Billhook-User` and `Billing-Remaining` to pass on. It uses up the
-/// rate by the minute, and no credits: what was used is recorded afterwards.
+/// rate by the minute, unless the key may only read, and no credits: what was used is recorded afterwards.
 #[utoipa::path(get, path = "/api/v1/usage/authorize", tag = "usage", operation_id = "authorize",
     params(
         ("type" = Option<String>, Query, description = "The event type"),
@@ -56,7 +57,11 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         (None, None) => Quantity::from_micro(1_000_000),
     };
     all_named(&[(user, "X-Billhook-User"), (kind, "?type")])?;
-    let standing = reservations::pass(app, user, kind, quantity).await?;
+    let standing = if may_use_up(caller) {
+        reservations::pass(app, user, kind, quantity).await?
+    } else {
+        reservations::check(app, user, kind, quantity).await?
+    };
     if let Some(refused) = standing.refusal {
         return Err(Error::Refused(Box::new(refused)));
     }
@@ -68,6 +73,14 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         }
     }
     Ok(response)
+}
+
+/// Who only reads keeps nobody from anything: their question uses up no rate.
+fn may_use_up(caller: &Caller) -> bool {
+    match caller {
+        Caller::Person(_) => true,
+        Caller::Service(key) => allows(key, Scope::UsageWrite),
+    }
 }
 
 /// A header that may be said once.

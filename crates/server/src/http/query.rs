@@ -32,6 +32,23 @@ impl Query {
         }
     }
 
+    /// The same for what names something: it is not empty.
+    pub fn name(&self, name: &str) -> Result<Option<&str>> {
+        match self.one(name)? {
+            Some("") => Err(Error::invalid(format!("?{name}"), "expected at least one character")),
+            named => Ok(named),
+        }
+    }
+
+    /// Nothing else is said: a filter that is misspelt would show everything.
+    pub fn only(&self, names: &[&str]) -> Result<()> {
+        let unknown = self.0.iter().map(|(name, _)| name).filter(|name| !names.contains(&name.as_str()));
+        let faults: Vec<Fault> = unknown
+            .map(|name| Fault { pointer: format!("?{name}"), detail: format!("expected one of {}", names.join(", ")) })
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+    }
+
     /// `limit`: a whole number from 1 to `most`.
     pub fn limit(&self, default: u16, most: u16) -> Result<u16> {
         let Some(text) = self.one("limit")? else { return Ok(default) };
@@ -86,6 +103,20 @@ mod tests {
         ] {
             assert_eq!(query(text).limit(10, 100).ok(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn s29_a_filter_that_is_misspelt_or_empty_is_named() {
+        let faults = |outcome: Result<()>| match outcome {
+            Err(Error::Invalid(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            _ => Vec::new(),
+        };
+        let names = ["user_id", "type"];
+        assert_eq!(faults(query("user_id=u&type=t").only(&names)), [""; 0]);
+        assert_eq!(faults(query("tpye=t&user_id=u&From=x").only(&names)), ["?tpye", "?From"]);
+        assert_eq!(faults(query("type=").name("type").map(drop)), ["?type"]);
+        assert_eq!(query("type=t").name("type").ok().flatten(), Some("t"));
+        assert_eq!(query("").name("type").ok().flatten(), None);
     }
 
     #[test]

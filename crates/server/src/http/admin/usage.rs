@@ -55,7 +55,8 @@ pub struct Row {
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
 pub async fn list(State(app): State<App>, me: Admin, query: Query) -> Result<Response> {
     let days = Query::both(day(&query, "from"), day(&query, "to"));
-    let names = Query::both(query.one("user_id"), query.one("type"));
+    query.only(&["user_id", "type", "from", "to", "limit", "cursor"])?;
+    let names = Query::both(query.name("user_id"), query.name("type"));
     let page = Query::both(query.limit(100, 1000), query.one("cursor"));
     let (((from, to), (user, kind)), (limit, cursor)) = Query::both(Query::both(days, names), page)?;
     if from.zip(to).is_some_and(|(from, to)| from > to) {

@@ -66,6 +66,7 @@ pub struct Row {
     responses((status = 200, body = View)),
     extensions(("x-role" = json!("caller"))), security(("session" = []), ("key" = [])))]
 pub async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response> {
+    query.only(&["user_id", "limit", "cursor"])?;
     let (asker, user, most) = whose(&app, &caller, &query).await?;
     let (limit, cursor) = Query::both(query.limit(100.min(most), most), query.one("cursor"))?;
     let scope = format!("{asker} events {}", user.id);

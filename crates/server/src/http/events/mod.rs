@@ -188,6 +188,7 @@ pub async fn create_litellm(
 }
 
 fn count(query: &Query) -> Result<Count> {
+    query.only(&["count"])?;
     match query.one("count")? {
         None | Some("calls") => Ok(Count::Calls),
         Some("tokens") => Ok(Count::Tokens),

@@ -1,8 +1,11 @@
 //! `/authorize`: a gateway asks before it lets a request through.
 
+use billhook::ops::keys::Scope;
 use serde_json::json;
 
 use super::{EVENTS, Meter, fault};
+use crate::access::key;
+use crate::counters::{Adapter, Rig};
 use crate::harness::Answer;
 
 const PATH: &str = "/api/v1/usage/authorize";
@@ -72,4 +75,17 @@ async fn what_is_not_known_is_refused() {
         let (status, code, pointers) = fault(&answer);
         assert_eq!((status, code.as_str(), pointers.join(" ").as_str()), expected, "{query} {headers:?}");
     }
+}
+
+/// Who may only read takes nothing from anybody, also no turn of a rate.
+#[tokio::test]
+async fn a_reading_key_uses_up_no_rate() {
+    let rig = Rig::new(Adapter::Embedded).await.in_tier("open");
+    let [reader, gateway] = [key(&rig.world, Scope::UsageRead).await, key(&rig.world, Scope::UsageWrite).await];
+    let ask = async |key: &str| {
+        let headers = [("authorization", key), ("x-billhook-user", rig.user.as_str())];
+        rig.world.request("GET", &format!("{PATH}?type=stt&quantity=60"), &headers).await.status
+    };
+    let asked = [ask(&reader).await, ask(&reader).await, ask(&gateway).await, ask(&gateway).await, ask(&reader).await];
+    assert_eq!(asked, [200, 200, 200, 429, 429]);
 }

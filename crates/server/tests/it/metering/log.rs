@@ -43,6 +43,7 @@ async fn a_user_reads_their_own_newest_first_page_by_page() {
     }
     assert_eq!(paged, all);
     assert_eq!(usage_ids(&get(&format!("?user_id={}", meter.user)).await), all, "their own name is theirs to say");
+    assert_eq!(fault(&get("?lim=1").await).2, ["?lim"]);
     let [theirs, nobodys] = [get(&format!("?user_id={other}")).await, get("?user_id=usr_nobody").await];
     assert_eq!((theirs.status, theirs.shown()), (404, nobodys.shown()), "somebody else's is not there, as nobody's");
     let row = get("?limit=1").await.json()["events"][0].clone();
@@ -97,5 +98,8 @@ async fn the_sums_of_everybody_by_day_user_and_type() {
     let bad = fault(&get("?from=22.11.2026&to=2026-02-30&limit=0&type=a&type=b&cursor=x&cursor=y").await).2;
     assert_eq!(bad, ["?from", "?to", "?type", "?limit", "?cursor"], "all at once");
     assert_eq!(fault(&get("?cursor=x").await).2, ["?cursor"]);
+    let misspelt = fault(&get("?tpye=tts&user=u").await);
+    assert_eq!(misspelt, (422, "invalid".into(), vec!["?tpye".into(), "?user".into()]), "not everything");
+    assert_eq!(fault(&get("?type=&user_id=").await).2, ["?user_id", "?type"]);
     assert_eq!(fault(&get("?from=2026-11-23&to=2026-11-22").await).2, ["?to"], "no day is in it");
 }
