@@ -4,6 +4,7 @@
 //! release, or by its expiry. Its id is remembered until it would have expired, so that neither a second release nor a
 //! late repetition of the reservation does anything (I-04).
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -61,6 +62,11 @@ pub struct Held {
     holds: HashMap<Arc<str>, State>,
     /// All of them by the end of their time, resolved ones too.
     due: BTreeSet<(i64, Arc<str>)>,
+    sums: Sums,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Sums {
     credits: i128,
     /// In the order in which the types were first held.
     kinds: Vec<(Arc<str>, i128)>,
@@ -87,15 +93,27 @@ impl Held {
     }
 
     /// Places a hold. Whether there is room for it was decided before ([`crate::limit::decide`]).
-    pub fn place(&mut self, id: impl AsRef<str> + Into<Arc<str>>, hold: Hold) -> Placed {
-        if let Some(state) = self.holds.get(id.as_ref()) {
-            return placed_before(state, &hold);
+    pub fn place(&mut self, id: impl Into<Arc<str>>, hold: Hold) -> Placed {
+        match self.holds.entry(id.into()) {
+            Entry::Occupied(there) => placed_before(there.get(), &hold),
+            Entry::Vacant(free) => {
+                self.sums.add(&hold, i128::saturating_add);
+                self.due.insert((hold.expires_ms, Arc::clone(free.key())));
+                free.insert(State::Held(hold));
+                Placed::New
+            }
         }
-        let id = id.into();
-        self.add(&hold, i128::saturating_add);
-        self.due.insert((hold.expires_ms, Arc::clone(&id)));
-        self.holds.insert(id, State::Held(hold));
-        Placed::New
+    }
+
+    /// The name of a type as the holds of this account have it. They share it among themselves and with no other account: whoever
+    /// counts its owners waits for nobody who is at work on another account.
+    pub fn kind(&mut self, name: &str) -> Arc<str> {
+        if let Some((kind, _)) = self.sums.kinds.iter().find(|(kind, _)| **kind == *name) {
+            return Arc::clone(kind);
+        }
+        let kind: Arc<str> = Arc::from(name);
+        self.sums.kinds.push((Arc::clone(&kind), 0));
+        kind
     }
 
     /// Takes a hold away, for its release or its commit. Nothing where the id is unknown, was resolved or has expired.
@@ -104,7 +122,7 @@ impl Held {
         let State::Held(hold) = state else { return None };
         let hold = hold.clone();
         *state = State::Resolved(hold.clone());
-        self.add(&hold, i128::saturating_sub);
+        self.sums.add(&hold, i128::saturating_sub);
         Some(hold)
     }
 
@@ -113,7 +131,7 @@ impl Held {
         let Some(state @ State::Resolved(_)) = self.holds.get_mut(id) else { return };
         let hold = state.hold().clone();
         *state = State::Held(hold.clone());
-        self.add(&hold, i128::saturating_add);
+        self.sums.add(&hold, i128::saturating_add);
     }
 
     /// Frees what has expired and forgets what was resolved until then; answers how many holds were freed.
@@ -124,7 +142,7 @@ impl Held {
             && let Some((_, id)) = self.due.pop_first()
         {
             if let Some(State::Held(hold)) = self.holds.remove(&id) {
-                self.add(&hold, i128::saturating_sub);
+                self.sums.add(&hold, i128::saturating_sub);
                 freed = freed.saturating_add(1);
             }
         }
@@ -146,12 +164,12 @@ impl Held {
 
     /// Credits that are held.
     pub fn credits(&self) -> Credits {
-        Credits::from_micro(counted(self.credits))
+        Credits::from_micro(counted(self.sums.credits))
     }
 
     /// How much of a type is held.
     pub fn quantity(&self, kind: &str) -> Quantity {
-        let sum = self.kinds.iter().find(|(name, _)| **name == *kind).map_or(0, |(_, sum)| *sum);
+        let sum = self.sums.kinds.iter().find(|(name, _)| **name == *kind).map_or(0, |(_, sum)| *sum);
         Quantity::from_micro(counted(sum))
     }
 
@@ -172,7 +190,9 @@ impl Held {
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
+}
 
+impl Sums {
     // Sums of 64 bits in 128 of them: it would take 2^63 holds to leave these.
     fn add(&mut self, hold: &Hold, sum: fn(i128, i128) -> i128) {
         self.credits = sum(self.credits, i128::from(hold.credits.micro()));

@@ -4,8 +4,6 @@
 //! time (`Turn`), read by everybody.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -19,7 +17,7 @@ use tokio::sync::watch;
 use super::publishing::Moves;
 use super::reading::Said;
 use super::redis::There;
-use super::reservations::Reservations;
+use super::reservations::{Reservations, place};
 use crate::error::{Error, Result};
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
 use crate::store::log::Kind;
@@ -44,7 +42,6 @@ pub fn shard_of(user: &str) -> i64 {
 #[derive(Debug)]
 pub struct Book {
     parts: Vec<RwLock<HashMap<Arc<str>, Arc<Slot>>>>,
-    hasher: RandomState,
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
     moved: watch::Sender<i64>,
@@ -172,7 +169,6 @@ impl Book {
     pub fn open(written: i64) -> Self {
         Self {
             parts: (0..PARTS).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
             applied: AtomicI64::new(written),
             moved: watch::Sender::new(written),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
@@ -192,8 +188,7 @@ impl Book {
     }
 
     fn part(&self, user: &str) -> &RwLock<HashMap<Arc<str>, Arc<Slot>>> {
-        let at = self.hasher.hash_one(user) % (PARTS as u64);
-        &self.parts[usize::try_from(at).unwrap_or_default()]
+        &self.parts[place(user, PARTS)]
     }
 
     /// The account of a user, if it is in memory.

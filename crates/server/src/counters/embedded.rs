@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use billing::account::Room;
 use billing::limit::{self, Refusal};
 use billing::usage::UsageError;
 use jiff::Timestamp;
@@ -54,7 +55,8 @@ fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Answer {
     let (demand, now_ms) = (&ask.demand, ask.demand.now.as_millisecond());
     let mut part = book.reservations.part(ask.id);
     let mut state = slot.lock();
-    if let Some(known) = part.get(ask.id).filter(|known| !known.is_over(now_ms)) {
+    let before = if ask.is_new { None } else { part.get(ask.id) };
+    if let Some(known) = before.filter(|known| !known.is_over(now_ms)) {
         let verdict = again(known, &slot.user, demand);
         return Answer { verdict, numbers: state.numbers(demand) };
     }
@@ -62,7 +64,7 @@ fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Answer {
         Ok(admitted) => admitted,
         Err(refusal) => return Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
     };
-    let known = ask.held(slot, cost);
+    let known = ask.held(slot, &mut state, cost);
     state.held.place(Arc::clone(ask.id), known.hold());
     drop(state);
     part.insert(ask.id, known);
@@ -108,7 +110,7 @@ pub(super) fn hold_again(book: &Book, id: &str) {
 pub(super) fn sweep(book: &Book, now: Timestamp) -> usize {
     let now_ms = now.as_millisecond();
     let over = book.reservations.expire(now_ms);
-    over.iter().filter_map(|(_, user)| book.get(user)).map(|slot| slot.lock().held.expire(now_ms)).sum()
+    over.iter().filter_map(|user| book.get(user)).map(|slot| slot.lock().held.expire(now_ms)).sum()
 }
 
 impl State {
@@ -118,7 +120,7 @@ impl State {
         self.held.expire(now_ms);
         let room = self.room(now_ms).map_err(|_| Refusal::Uncountable(UsageError::Overflow))?;
         limit::decide(&room, &self.held, demand.limit, demand.kind, demand.quantity, demand.weight)?;
-        Ok(self.numbers(demand))
+        Ok(self.numbers_in(&room, demand))
     }
 
     /// Decides, and takes the rate where that is asked; how the user stands then.
@@ -143,7 +145,11 @@ impl State {
 
     /// How the user stands now.
     pub(super) fn numbers(&mut self, demand: &Demand<'_>) -> Numbers {
-        let Ok(room) = self.room(demand.now.as_millisecond()) else { return Numbers::default() };
+        self.room(demand.now.as_millisecond())
+            .map_or_else(|_| Numbers::default(), |room| self.numbers_in(&room, demand))
+    }
+
+    fn numbers_in(&self, room: &Room, demand: &Demand<'_>) -> Numbers {
         let held = self.held.quantity(demand.kind);
         let with_held = |used: billing::usage::Quantity| used.plus(held).unwrap_or(used);
         Numbers {

@@ -21,7 +21,7 @@ use billing::limit::{self, Gcra, Refusal};
 use billing::usage::{Credits, Quantity, UsageError};
 use jiff::Timestamp;
 
-use self::book::{Book, Slot};
+use self::book::{Book, Slot, State};
 use self::reservations::{Fate, Known};
 
 /// What somebody wants to use.
@@ -270,10 +270,10 @@ impl Numbers {
 
 impl Ask<'_> {
     /// It as it is remembered once it is held.
-    fn held(&self, slot: &Slot, cost: Credits) -> Known {
+    fn held(&self, slot: &Slot, state: &mut State, cost: Credits) -> Known {
         Known {
             user: Arc::clone(&slot.user),
-            kind: Arc::clone(self.demand.kind),
+            kind: state.held.kind(self.demand.kind),
             quantity: self.demand.quantity,
             credits: cost,
             expires_ms: self.expires_ms,

@@ -3,14 +3,16 @@
 //! What is held of an account lies with the account (`book::State::held`); here an id leads to it. An id stands for one thing
 //! in the whole program as long as it is remembered (I-04).
 
-use std::cmp::Reverse;
-use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
-use std::hash::BuildHasher;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
+
+use crate::store::reservations::OLD_MS;
+use crate::store::reservations::note::{Ended, Note, Opened, Pen};
 
 /// Parts of the map, so that two requests rarely meet.
 const PARTS: usize = 64;
@@ -23,6 +25,12 @@ const OVER_MAX: usize = 2_048;
 const UNDER_WAY_MS: i64 = 1_000;
 /// So long after its time a commit that was under way is one that never arrived.
 const UNDER_WAY_MAX_MS: i64 = 60_000;
+/// Those whose time is over within so many milliseconds (a power of two) are looked for together.
+const DUE_BITS: u32 = 7;
+/// After this time the note in which one was opened may be gone when that of its end goes.
+const YOUNG_MS: i64 = OLD_MS * 2 / 3;
+/// A note that has so many bytes is full.
+const NOTE_BYTES: usize = 1 << 20;
 
 /// A reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +82,22 @@ impl Known {
         self.expires_ms <= now_ms && matches!(self.fate, Fate::Held | Fate::Undecided)
     }
 
+    /// Something is held for it as long as its time is not over.
+    fn is_open(&self) -> bool {
+        matches!(self.fate, Fate::Held | Fate::Committing { undecided: false, .. })
+    }
+
+    fn opened<'k>(&'k self, id: &'k str) -> Opened<'k> {
+        Opened {
+            id,
+            user: &self.user,
+            kind: &self.kind,
+            quantity: self.quantity.micro(),
+            credits: self.credits.micro(),
+            expires_ms: self.expires_ms,
+        }
+    }
+
     /// The member in which it differs from what is asked for now.
     pub fn differs(&self, user: &str, kind: &str, quantity: Quantity) -> Option<&'static str> {
         if *self.user != *user {
@@ -90,51 +114,47 @@ impl Known {
 #[derive(Debug)]
 pub struct Reservations {
     parts: Vec<Mutex<Part>>,
-    hasher: RandomState,
-    /// Those that the database has as open.
-    written: Mutex<HashSet<Arc<str>>>,
+    /// A note was not written: the next one says everything.
+    lost: AtomicBool,
 }
 
 /// Some of them, under one lock.
 #[derive(Debug, Default)]
 pub struct Part {
-    known: HashMap<Arc<str>, Known>,
-    /// When the time of each is over.
-    due: BinaryHeap<Reverse<(i64, Arc<str>)>>,
+    known: HashMap<Arc<str>, Remembered>,
+    /// When the time of each is over: those of a moment together.
+    due: BTreeMap<i64, Vec<(i64, Arc<str>)>>,
     /// Those whose time was over before anybody resolved them, and when that was; the oldest first.
     over: VecDeque<(i64, Arc<str>)>,
-    /// Opened or resolved since they were last written down.
-    moved: Vec<Arc<str>>,
-    /// Not remembered any more since then. What the database has of them stays there for its time.
-    forgotten: Vec<Arc<str>>,
+    /// Whose they were, since it was last asked.
+    freed: Vec<Arc<str>>,
+    /// What is to be written down.
+    pen: Pen,
+    /// When it was last written down.
+    noted_ms: i64,
 }
 
-/// What has to be written down, and what is to be removed.
-#[derive(Debug, Default)]
-pub struct Changes {
-    pub opened: Vec<(Arc<str>, Known)>,
-    pub closed: Vec<Arc<str>>,
+/// One that is remembered, and when it was opened, or a little earlier.
+#[derive(Debug)]
+struct Remembered {
+    known: Known,
+    since_ms: i64,
 }
 
 impl Default for Reservations {
     fn default() -> Self {
-        Self {
-            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-            written: Mutex::default(),
-        }
+        Self { parts: (0..PARTS).map(|_| Mutex::default()).collect(), lost: AtomicBool::new(false) }
     }
 }
 
 impl Reservations {
     /// The part in which an id is or would be. Locked before a slot, never after one.
     pub fn part(&self, id: &str) -> MutexGuard<'_, Part> {
-        let at = self.hasher.hash_one(id) % (PARTS as u64);
-        lock(&self.parts[usize::try_from(at).unwrap_or_default()])
+        lock(&self.parts[place(id, PARTS)])
     }
 
     pub fn get(&self, id: &str) -> Option<Known> {
-        self.part(id).known.get(id).cloned()
+        self.part(id).get(id).cloned()
     }
 
     /// Remembers another fate of a known id.
@@ -145,7 +165,7 @@ impl Reservations {
     /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.
     pub fn commit_begins(&self, id: &str, late: bool) -> bool {
         let mut part = self.part(id);
-        match part.known.get(id).map(|known| known.fate) {
+        match part.get(id).map(|known| known.fate) {
             Some(Fate::Held) => part.resolve(id, Fate::Committing { late, undecided: false }),
             Some(Fate::Undecided) => part.resolve(id, Fate::Committing { late, undecided: true }),
             Some(Fate::Committing { .. } | Fate::Committed { .. }) | None => {}
@@ -157,7 +177,7 @@ impl Reservations {
     /// It has failed: the reservation is as it was.
     pub fn commit_failed(&self, id: &str) {
         let mut part = self.part(id);
-        if let Some(Fate::Committing { undecided, .. }) = part.known.get(id).map(|known| known.fate) {
+        if let Some(Fate::Committing { undecided, .. }) = part.get(id).map(|known| known.fate) {
             part.resolve(id, if undecided { Fate::Undecided } else { Fate::Held });
         }
     }
@@ -165,7 +185,7 @@ impl Reservations {
     /// The commit of a reservation is counted. Whether it was late is what was found when the commit came.
     pub fn committed(&self, id: &str, quantity: Quantity, position: i64) {
         let mut part = self.part(id);
-        let late = match part.known.get(id).map(|known| known.fate) {
+        let late = match part.get(id).map(|known| known.fate) {
             None | Some(Fate::Committed { .. }) => return,
             Some(Fate::Committing { late, .. }) => late,
             Some(Fate::Held | Fate::Undecided | Fate::Released) => false,
@@ -173,117 +193,149 @@ impl Reservations {
         part.resolve(id, Fate::Committed { quantity, position, late });
     }
 
-    /// Reservations whose time was over at this instant and that nobody had resolved: their ids and users. Forgets those that
-    /// have been over for long.
-    pub fn expire(&self, now_ms: i64) -> Vec<(Arc<str>, Arc<str>)> {
-        let mut over = Vec::new();
+    /// The users of reservations whose time was over at this instant and that nobody had resolved, each once. Forgets those that have been
+    /// over for long.
+    pub fn expire(&self, now_ms: i64) -> Vec<Arc<str>> {
+        let mut freed = Vec::new();
         for part in &self.parts {
-            lock(part).expire(now_ms, &mut over);
+            let mut part = lock(part);
+            part.expire(now_ms);
+            freed.append(&mut part.freed);
         }
-        over
+        let mut seen = HashSet::with_capacity(freed.len());
+        freed.retain(|user| seen.insert(Arc::as_ptr(user)));
+        freed
     }
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        let open = |part: &Mutex<Part>| lock(part).known.values().filter(|known| known.fate == Fate::Held).count();
+        let open = |part: &Mutex<Part>| lock(part).known.values().filter(|one| one.known.fate == Fate::Held).count();
         self.parts.iter().map(open).sum()
     }
 
-    /// What has changed since the last call, against what the database has. What was over before it could be written down is
-    /// not written any more.
-    pub fn changes(&self, now_ms: i64) -> Changes {
-        let mut changes = Changes::default();
-        let mut written = lock(&self.written);
+    /// What has happened since the last call, to be written down; after [`Self::lose`] everything that matters.
+    pub fn notes(&self, now_ms: i64) -> Vec<Note> {
+        let is_lost = self.lost.swap(false, Ordering::AcqRel);
+        let mut notes = vec![Note::default()];
         for part in &self.parts {
             let mut part = lock(part);
-            for id in std::mem::take(&mut part.moved) {
-                let known = part.known.get(&id);
-                let open = known.filter(|known| matches!(known.fate, Fate::Held | Fate::Committing { .. }));
-                match open {
-                    Some(_) if written.contains(&id) => {}
-                    Some(known) if known.is_over(now_ms) => {}
-                    Some(known) => {
-                        written.insert(Arc::clone(&id));
-                        changes.opened.push((id, known.clone()));
-                    }
-                    None if written.remove(&id) => changes.closed.push(id),
-                    None => {}
-                }
+            if is_lost {
+                part.say_everything(now_ms);
             }
-            for id in std::mem::take(&mut part.forgotten) {
-                if !part.known.contains_key(&id) {
-                    written.remove(&id);
-                }
+            if let Some(note) = notes.last_mut() {
+                part.pen.hand_over(note);
+            }
+            part.noted_ms = now_ms;
+            drop(part);
+            if notes.last().is_some_and(|note| note.len() >= NOTE_BYTES) {
+                notes.push(Note::default());
             }
         }
-        changes
+        notes.retain(|note| !note.is_empty());
+        notes
     }
 
-    /// The changes could not be written: they wait for the next time.
-    pub fn put_back(&self, changes: Changes) {
-        let mut written = lock(&self.written);
-        for (id, _) in changes.opened {
-            written.remove(&id);
-            self.part(&id).moved.push(id);
-        }
-        for id in changes.closed {
-            written.insert(Arc::clone(&id));
-            self.part(&id).moved.push(id);
-        }
+    /// Notes could not be written, and are gone.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
     }
 
     /// Takes one over that the database has as open.
     pub fn restore(&self, id: &Arc<str>, known: Known) {
-        self.part(id).insert(id, known);
-        lock(&self.written).insert(Arc::clone(id));
+        // Opened by another process, or by one before us: nobody knows when.
+        self.part(id).remember(id, Remembered { known, since_ms: i64::MIN });
     }
 }
 
 impl Part {
     pub fn get(&self, id: &str) -> Option<&Known> {
-        self.known.get(id)
+        self.known.get(id).map(|one| &one.known)
     }
 
     /// Remembers a new one, or a new life of one that had expired.
     pub fn insert(&mut self, id: &Arc<str>, known: Known) {
-        self.due.push(Reverse((known.expires_ms, Arc::clone(id))));
-        self.moved.push(Arc::clone(id));
-        self.known.insert(Arc::clone(id), known);
+        // A part of what the sweep would do, by whoever makes it necessary: so nobody has to do all of it at once.
+        self.end_moments(self.noted_ms);
+        self.forget(self.noted_ms);
+        if known.fate == Fate::Held {
+            self.pen.opened(&known.opened(id));
+        }
+        self.remember(id, Remembered { known, since_ms: self.noted_ms });
+    }
+
+    fn remember(&mut self, id: &Arc<str>, one: Remembered) {
+        self.look_at(one.known.expires_ms, Arc::clone(id));
+        self.known.insert(Arc::clone(id), one);
+    }
+
+    fn look_at(&mut self, at_ms: i64, id: Arc<str>) {
+        self.due.entry(at_ms >> DUE_BITS).or_default().push((at_ms, id));
     }
 
     pub fn resolve(&mut self, id: &str, fate: Fate) {
-        if let Some((id, _)) = self.known.get_key_value(id) {
-            self.moved.push(Arc::clone(id));
+        let Some(Remembered { known, since_ms }) = self.known.get_mut(id) else { return };
+        if known.is_open() && matches!(fate, Fate::Committed { .. } | Fate::Released) {
+            self.pen.ended(&Ended { id, expires_ms: known.expires_ms, is_old: is_old(*since_ms, self.noted_ms) });
         }
-        if let Some(known) = self.known.get_mut(id) {
-            known.fate = fate;
+        known.fate = fate;
+    }
+
+    /// Everything that a restart has to know, whatever was written of it.
+    fn say_everything(&mut self, now_ms: i64) {
+        self.pen.forget();
+        for (id, Remembered { known, since_ms }) in &self.known {
+            if known.expires_ms <= now_ms {
+                // Nothing is held for it.
+            } else if known.is_open() {
+                self.pen.opened(&known.opened(id));
+            } else if matches!(known.fate, Fate::Committed { .. } | Fate::Released) {
+                self.pen.ended(&Ended { id, expires_ms: known.expires_ms, is_old: is_old(*since_ms, now_ms) });
+            }
         }
     }
 
-    fn expire(&mut self, now_ms: i64, over: &mut Vec<(Arc<str>, Arc<str>)>) {
-        while let Some(Reverse((due_ms, _))) = self.due.peek()
-            && *due_ms <= now_ms
-            && let Some(Reverse((_, id))) = self.due.pop()
+    fn expire(&mut self, now_ms: i64) {
+        self.end_moments(now_ms);
+        if let Some(mut moment) = self.due.first_entry()
+            && *moment.key() == now_ms >> DUE_BITS
         {
-            let Entry::Occupied(known) = self.known.entry(Arc::clone(&id)) else { continue };
-            let expires_ms = known.get().expires_ms;
-            if expires_ms > now_ms {
-                continue; // a new life: its own due time is in the heap
-            }
-            match known.get().fate {
-                Fate::Committed { .. } | Fate::Released => drop(known.remove()),
-                Fate::Held | Fate::Undecided => {
-                    over.push((Arc::clone(&id), Arc::clone(&known.get().user)));
-                    self.over.push_back((expires_ms, id));
-                }
-                // Its entry will say, or nobody: then its caller went away, and it was not recorded.
-                Fate::Committing { .. } if now_ms < expires_ms + UNDER_WAY_MAX_MS => {
-                    self.due.push(Reverse((now_ms + UNDER_WAY_MS, id)));
-                }
-                Fate::Committing { .. } => self.over.push_back((expires_ms, id)),
+            let due: Vec<_> = moment.get_mut().extract_if(.., |(due_ms, _)| *due_ms <= now_ms).collect();
+            for (_, id) in due {
+                self.end_of_time(id, now_ms);
             }
         }
         self.forget(now_ms);
+    }
+
+    /// Ends the moments that have passed as a whole.
+    fn end_moments(&mut self, now_ms: i64) {
+        while let Some(moment) = self.due.first_entry()
+            && *moment.key() < now_ms >> DUE_BITS
+        {
+            for (_, id) in moment.remove() {
+                self.end_of_time(id, now_ms);
+            }
+        }
+    }
+
+    fn end_of_time(&mut self, id: Arc<str>, now_ms: i64) {
+        let Some(Remembered { known, .. }) = self.known.get(&id) else { return };
+        let expires_ms = known.expires_ms;
+        if expires_ms > now_ms {
+            return; // a new life: its own end is looked at as well
+        }
+        match known.fate {
+            Fate::Committed { .. } | Fate::Released => drop(self.known.remove(&id)),
+            Fate::Held | Fate::Undecided => {
+                self.freed.push(Arc::clone(&known.user));
+                self.over.push_back((expires_ms, id));
+            }
+            // Its entry will say, or nobody: then its caller went away, and it was not recorded.
+            Fate::Committing { .. } if now_ms < expires_ms + UNDER_WAY_MAX_MS => {
+                self.look_at(now_ms + UNDER_WAY_MS, id);
+            }
+            Fate::Committing { .. } => self.over.push_back((expires_ms, id)),
+        }
     }
 
     /// Forgets those that have been over for long, and the oldest where there are too many.
@@ -292,14 +344,27 @@ impl Part {
             && (over_ms + REMEMBERED_MS <= now_ms || self.over.len() > OVER_MAX)
             && let Some((over_ms, id)) = self.over.pop_front()
         {
-            let Entry::Occupied(known) = self.known.entry(Arc::clone(&id)) else { continue };
-            if known.get().expires_ms != over_ms {
-                continue; // a new life
-            }
-            known.remove();
-            self.forgotten.push(id);
+            let Entry::Occupied(one) = self.known.entry(id) else { continue };
+            if one.get().known.expires_ms == over_ms {
+                one.remove();
+            } // else a new life
         }
     }
+}
+
+/// Which of so many parts (a power of two) a name belongs to. Only locks are shared out by it: no part is slower for having more.
+pub(super) fn place(name: &str, parts: usize) -> usize {
+    let bytes = name.as_bytes();
+    let folded = || bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let end = bytes.last_chunk::<8>().map_or_else(folded, |end| u64::from_be_bytes(*end));
+    // The golden ratio spreads what differs in a few bits over the upper half.
+    let spread = end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    usize::try_from(spread).unwrap_or_default() % parts
+}
+
+/// Whether the note in which something was opened may be gone before that of its end.
+fn is_old(since_ms: i64, now_ms: i64) -> bool {
+    now_ms.saturating_sub(since_ms) > YOUNG_MS
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,6 +16,8 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::mirror::{self, Mirrored};
 
+/// Bytes that most objects have room in.
+const MEMBERS: usize = 256;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AS_OF: HeaderName = HeaderName::from_static("billing-as-of");
 const STALE: HeaderName = HeaderName::from_static("billing-stale");
@@ -64,6 +66,33 @@ pub fn json(app: &App, status: StatusCode, body: impl Into<Bytes>) -> Response {
 /// The same of a view.
 pub fn view<V: Serialize>(app: &App, status: StatusCode, view: &V) -> Result<Response> {
     Ok(json(app, status, serde_json::to_vec(view).map_err(Error::internal)?))
+}
+
+/// The text of an object, written member by member, for answers that are given more often than any other. Their names are ours: nobody has
+/// to look for what needs an escape in them.
+#[derive(Debug)]
+pub struct Members(Vec<u8>);
+
+impl Members {
+    pub fn begin() -> Self {
+        let mut text = Vec::with_capacity(MEMBERS);
+        text.push(b'{');
+        Self(text)
+    }
+
+    pub fn with(mut self, name: &'static str, value: &impl Serialize) -> Result<Self> {
+        let before: &[u8] = if self.0.len() == 1 { b"\"" } else { b",\"" };
+        for part in [before, name.as_bytes(), b"\":"] {
+            self.0.extend_from_slice(part);
+        }
+        serde_json::to_writer(&mut self.0, value).map_err(Error::internal)?;
+        Ok(self)
+    }
+
+    pub fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
 }
 
 /// Sends an answer; 304 when the caller holds it already.

@@ -16,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -36,11 +36,39 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
-        if !is_json(request.headers()) {
-            return Err(malformed("body.media_type", "Send Content-Type: application/json."));
-        }
-        parse(&whole(request.into_body()).await?).map(|Object(value)| Self(value))
+        parse(&document(request).await?).map(|Object(value)| Self(value))
     }
+}
+
+/// The same for a type that names each of its members and refuses every other (`deny_unknown_fields`): it refuses what is named twice as
+/// well. So a plain object need not be looked through before it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Named<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let bytes = document(request).await?;
+        if is_plain(&bytes)
+            && let Ok(Object(value)) = serde_json::from_slice(&bytes)
+        {
+            return Ok(Self(value));
+        }
+        parse(&bytes).map(|Object(value)| Self(value))
+    }
+}
+
+/// One object at most, with nothing inside another and no escapes.
+fn is_plain(bytes: &[u8]) -> bool {
+    memchr::memchr3_iter(b'{', b'[', b'\\', bytes).nth(1).is_none()
+}
+
+async fn document(request: Request) -> Result<Bytes> {
+    if !is_json(request.headers()) {
+        return Err(malformed("body.media_type", "Send Content-Type: application/json."));
+    }
+    whole(request.into_body()).await
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -114,19 +142,27 @@ pub fn no_kind(taken: &str) -> Error {
     malformed("body.media_type", taken)
 }
 
-/// Reads a body to its end. The edge has set the limit.
-pub async fn whole(body: Body) -> Result<Bytes> {
-    axum::body::to_bytes(body, usize::MAX).await.map_err(|fault| {
-        let mut cause = fault.source();
-        while cause.is_some_and(|cause| !cause.is::<LengthLimitError>()) {
-            cause = cause.and_then(std::error::Error::source);
-        }
-        if cause.is_some() {
-            malformed("body.too_large", "The body has more bytes than this path takes.")
-        } else {
-            malformed("body.malformed", "The body ended early, or its chunks are broken.")
-        }
-    })
+/// Reads a body to its end. The edge has set the limit. Most arrive in one piece, which is taken as it is.
+pub async fn whole(mut body: Body) -> Result<Bytes> {
+    let Some(frame) = body.frame().await else { return Ok(Bytes::new()) };
+    let first = frame.map_err(broken)?.into_data().unwrap_or_default();
+    if hyper::body::Body::is_end_stream(&body) {
+        return Ok(first);
+    }
+    let rest = body.collect().await.map_err(broken)?.to_bytes();
+    Ok(if rest.is_empty() { first } else { [first, rest].concat().into() })
+}
+
+fn broken(fault: axum::Error) -> Error {
+    let mut cause = fault.source();
+    while cause.is_some_and(|cause| !cause.is::<LengthLimitError>()) {
+        cause = cause.and_then(std::error::Error::source);
+    }
+    if cause.is_some() {
+        malformed("body.too_large", "The body has more bytes than this path takes.")
+    } else {
+        malformed("body.malformed", "The body ended early, or its chunks are broken.")
+    }
 }
 
 /// Reads one JSON document, strictly, as a `T`.

@@ -163,24 +163,23 @@ impl House {
 
     /// Puts the answer's own headers over those that every answer carries (S-19); what a handler has set stays.
     fn dress(&self, headers: &mut HeaderMap, id: RequestId) {
-        if !headers.contains_key(X_REQUEST_ID) {
-            let own = std::mem::replace(headers, uniform(self.settings.https));
-            let mut last = None;
-            for (name, value) in own {
-                match (name, &last) {
-                    (Some(name), _) => {
-                        headers.insert(name.clone(), value);
-                        last = Some(name);
-                    }
-                    (None, Some(name)) => {
-                        headers.append(name.clone(), value);
-                    }
-                    (None, None) => {}
-                }
-            }
+        let Ok(id) = HeaderValue::from_bytes(&id.0) else { return };
+        if headers.insert(X_REQUEST_ID, id).is_some() {
+            return; // it began with them
         }
-        if let Ok(id) = HeaderValue::from_bytes(&id.0) {
-            headers.insert(X_REQUEST_ID, id);
+        let own = std::mem::replace(headers, uniform(self.settings.https));
+        let mut last = None;
+        for (name, value) in own {
+            match (name, &last) {
+                (Some(name), _) => {
+                    headers.insert(name.clone(), value);
+                    last = Some(name);
+                }
+                (None, Some(name)) => {
+                    headers.append(name.clone(), value);
+                }
+                (None, None) => {}
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use billing::usage::Quantity;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer;
-use super::body::Json;
+use super::answer::{self, Members};
+use super::body::Named;
 use super::events::read::named;
 use super::events::{exact, verdicts};
 use super::extract::{Service, Writer};
@@ -38,7 +38,7 @@ pub struct Question {
 }
 
 /// How a user stands.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(as = Standing)]
 pub struct StandingView {
     allowed: bool,
@@ -55,7 +55,7 @@ pub struct StandingView {
 #[utoipa::path(post, path = "/api/v1/usage/check", tag = "usage", operation_id = "check",
     request_body = Question, responses((status = 200, body = StandingView)),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
-pub async fn check(State(app): State<App>, _: Service, Json(ask): Json<Question>) -> Result<Response> {
+pub async fn check(State(app): State<App>, _: Service, Named(ask): Named<Question>) -> Result<Response> {
     let mut faults = strange(&[(&ask.user_id, "/user_id"), (&ask.r#type, "/type")]);
     let quantity = ask.quantity.read("/quantity", &mut faults);
     let quantity = quantity.filter(|_| faults.is_empty()).ok_or(Error::Invalid(faults))?;
@@ -71,7 +71,9 @@ pub fn stands(app: &App, standing: Standing) -> Result<Response> {
         remaining: standing.remaining.map(Number::from),
         limits: standing.limits.iter().map(limits::View::of).collect(),
     };
-    let mut response = answer::view(app, StatusCode::OK, &view)?;
+    let body = Members::begin().with("allowed", &view.allowed)?.with("code", &view.code)?;
+    let body = body.with("remaining", &view.remaining)?.with("limits", &view.limits)?.end();
+    let mut response = answer::json(app, StatusCode::OK, body);
     limits::tell(response.headers_mut(), &standing.limits);
     Ok(limits::degraded(app, response))
 }
@@ -96,7 +98,7 @@ pub struct Hold {
 }
 
 /// A reservation.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[schema(as = Reservation)]
 pub struct View {
     #[schema(example = "res_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
@@ -125,11 +127,11 @@ pub struct View {
         (status = 429, description = "`limit.day`, `limit.month` or `limit.minute`, with `upgrade_url`, `RateLimit` and `Retry-After`"),
     ),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
-pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, Json(hold): Json<Hold>) -> Response {
+pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, Named(hold): Named<Hold>) -> Response {
     let reserved = async {
         let reservation = reservations::reserve(&app, asked(&headers, hold)?).await?;
         let replayed = reservation.replayed;
-        let response = answer::view(&app, StatusCode::CREATED, &View::of(reservation))?;
+        let response = answer::json(&app, StatusCode::CREATED, View::of(reservation).body()?);
         Ok(verdicts::replayed(limits::degraded(&app, response), replayed))
     };
     answered(&app, reserved.await)
@@ -214,7 +216,7 @@ pub async fn commit(
     State(app): State<App>,
     _: Writer,
     Path(id): Path<String>,
-    Json(used): Json<Used>,
+    Named(used): Named<Used>,
 ) -> Result<Response> {
     known(&id)?;
     let committed = reservations::commit(&app, &id, really(used)?).await?;
@@ -277,6 +279,13 @@ impl View {
             remaining: reservation.remaining.map(Number::from),
             undecided: reservation.undecided,
         }
+    }
+
+    fn body(&self) -> Result<Vec<u8>> {
+        let body =
+            Members::begin().with("id", &self.id)?.with("status", &self.status)?.with("quantity", &self.quantity)?;
+        let body = body.with("expires_at", &self.expires_at)?.with("remaining", &self.remaining)?;
+        Ok(body.with("undecided", &self.undecided)?.end())
     }
 }
 

@@ -17,14 +17,17 @@ const PUBLISH: Duration = Duration::from_millis(5);
 const VERIFY: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_millis(200);
 /// What was reserved since is forgotten by a process that is killed: its work still counts, but others may be given the same room.
-const WRITE_DOWN: Duration = Duration::from_millis(250);
+const WRITE_DOWN: Duration = Duration::from_millis(100);
+/// How often it is looked whether what was written down is old enough to be summed up.
+const SUM_UP: Duration = Duration::from_secs(5);
 const TIDY: Duration = Duration::from_mins(1);
 /// After a failure; Redis is given this long to come back.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Works until it is told to stop, and writes down a last time what is open.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let [mut verify, mut sweep, mut write_down, mut tidy] = [VERIFY, SWEEP, WRITE_DOWN, TIDY].map(|period| {
+    let periods = [VERIFY, SWEEP, WRITE_DOWN, SUM_UP, TIDY];
+    let [mut verify, mut sweep, mut write_down, mut sum_up, mut tidy] = periods.map(|period| {
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick
@@ -43,6 +46,12 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             _ = write_down.tick() => {
                 if let Err(error) = reservations::write_down(&app).await {
                     tracing::warn!(%error, "open reservations were not written down; it will be tried again");
+                }
+                continue;
+            }
+            _ = sum_up.tick() => {
+                if let Err(error) = reservations::let_notes_go(&app).await {
+                    tracing::debug!(%error, "old notes of reservations will go later");
                 }
                 continue;
             }

@@ -59,7 +59,10 @@ pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quanti
     if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
-    let limit = tier_of(app, slot).and_then(|tier| tier.limits.get(&**kind));
+    // Where no tier limits the type, nobody has to find out in which one the user is.
+    let is_limited = app.catalogue.tiers.iter().any(|tier| tier.limits.contains_key(&**kind));
+    let tier = if is_limited { tier_of(app, slot) } else { None };
+    let limit = tier.and_then(|tier| tier.limits.get(&**kind));
     Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
 }
 

@@ -7,6 +7,7 @@ mod groups;
 mod lines;
 mod lost;
 mod mended;
+mod noted;
 mod remembered;
 mod schedules;
 mod server;

@@ -76,7 +76,7 @@ impl Question<'_> {
         }
         state.there.seen = state.there.seen.max(told.seen);
         let known = if is_first {
-            ask.held(self.slot, self.cost)
+            ask.held(self.slot, &mut state, self.cost)
         } else {
             Known { user: Arc::clone(&self.slot.user), ..hold_of(&told.hold)? }
         };

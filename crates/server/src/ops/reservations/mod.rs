@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use self::commits::in_log;
 pub use self::commits::{Commit, Committed, commit};
-pub use self::open::{forget_old, restore, write_down};
+pub use self::open::{forget_old, let_notes_go, restore, write_down};
 pub(super) use self::open::{known, open_in, uncommitted};
 use super::limits::{self, rule};
 use crate::app::App;

@@ -15,20 +15,32 @@ use crate::ops::limits;
 use crate::store::reservations::Reservation as Row;
 use crate::store::{Tx, reservations as rows};
 
-/// Writes down which reservations are open, so that a restart finds them.
+/// Writes down what was opened and what has ended since the last time, so that a restart finds what is open.
 pub async fn write_down(app: &App) -> Result<()> {
-    let now_ms = app.clock.now().as_millisecond();
-    let changes = app.book.reservations.changes(now_ms);
-    if changes.opened.is_empty() && changes.closed.is_empty() {
+    let now = app.clock.now();
+    let mut notes = Vec::new();
+    for note in app.book.reservations.notes(now.as_millisecond()) {
+        notes.push((note_id(app)?, note));
+    }
+    if notes.is_empty() {
         return Ok(());
     }
-    let opened: Vec<Row> = changes.opened.iter().map(|(id, known)| row(id, known)).collect();
-    let closed: Vec<String> = changes.closed.iter().map(ToString::to_string).collect();
-    let written = app.db.write(move |tx| rows::save(tx, &opened, &closed)).await;
-    if written.is_err() {
-        app.book.reservations.put_back(changes);
+    let now_ms = now.as_millisecond();
+    let write = move |tx: &mut Tx<'_>| notes.iter().try_for_each(|(id, note)| rows::write(tx, id, now_ms, note));
+    app.db.write(write).await.inspect_err(|_| app.book.reservations.lose())
+}
+
+pub(super) fn note_id(app: &App) -> Result<String> {
+    Ok(billing::id::new("note_", app.clock.now(), app.chance.bytes()?))
+}
+
+/// Lets notes go whose time has come. What they leave behind has a row of its own from then on.
+pub async fn let_notes_go(app: &App) -> Result<()> {
+    let now_ms = app.clock.now().as_millisecond();
+    while let Some(going) = app.db.read(move |tx| rows::going(tx, now_ms)).await? {
+        app.db.write(move |tx| rows::let_go(tx, &going)).await?;
     }
-    written
+    Ok(())
 }
 
 /// Forgets in the database those that have been over for long.
@@ -37,20 +49,12 @@ pub async fn forget_old(app: &App) -> Result<()> {
     app.db.write(move |tx| rows::forget_old(tx, now_ms)).await
 }
 
-fn row(id: &str, known: &Known) -> Row {
-    Row {
-        id: id.to_owned(),
-        user: known.user.to_string(),
-        kind: known.kind.to_string(),
-        quantity: known.quantity.micro(),
-        credits: known.credits.micro(),
-        expires_ms: known.expires_ms,
-    }
-}
-
 /// Takes over what was open when the program stopped. What the log says was committed since then stays so. What Redis still holds
 /// of it is not held twice; what it has lost is put back where the account is asked for.
 pub async fn restore(app: &App) -> Result<()> {
+    for note in app.db.read(rows::damaged).await? {
+        tracing::error!(note, "a note of open reservations is damaged: what it says is free, the others hold");
+    }
     for Open { row, slot } in still_open(app, |_| true).await? {
         let (id, known) = (Arc::from(&*row.id), known(&row));
         slot.lock().held.place(Arc::clone(&id), known.hold());

@@ -1,4 +1,4 @@
-//! Reservations as they are written down, against the log and the people: what cannot be open is named, and taken away.
+//! Reservations as they are written down, against the log and the people: what cannot be open or read is named, and taken away.
 //!
 //! What is held stands in no log. That a row is right can be said only where Redis has it as well ([`crate::ops::publishing::proof`]); that it is
 //! wrong can be said of one whose commit is in the log, whose user nobody knows, or that would give credits instead of taking them.
@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::open::note_id;
 use super::uncommitted;
 use crate::app::App;
 use crate::error::Result;
@@ -25,17 +26,28 @@ struct Wrong {
 /// Every reservation that is written down and cannot be open, in words. One that was committed a moment ago is taken away within
 /// `patience`.
 pub async fn compare(app: &App, patience: Duration) -> Result<Vec<String>> {
-    let wrong = wrong(app, patience).await?;
-    Ok(wrong.iter().map(|Wrong { row, why }| format!("user {}, {}: {} {why}", row.user, row.kind, row.id)).collect())
+    let wrong = wrong(app, patience).await?.into_iter();
+    let wrong = wrong.map(|Wrong { row, why }| format!("user {}, {}: {} {why}", row.user, row.kind, row.id));
+    let damaged = app.db.read(rows::damaged).await?.into_iter();
+    Ok(wrong.chain(damaged.map(|note| format!("{note}: this note of open reservations is damaged"))).collect())
 }
 
 /// Takes them away.
 pub async fn repair(app: &App, patience: Duration) -> Result<()> {
-    let ids: Vec<String> = wrong(app, patience).await?.into_iter().map(|wrong| wrong.row.id).collect();
-    if ids.is_empty() {
+    let wrong: Vec<Reservation> = wrong(app, patience).await?.into_iter().map(|wrong| wrong.row).collect();
+    let damaged = app.db.read(rows::damaged).await?;
+    if wrong.is_empty() && damaged.is_empty() {
         return Ok(());
     }
-    app.db.write(move |tx| rows::save(tx, &[], &ids)).await
+    let (note, now_ms) = (note_id(app)?, app.clock.now().as_millisecond());
+    app.db
+        .write(move |tx| {
+            if !wrong.is_empty() {
+                rows::take_away(tx, &note, now_ms, &wrong)?;
+            }
+            rows::discard(tx, &damaged)
+        })
+        .await
 }
 
 async fn wrong(app: &App, patience: Duration) -> Result<Vec<Wrong>> {

@@ -210,7 +210,7 @@ async fn reservations_that_cannot_be_open_are_named_and_taken_away() {
     let rig = Rig::new(Adapter::Embedded).await;
     let app = rig.app();
     let named = async || reservations::proof::compare(app, Duration::ZERO).await.expect("compared");
-    let kept = async || app.db.read(|tx| tx.rows("SELECT id FROM reservations", &[])).await.expect("rows").len();
+    let kept = async || app.db.read(|tx| billhook::store::reservations::open(tx, 0)).await.expect("rows").len();
     rig.reserve("a", "inference", "1").await.expect("held");
     rig.reserve("b", "inference", "1").await.expect("held");
     reservations::write_down(app).await.expect("written down");

@@ -185,4 +185,13 @@ async fn each_member_that_is_wrong_is_refused_by_name() {
         let status = meter.post(RESERVE, body).await.status;
         assert_eq!(status, if body == "[1]" { 422 } else { 400 }, "{body}");
     }
+    // S-32: no two readers may understand it differently, whatever would be read of it.
+    for quantity in
+        [r#"1,"quantity":2"#, r#"{"a":1,"a":1}"#, r#""\ud800""#, r#"1,"type":"inference""#, "1,\"more\":[1,{}]}{"]
+    {
+        let body = format!(r#"{{"user_id":"usr_nobody","type":"inference","quantity":{quantity}}}"#);
+        for path in [CHECK, RESERVE] {
+            assert_eq!(meter.post(path, &body).await.status, 400, "{body}");
+        }
+    }
 }
