@@ -1,8 +1,9 @@
 //! Whatever is changed in Redis behind the program's back is named by user, type and period, and put right (I-12).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use billhook::counters::book;
+use billhook::counters::{Counters, book};
 use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations;
 use billhook::store::db::Value;
@@ -130,6 +131,53 @@ async fn what_is_not_of_ours_in_redis_is_named_and_put_right() {
         is_put_right(&rig, &["SET", key, "mine"], &[": what lies in Redis is not of this program"]).await;
     }
     is_still_held(&rig).await;
+}
+
+/// Each with what is held of them and of nobody else.
+#[tokio::test]
+async fn several_accounts_are_put_right_in_one_go() {
+    let mut rig = rig().await;
+    // What is held later it knows from the database alone.
+    let doctor = doctor(&rig).await;
+    let first = rig.user.clone();
+    let mut users = vec![(first.clone(), "3.5")];
+    for (name, used, left) in [("v", "2", "2"), ("w", "0.5", "3.5")] {
+        rig.user = rig.world.user(&format!("{name}@example.com"), None, false).await.0;
+        rig.record(&format!("e-{name}"), "inference", used).await;
+        rig.reserve(&format!("r-{name}"), "inference", "1").await.expect("held");
+        users.push((rig.user.clone(), left));
+    }
+    reservations::write_down(rig.app()).await.expect("written down");
+    publishing::verify(rig.app()).await.expect("published");
+    for (user, _) in &users {
+        let [account, holds, ..] = keys(user);
+        ask(&rig, &["DEL", &account, &holds]);
+    }
+    assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), users.len());
+    assert_eq!(named(&doctor).await, [""; 0]);
+    for (user, left) in users {
+        rig.user = user;
+        assert_eq!(rig.left().await, left, "{}", rig.user);
+    }
+    rig.user = first;
+    is_still_held(&rig).await;
+}
+
+/// What was found of it is of another moment: the next round looks again.
+#[tokio::test]
+async fn an_account_that_has_moved_since_it_was_looked_at_is_not_written_over() {
+    let rig = rig().await;
+    let Counters::Redis(shared) = &rig.app().counters else { panic!("a Redis") };
+    let (now, open) = (rig.world.now(), BTreeMap::new());
+    let account = || rig.app().book.get(&rig.user).expect("an account").lock().account.clone();
+    let seen = account();
+    let found = shared.inspect(&rig.user, &seen, &open, now).await.expect("looked at");
+    rig.record("e2", "inference", "2").await;
+    publishing::verify(rig.app()).await.expect("published");
+    assert!(!shared.mend(&rig.user, &seen, &open, &found, now).await.expect("asked"), "it has moved");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    let found = shared.inspect(&rig.user, &account(), &open, now).await.expect("looked at");
+    assert!(shared.mend(&rig.user, &account(), &open, &found, now).await.expect("asked"), "it has stood still");
 }
 
 /// Also of somebody who has not used anything yet.
