@@ -34,7 +34,7 @@ pub(crate) fn draft(world: &World, bill: &Bill<'_>) -> Value {
     if let Some(since) = bill.usage_since {
         lines.extend(meters::usage_lines(store, bill.subscription, bill.id, (since, world.now), lines.len()));
     }
-    let pending = pending(store, &customer["id"], &bill.subscription["id"]);
+    let pending = pending(store, &customer["id"], &bill.subscription["id"], &bill.subscription["currency"]);
     let place = lines.len() + 1;
     lines.extend(pending.iter().zip(place..).map(|(item, place)| line_of(item, bill.id, place)));
     let mut discounts = running(store, array(&bill.subscription["discounts"]), world.now);
@@ -77,12 +77,12 @@ pub(crate) fn of_customer(store: &Store, object: &Value) -> Arc<Value> {
     store.get(Kind::Customer, id).unwrap_or_else(|| Arc::new(json!({"id": id, "object": "customer"})))
 }
 
-/// What waits for the next invoice: everything for this subscription, and what is for no subscription at all.
-pub(crate) fn pending(store: &Store, customer: &Value, subscription: &Value) -> Vec<Arc<Value>> {
+/// What waits for the next invoice in this currency: everything for this subscription, and what is for no subscription at all.
+pub(crate) fn pending(store: &Store, customer: &Value, subscription: &Value, currency: &Value) -> Vec<Arc<Value>> {
     let mut items = store.all(Kind::InvoiceItem, Index::Pending, customer.as_str().unwrap_or_default());
     items.retain(|item| {
         let own = &item["parent"]["subscription_details"]["subscription"];
-        own.is_null() || own == subscription
+        item["currency"] == *currency && (own.is_null() || own == subscription)
     });
     items.reverse();
     items

@@ -126,9 +126,10 @@ pub(crate) fn taken_off(coupon: &Value, amount: i64) -> i64 {
     }
 }
 
-/// Whether the coupon is for this product.
-pub(crate) fn covers(coupon: &Value, product: &Value) -> bool {
-    coupon.get("applies_to").is_none_or(|applies| array(&applies["products"]).contains(product))
+/// Whether the coupon is for this product, and takes something off in this currency: an amount is one of its own.
+pub(crate) fn covers(coupon: &Value, product: &Value, currency: &Value) -> bool {
+    let is_ours = coupon["currency"].is_null() || coupon["currency"] == *currency;
+    is_ours && coupon.get("applies_to").is_none_or(|applies| array(&applies["products"]).contains(product))
 }
 
 /// Counts one more use, and closes the coupon where that was the last.

@@ -121,6 +121,10 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
             let text = format!("The invoice {invoice} is not one of this customer's.");
             return Err(StripeError::invalid(text).param("invoice"));
         }
+        if draft["currency"] != item["currency"] {
+            let text = format!("The invoice {invoice} is in another currency than this item.");
+            return Err(StripeError::invalid(text).param("currency"));
+        }
         let mut draft = (*draft).clone();
         item["invoice"] = json!(invoice);
         let place = super::array_len(&draft["lines"]["data"]) + 1;
