@@ -118,9 +118,8 @@ pub(crate) fn taken_off(coupon: &Value, amount: i64) -> i64 {
     match (coupon["amount_off"].as_i64(), &coupon["percent_off"]) {
         (Some(off), _) => off.min(amount),
         (None, Value::Number(percent)) => {
-            let part = i128::from(hundredths(&percent.to_string()).unwrap_or_default());
-            let off = (i128::from(amount) * part * 2 + 10_000) / 20_000;
-            i64::try_from(off).unwrap_or(amount).min(amount)
+            let part = hundredths(&percent.to_string()).unwrap_or_default();
+            super::shares::share(amount, part.into(), 10_000).min(amount)
         }
         _ => 0,
     }

@@ -43,6 +43,7 @@ pub(crate) mod refunds;
 pub(crate) mod report_runs;
 pub(crate) mod schedule_phases;
 pub(crate) mod setup_intents;
+pub(crate) mod shares;
 pub(crate) mod shipping_rates;
 pub(crate) mod sources;
 pub(crate) mod subscription_changes;

@@ -323,3 +323,28 @@ fn discounts_of_an_invoice_are_its_own_or_its_customers() {
     item(1000, "");
     assert_eq!(invoice("&discounts=")["total"], 1000);
 }
+
+/// A third of a line that cannot be divided is rounded, the whole of it is the whole.
+#[test]
+fn all_units_of_a_line_are_credited_with_all_that_they_cost() {
+    let lab = Lab::new(Seed::Business);
+    let customer = lab.payer("pm_card_visa");
+    let price = lab.made("/v1/prices", "product_data[name]=Setup&unit_amount_decimal=33.35&currency=usd");
+    let item = format!("customer={customer}&pricing[price]={}&quantity=3", id(&price));
+    lab.made("/v1/invoiceitems", &item);
+    let invoice = lab.made("/v1/invoices", &format!("customer={customer}&pending_invoice_items_behavior=include"));
+    let line = id(&invoice["lines"]["data"][0]);
+    lab.made(&format!("/v1/invoices/{}/finalize", id(&invoice)), "");
+    for (quantity, amount) in [(3, 100), (2, 67), (1, 33)] {
+        let form = format!(
+            "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={line}&lines[0][quantity]={quantity}",
+            id(&invoice)
+        );
+        assert_eq!(lab.get(&format!("/v1/credit_notes/preview?{form}")).body["amount"], amount, "{quantity}");
+    }
+    let over = format!(
+        "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={line}&lines[0][quantity]=4",
+        id(&invoice)
+    );
+    assert_eq!(lab.post("/v1/credit_notes", &over).error(), "400 invalid_request_error - lines[0][quantity]");
+}
