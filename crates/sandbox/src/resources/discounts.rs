@@ -100,7 +100,7 @@ pub(super) fn set(world: &mut World, owner: &mut Value, sent: &Params) -> Result
 /// Takes the discounts of an invoice that nobody's subscription made off its lines, anew.
 pub(super) fn apply(world: &World, invoice: &mut Value) {
     let discounts = invoice["discounts"].clone();
-    let ids = billing::running(&world.store, array(&discounts), world.now);
+    let ids = billing::running(&world.store, array(&discounts), &invoice["id"], world.now);
     let mut rows = array(&invoice["lines"]["data"]).to_vec();
     for row in &mut rows {
         row["discount_amounts"] = json!([]);
@@ -108,17 +108,21 @@ pub(super) fn apply(world: &World, invoice: &mut Value) {
     invoice["lines"]["data"] = Value::Array(lines::discounted(&world.store, &ids, rows));
 }
 
-/// Whether a `once` coupon has taken something off an invoice already.
-pub(crate) fn is_used_up(store: &Store, discount: &Value) -> bool {
+/// Whether a `once` coupon has taken something off another invoice than this already.
+pub(crate) fn is_used_up(store: &Store, discount: &Value, invoice: &Value) -> bool {
     let coupon = discount["source"]["coupon"].as_str().and_then(|id| store.get(Kind::Coupon, id));
     if coupon.is_none_or(|coupon| coupon["duration"] != "once") {
         return false;
     }
-    let subscription = discount["subscription"].as_str().unwrap_or_default();
-    let used = |invoice: &Arc<Value>| {
-        array(&invoice["total_discount_amounts"]).iter().any(|part| part["discount"] == discount["id"])
+    let used = |other: &Arc<Value>| {
+        let parts = array(&other["total_discount_amounts"]);
+        other["id"] != *invoice && parts.iter().any(|part| part["discount"] == discount["id"])
     };
-    store.all(Kind::Invoice, Index::Subscription, subscription).iter().any(used)
+    let (index, owner) = match discount["subscription"].as_str() {
+        Some(subscription) => (Index::Subscription, subscription),
+        None => (Index::Customer, discount["customer"].as_str().unwrap_or_default()),
+    };
+    store.all(Kind::Invoice, index, owner).iter().any(used)
 }
 
 /// Takes the discounts that ran out off a subscription, and says so of each.
@@ -127,7 +131,7 @@ pub(crate) fn drop_used_up(world: &mut World, subscription: &mut Value) {
     for id in array(&subscription["discounts"]).to_vec() {
         let Some(discount) = world.store.get(Kind::Discount, id.as_str().unwrap_or_default()) else { continue };
         let ended = discount["end"].as_i64().is_some_and(|end| end <= world.now);
-        if ended || is_used_up(&world.store, &discount) {
+        if ended || is_used_up(&world.store, &discount, &Value::Null) {
             world.store.tell("customer.discount.deleted", discount);
         } else {
             kept.push(id);

@@ -348,3 +348,23 @@ fn all_units_of_a_line_are_credited_with_all_that_they_cost() {
     );
     assert_eq!(lab.post("/v1/credit_notes", &over).error(), "400 invalid_request_error - lines[0][quantity]");
 }
+
+/// A coupon that works once does so on one invoice, whoever it was given to.
+#[test]
+fn a_customers_coupon_that_works_once_works_once() {
+    let lab = Lab::new(Seed::Business);
+    let coupon = id(&lab.made("/v1/coupons", "percent_off=50&duration=once"));
+    let customer = lab.payer("pm_card_visa");
+    let path = format!("/v1/customers/{customer}");
+    let old = [("Stripe-Version", "2025-02-24.acacia")];
+    assert_eq!(lab.send("POST", &path, &old, &format!("coupon={coupon}")).unwrap().status, 200);
+    for total in [250, 500] {
+        lab.made("/v1/invoiceitems", &format!("customer={customer}&amount=500&currency=usd"));
+        let draft = lab.made("/v1/invoices", &format!("customer={customer}&pending_invoice_items_behavior=include"));
+        assert_eq!(draft["total"], total);
+        // What it took off stays off when the draft is written again.
+        assert_eq!(lab.made(&format!("/v1/invoices/{}", id(&draft)), "description=x")["total"], total);
+        lab.made("/v1/invoiceitems", &format!("customer={customer}&amount=0&currency=usd&invoice={}", id(&draft)));
+        assert_eq!(lab.get(&format!("/v1/invoices/{}", id(&draft))).body["total"], total);
+    }
+}
