@@ -368,3 +368,30 @@ fn a_customers_coupon_that_works_once_works_once() {
         assert_eq!(lab.get(&format!("/v1/invoices/{}", id(&draft))).body["total"], total);
     }
 }
+
+/// Also where the number of them is changed later.
+#[test]
+fn an_item_costs_what_so_many_units_cost() {
+    let lab = Lab::new(Seed::Business);
+    let customer = lab.payer("pm_card_visa");
+    let price = id(&lab.made("/v1/prices", "product_data[name]=Setup&unit_amount=700&currency=usd"));
+    for (item, one, three) in [
+        (format!("pricing[price]={price}"), 700, 2_100),
+        ("unit_amount_decimal=33.35&currency=usd".to_owned(), 33, 100),
+        ("amount=500&currency=usd".to_owned(), 500, 1_500),
+    ] {
+        let made = lab.made("/v1/invoiceitems", &format!("customer={customer}&{item}"));
+        let path = format!("/v1/invoiceitems/{}", id(&made));
+        for (form, amount, quantity) in
+            [("description=x", one, 1), ("quantity=3", three, 3), ("metadata[a]=b", three, 3)]
+        {
+            let changed = lab.made(&path, form);
+            assert_eq!((&changed["amount"], &changed["quantity"]), (&json!(amount), &json!(quantity)), "{item} {form}");
+            assert_eq!(
+                (&changed["net_amount"], &changed["description"]),
+                (&json!(amount), &json!("x")),
+                "{item} {form}"
+            );
+        }
+    }
+}

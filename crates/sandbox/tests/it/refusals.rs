@@ -267,6 +267,7 @@ fn invoices() {
         POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][price]=price_starter_monthly -> 400 invalid_request_error - line_items[0] | You specified `payment` mode but passed a recurring price.
         POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][quantity]=1 -> 400 invalid_request_error - line_items[0] | You must provide either price or price_data for each line item when using prices.
         POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][price]={once}&line_items[0][price_data][currency]=usd -> 400 invalid_request_error parameters_exclusive - | You may only specify one of these parameters: price, price_data.
+        POST /v1/invoiceitems customer={payer}&amount=5&pricing[price]={once} -> 400 invalid_request_error parameters_exclusive - | You may only specify one of these parameters: amount, pricing.
         POST /v1/checkout/sessions mode=payment&success_url=nowhere&line_items[0][price]={once} -> 400 invalid_request_error url_invalid success_url | Invalid URL: An explicit scheme (such as https) must be provided.
         POST /v1/billing_portal/sessions -> 400 invalid_request_error parameter_missing customer
         POST /v1/billing_portal/sessions customer={gone} -> 400 invalid_request_error resource_missing customer
