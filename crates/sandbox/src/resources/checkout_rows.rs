@@ -176,18 +176,25 @@ fn shown(row: &Value) -> Value {
     row
 }
 
+/// A row as it is asked for: its price was made when it was first.
+fn asked(row: &Value) -> Value {
+    let mut asked = json!({"price": row["price"]["id"], "quantity": row["quantity"]});
+    if !array(&row["tax_rates"]).is_empty() {
+        asked["tax_rates"] = row["tax_rates"].clone();
+    }
+    asked
+}
+
+/// The same rows once more.
+pub(super) fn again(rows: &Value) -> Value {
+    array(rows).iter().map(asked).collect()
+}
+
 /// What these rows are on a subscription: items, and what is sold once beside them.
 pub(super) fn of_subscription(rows: &Value) -> (Vec<Value>, Vec<Value>) {
-    let one = |row: &Value| {
-        let mut one = json!({"price": row["price"]["id"], "quantity": row["quantity"]});
-        if !array(&row["tax_rates"]).is_empty() {
-            one["tax_rates"] = row["tax_rates"].clone();
-        }
-        one
-    };
     let (recurring, once): (Vec<&Value>, Vec<&Value>) =
         array(rows).iter().partition(|row| row["price"]["type"] == "recurring");
-    (recurring.into_iter().map(one).collect(), once.into_iter().map(one).collect())
+    (recurring.into_iter().map(asked).collect(), once.into_iter().map(asked).collect())
 }
 
 /// The same rows as lines of an invoice, where everything is bought once.

@@ -79,11 +79,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         "url": url
     });
     plain::write(&mut link, sent);
-    let kept = json!({
-        "id": id, "created": world.now, "secret": null, "rows": rows,
-        "line_items": sent.get("line_items")
-    });
-    world.store.put(Kind::Secret, kept);
+    world.store.put(Kind::Secret, json!({"id": id, "created": world.now, "secret": null, "rows": rows}));
     changed(world, Kind::PaymentLink, link)
 }
 
@@ -102,7 +98,7 @@ pub(crate) fn visited(world: &mut World, id: &str) -> Result<Arc<Value>, StripeE
     let again = crate::world::array(&kept["rows"]).iter().any(|row| row["price"]["type"] == "recurring");
     let after = link["after_completion"]["redirect"]["url"].as_str();
     let asked = json!({
-        "line_items": kept["line_items"], "mode": if again { "subscription" } else { "payment" },
+        "line_items": rows::again(&kept["rows"]), "mode": if again { "subscription" } else { "payment" },
         "success_url": after.unwrap_or("https://example.com"), "metadata": link["metadata"],
         "allow_promotion_codes": link["allow_promotion_codes"]
     });
