@@ -6,6 +6,7 @@ use crate::kind::Kind;
 use crate::params::{Field, Spec, opt};
 use crate::world::{World, array};
 use serde_json::{Number, Value, json};
+use std::sync::Arc;
 
 const APPLIES_TO: &[Field] = &[opt("products", Spec::List(&Spec::Text))];
 
@@ -131,12 +132,18 @@ pub(crate) fn covers(coupon: &Value, product: &Value, currency: &Value) -> bool 
     is_ours && coupon.get("applies_to").is_none_or(|applies| array(&applies["products"]).contains(product))
 }
 
-/// Counts one more use, and closes the coupon where that was the last.
-pub(crate) fn redeem(world: &mut World, id: &str, param: &str) -> Result<Value, StripeError> {
-    let mut coupon = (*super::named(&world.store, Kind::Coupon, id, param)?).clone();
+/// A coupon that can be used now.
+pub(super) fn usable(world: &World, id: &str, param: &str) -> Result<Arc<Value>, StripeError> {
+    let coupon = super::named(&world.store, Kind::Coupon, id, param)?;
     if coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now) || coupon["valid"] != true {
         return Err(StripeError::invalid(format!("Coupon expired: {id}")).code("coupon_expired").param(param));
     }
+    Ok(coupon)
+}
+
+/// Counts one more use, and closes the coupon where that was the last.
+pub(crate) fn redeem(world: &mut World, id: &str, param: &str) -> Result<Value, StripeError> {
+    let mut coupon = (*usable(world, id, param)?).clone();
     let times = coupon["times_redeemed"].as_i64().unwrap_or_default() + 1;
     coupon["times_redeemed"] = json!(times);
     coupon["valid"] = json!(coupon["max_redemptions"].as_i64().is_none_or(|max| times < max));

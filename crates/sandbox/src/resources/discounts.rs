@@ -1,6 +1,6 @@
 //! Discounts: a coupon at work on a subscription or customer, from an instant on and until it has run out.
 
-use super::{billing, coupons, lines, named, promotion_codes};
+use super::{billing, coupons, lines, promotion_codes};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// A discount that is asked for.
 pub(super) const ASKED: &[Field] =
     &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Text)];
+
 /// A coupon at work on a subscription from `start` on.
 pub(crate) fn object(id: &str, coupon: &Value, customer: &str, subscription: &str, start: i64) -> Value {
     let months = coupon["duration_in_months"].as_i64().filter(|_| coupon["duration"] == "repeating");
@@ -43,15 +44,7 @@ pub(super) fn check(world: &World, sent: &Params) -> Result<(), StripeError> {
         }
         let param = format!("discounts[{place}][coupon]");
         match asked["coupon"].as_str() {
-            Some(id) => {
-                let coupon = named(&world.store, Kind::Coupon, id, &param)?;
-                let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
-                if over || coupon["valid"] != true {
-                    return Err(StripeError::invalid(format!("Coupon expired: {id}"))
-                        .code("coupon_expired")
-                        .param(param));
-                }
-            }
+            Some(id) => drop(coupons::usable(world, id, &param)?),
             None if asked["discount"].is_string() => {}
             None => return Err(StripeError::missing(&param)),
         }

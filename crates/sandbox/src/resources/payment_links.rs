@@ -5,7 +5,6 @@ use super::{Answer, Call, Reply, changed, checkout_sessions, find, plain};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::version::{DEFAULT, Version};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -102,13 +101,7 @@ pub(crate) fn visited(world: &mut World, id: &str) -> Result<Arc<Value>, StripeE
         "success_url": after.unwrap_or("https://example.com"), "metadata": link["metadata"],
         "allow_promotion_codes": link["allow_promotion_codes"]
     });
-    let call = Call {
-        path: "/v1/checkout/sessions",
-        ids: Vec::new(),
-        object: "checkout.session",
-        params: Params::over(&asked),
-        version: Version::parse(DEFAULT)?,
-    };
+    let call = Call::ours("checkout.session", Vec::new(), Params::over(&asked))?;
     let Reply::One(session) = checkout_sessions::create(world, &call)? else {
         return Err(StripeError::not_found("checkout.session", id, "id"));
     };

@@ -98,14 +98,7 @@ fn wait(world: &mut World, call: &Call<'_>, subscription: &Value) -> Result<(), 
         if extra.get("currency").is_none() {
             asked = asked.with("currency", subscription["currency"].clone());
         }
-        let item = Call {
-            path: call.path,
-            ids: Vec::new(),
-            object: "invoiceitem",
-            params: asked,
-            version: call.version.clone(),
-        };
-        invoiceitems::create(world, &item).map_err(|error| StripeError {
+        invoiceitems::create(world, &call.about("invoiceitem", Vec::new(), asked)).map_err(|error| StripeError {
             param: error.param.map(|param| format!("invoice_items[{place}][{param}]")),
             ..error
         })?;
@@ -127,13 +120,7 @@ fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details:
         params = json!({"invoice_now": true, "prorate": prorate});
     }
     if params.as_object().is_some_and(|members| !members.is_empty()) {
-        let change = Call {
-            path: call.path,
-            ids: vec![id],
-            object: "subscription",
-            params: Params::over(&params),
-            version: call.version.clone(),
-        };
+        let change = call.about("subscription", vec![id], Params::over(&params));
         let make = if ends { subscription_changes::cancel } else { subscription_changes::update };
         make(world, &change)?;
     }
