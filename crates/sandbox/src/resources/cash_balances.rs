@@ -70,7 +70,7 @@ pub(crate) fn fund(world: &mut World, call: &Call<'_>) -> Answer {
     let customer = find(&world.store, Kind::Customer, call.id())?;
     world.follow_clock(&customer);
     let currency = json!(currencies::parse(call.params.need("currency")?)?);
-    let amount = call.params.int("amount").unwrap_or_default();
+    let amount = call.params.need_int("amount")?;
     let kind = bank_of(&currency);
     let details = match kind {
         "eu_bank_transfer" => json!({"bic": "BANKDEAAXXX", "iban_last4": "7089", "sender_name": "Ada"}),

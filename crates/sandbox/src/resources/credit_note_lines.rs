@@ -1,6 +1,6 @@
 //! What a credit note credits, line by line: with the discounts and taxes of what it takes back, or with rates of its own.
 
-use super::credit_notes::AMOUNT;
+use super::credit_notes::{AMOUNT, parts};
 use super::{lines, named, shares, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
@@ -41,8 +41,7 @@ pub(super) fn of(store: &Store, note: &str, invoice: &Value, sent: &Params) -> R
     let exempt = taxes::exemption(&invoice["customer_tax_exempt"]);
     let asked = sent.list("lines");
     if asked.is_empty() {
-        let split = ["refund_amount", "credit_amount", "out_of_band_amount"].map(|name| sent.int(name).unwrap_or(0));
-        let amount = sent.int("amount").unwrap_or_else(|| split.iter().sum());
+        let amount = sent.int("amount").unwrap_or_else(|| parts(sent));
         let credit = Credit {
             kind: "custom_line_item",
             amount,

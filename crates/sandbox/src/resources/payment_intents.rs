@@ -75,7 +75,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         None => Value::Null,
     };
     let id = world.id("pi");
-    let amount = sent.int("amount").unwrap_or_default();
+    let amount = sent.need_int("amount")?;
     currencies::chargeable(amount, &currency)?;
     let mut intent = object(&id, world.now, amount, &currency, &customer);
     intent["setup_future_usage"] = Value::Null;

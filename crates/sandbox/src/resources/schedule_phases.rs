@@ -240,9 +240,12 @@ fn item_changes(subscription: &Value, phase: &Value) -> Vec<Value> {
     let mut old = array(&subscription["items"]["data"]).to_vec();
     let mut changes = Vec::new();
     for wanted in array(&phase["items"]) {
-        let mut change = json!({"price": wanted["price"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
-        if let Some(place) = old.iter().position(|item| item["price"]["id"] == wanted["price"]) {
-            change = json!({"id": old.remove(place)["id"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
+        let mut change = json!({
+            "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]
+        });
+        match old.iter().position(|item| item["price"]["id"] == wanted["price"]) {
+            Some(place) => change["id"] = old.remove(place)["id"].clone(),
+            None => change["price"] = wanted["price"].clone(),
         }
         changes.push(change);
     }
