@@ -9,7 +9,6 @@ use crate::resources::{
     Call, checkout_sessions, currencies, customers, lines, payment_links, payment_methods, payments, portal,
     setup_intents, subscription_changes,
 };
-use crate::version::{DEFAULT, Version};
 use crate::world::{World, array};
 use serde_json::{Value, json};
 
@@ -247,7 +246,5 @@ fn say(
     asked: &Value,
     handler: fn(&mut World, &Call<'_>) -> crate::resources::Answer,
 ) -> Result<(), StripeError> {
-    let call =
-        Call { path: "", ids: vec![id], object: "", params: Params::over(asked), version: Version::parse(DEFAULT)? };
-    handler(world, &call).map(drop)
+    handler(world, &Call::ours("", vec![id], Params::over(asked))?).map(drop)
 }

@@ -233,6 +233,11 @@ impl Params {
         self.text(name).ok_or_else(|| StripeError::missing(name))
     }
 
+    /// A whole number that the endpoint cannot do without.
+    pub(crate) fn need_int(&self, name: &str) -> Result<i64, StripeError> {
+        self.int(name).ok_or_else(|| StripeError::missing(name))
+    }
+
     /// Copies the named parameters, where sent, over the members of the same name.
     pub(crate) fn assign(&self, object: &mut Value, names: &[&str]) {
         for name in names {

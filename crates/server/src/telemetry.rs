@@ -234,11 +234,39 @@ impl HttpMetrics {
     }
 }
 
+/// A number that somebody keeps up to date. Until they have said what it is, nobody is shown one.
+#[derive(Debug)]
+pub struct Noted(AtomicI64);
+
+impl Noted {
+    const UNKNOWN: i64 = i64::MIN;
+
+    pub fn note(&self, value: impl Into<Option<i64>>) {
+        self.0.store(value.into().unwrap_or(Self::UNKNOWN), Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|value| *value != Self::UNKNOWN)
+    }
+}
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self(AtomicI64::new(Self::UNKNOWN))
+    }
+}
+
+/// Nothing at all where a number is not known: an unknown is never a zero.
+fn encode_gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: Option<i64>) -> fmt::Result {
+    let Some(value) = value else { return Ok(()) };
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
 /// A number that is read when somebody asks for it.
 pub struct Watched {
     pub name: &'static str,
     pub help: &'static str,
-    pub read: Box<dyn Fn() -> i64 + Send + Sync>,
+    pub read: Box<dyn Fn() -> Option<i64> + Send + Sync>,
 }
 
 impl fmt::Debug for Watched {
@@ -249,8 +277,7 @@ impl fmt::Debug for Watched {
 
 impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let gauge = ConstGauge::new((self.read)());
-        gauge.encode(encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?)
+        encode_gauge(&mut encoder, self.name, self.help, (self.read)())
     }
 }
 
@@ -282,15 +309,15 @@ impl Collector for WatchedEach {
 #[derive(Debug, Default)]
 pub struct LagoNumbers {
     /// Entries of the log that are not delivered yet.
-    pub depth: AtomicI64,
+    pub depth: Noted,
     /// How long the oldest of them has been waiting.
-    pub lag_ms: AtomicI64,
+    pub lag_ms: Noted,
     /// Events that Lago does not take.
-    pub dead: AtomicI64,
+    pub dead: Noted,
     /// Subscriptions whose usage at Lago is another than what was delivered.
-    pub differing: AtomicI64,
+    pub differing: Noted,
     /// Tries in a row that failed.
-    pub failures: AtomicI64,
+    pub failures: Noted,
     /// Events delivered by this process.
     pub delivered: AtomicU64,
 }
@@ -304,8 +331,7 @@ impl Collector for LagoNumbers {
             ("billhook_lago_differing_subscriptions", "Subscriptions that Lago counts differently", &self.differing),
             ("billhook_lago_failures", "Tries in a row that failed", &self.failures),
         ] {
-            let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+            encode_gauge(&mut encoder, name, help, value.read())?;
         }
         let counter = ConstCounter::new(self.delivered.load(Ordering::Relaxed));
         let (name, help) = ("billhook_lago_delivered", "Events that Lago has taken");
@@ -317,19 +343,19 @@ impl Collector for LagoNumbers {
 #[derive(Debug, Default)]
 pub struct WebhookNumbers {
     /// Events that wait to be applied.
-    pub waiting: AtomicI64,
+    pub waiting: Noted,
     /// How long the oldest of them has been waiting.
-    pub lag_ms: AtomicI64,
+    pub lag_ms: Noted,
     /// Events that were not applied on purpose.
-    pub quarantined: AtomicI64,
+    pub quarantined: Noted,
     /// Events of which every attempt failed.
-    pub dead: AtomicI64,
+    pub dead: Noted,
     /// Since the last sweep that came to the end of Stripe's list of events; negative while there was none.
-    pub sweep_age_s: AtomicI64,
-    /// Since when each list of the mirror can be out of date, in the order of the full sync; nought while it is not known.
-    pub mirrored_at_s: [AtomicI64; 9],
-    /// When an object was last compared with Stripe's; nought before the first.
-    pub compared_at_s: AtomicI64,
+    pub sweep_age_s: Noted,
+    /// Since when each list of the mirror can be out of date, in the order of the full sync.
+    pub mirrored_at_s: [Noted; 9],
+    /// When an object was last compared with Stripe's.
+    pub compared_at_s: Noted,
     /// Whether the clock was last seen to differ from Stripe's.
     pub skewed: AtomicBool,
     /// Events taken by this process, first deliveries.
@@ -359,8 +385,7 @@ impl Collector for WebhookNumbers {
             ("billhook_webhooks_dead", "Events of which every attempt failed", &self.dead),
             ("billhook_sweep_age_seconds", "Since Stripe's list of events was read to its end", &self.sweep_age_s),
         ] {
-            let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+            encode_gauge(&mut encoder, name, help, value.read())?;
         }
         for (name, help, value) in [
             ("billhook_webhooks_received", "Events taken, first deliveries", &self.received),
@@ -402,8 +427,7 @@ impl Collector for HttpMetrics {
             ("billhook_http_connections", "Connections open now", &self.connections),
             ("billhook_http_in_flight", "Requests being answered now", &self.in_flight),
         ] {
-            let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+            encode_gauge(&mut encoder, name, help, Some(value.load(Ordering::Relaxed)))?;
         }
         for (name, help, value) in [
             ("billhook_http_panics", "Handlers that panicked", &self.panics),
@@ -487,6 +511,36 @@ mod tests {
         let chosen = levels("billhook=debug,info").unwrap();
         assert!(chosen.would_enable("billhook::http", &tracing::Level::DEBUG));
         assert!(!chosen.would_enable("hyper", &tracing::Level::DEBUG));
+    }
+
+    /// A graph that shows zero says that somebody has counted.
+    #[test]
+    fn a_number_that_nobody_knows_is_not_shown() {
+        let (lago, webhooks) = (Arc::new(LagoNumbers::default()), Arc::new(WebhookNumbers::default()));
+        let page = |skew: Option<i64>| {
+            let mut metrics = Metrics::new();
+            let watched = Watched { name: "billhook_skew", help: "By how much", read: Box::new(move || skew) };
+            metrics.registry().register_collector(Box::new(watched));
+            metrics.registry().register_collector(Box::new(Arc::clone(&lago)));
+            metrics.registry().register_collector(Box::new(Arc::clone(&webhooks)));
+            metrics.render().unwrap()
+        };
+        let gauges =
+            ["billhook_skew", "billhook_lago_outbox_depth", "billhook_webhooks_dead", "billhook_sweep_age_seconds"];
+        let unknown = page(None);
+        for name in gauges {
+            assert!(!unknown.contains(name), "{name} in {unknown}");
+        }
+        assert!(unknown.contains("billhook_webhooks_received_total 0\n"), "what was counted is known: {unknown}");
+        lago.depth.note(0);
+        webhooks.dead.note(0);
+        webhooks.sweep_age_s.note(0);
+        let known = page(Some(0));
+        for name in gauges {
+            assert!(known.contains(&format!("{name} 0\n")), "{name} in {known}");
+        }
+        webhooks.dead.note(None);
+        assert!(!page(Some(0)).contains("billhook_webhooks_dead"), "forgotten again");
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub(super) fn check(world: &World, asked: &[Value]) -> Result<(), StripeError> {
             (None, None) => return Err(StripeError::missing(&format!("{path}[price]"))),
             (Some(_), Some(_)) => return Err(StripeError::exclusive(&["price", "price_data"])),
         }
+        for end in ["start", "end"] {
+            let asked = &item["period"][end];
+            if asked["type"] == "timestamp" && asked["timestamp"].is_null() {
+                return Err(StripeError::missing(&format!("{path}[period][{end}][timestamp]")));
+            }
+        }
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
     let wanted = |movement: &Value| {
         let equal = |name: &str| call.params.get(name).is_none_or(|value| movement[name] == *value);
         let created = super::within(call.params.get("created"), movement["created"].as_i64());
-        ["currency", "source", "type"].into_iter().all(equal) && (created || call.params.get("created").is_none())
+        ["currency", "source", "type"].into_iter().all(equal) && created
     };
     let rows = movements(&world.store, world.wall).into_iter().rev().filter(wanted).map(Arc::new);
     in_place(call, "balance transaction", rows.collect())

@@ -34,13 +34,11 @@ pub(crate) fn draft(world: &World, bill: &Bill<'_>) -> Value {
     if let Some(since) = bill.usage_since {
         lines.extend(meters::usage_lines(store, bill.subscription, bill.id, (since, world.now), lines.len()));
     }
-    let pending = pending(store, &customer["id"], &bill.subscription["id"]);
+    let pending = pending(store, &customer["id"], &bill.subscription["id"], &bill.subscription["currency"]);
     let place = lines.len() + 1;
     lines.extend(pending.iter().zip(place..).map(|(item, place)| line_of(item, bill.id, place)));
-    let mut discounts = running(store, array(&bill.subscription["discounts"]), world.now);
-    if array(&bill.subscription["discounts"]).is_empty() {
-        discounts = running(store, std::slice::from_ref(&customer["discount"]["id"]), world.now);
-    }
+    let (own, theirs) = (array(&bill.subscription["discounts"]), std::slice::from_ref(&customer["discount"]["id"]));
+    let discounts = running(store, if own.is_empty() { theirs } else { own }, &json!(bill.id), world.now);
     let lines = lines::discounted(store, &discounts, lines);
     let head = Head {
         customer: &customer,
@@ -77,12 +75,12 @@ pub(crate) fn of_customer(store: &Store, object: &Value) -> Arc<Value> {
     store.get(Kind::Customer, id).unwrap_or_else(|| Arc::new(json!({"id": id, "object": "customer"})))
 }
 
-/// What waits for the next invoice: everything for this subscription, and what is for no subscription at all.
-pub(crate) fn pending(store: &Store, customer: &Value, subscription: &Value) -> Vec<Arc<Value>> {
+/// What waits for the next invoice in this currency: everything for this subscription, and what is for no subscription at all.
+pub(crate) fn pending(store: &Store, customer: &Value, subscription: &Value, currency: &Value) -> Vec<Arc<Value>> {
     let mut items = store.all(Kind::InvoiceItem, Index::Pending, customer.as_str().unwrap_or_default());
     items.retain(|item| {
         let own = &item["parent"]["subscription_details"]["subscription"];
-        own.is_null() || own == subscription
+        item["currency"] == *currency && (own.is_null() || own == subscription)
     });
     items.reverse();
     items
@@ -130,11 +128,12 @@ pub(crate) fn take_up(world: &mut World, invoice: &Value) {
     }
 }
 
-/// Those of these discounts that work at this instant: a `once` coupon until an invoice had something to take it off.
-pub(super) fn running<'a>(store: &Store, discounts: &'a [Value], at: i64) -> Vec<&'a str> {
+/// Those of these discounts that work on this invoice at this instant: a `once` coupon until another one had something to take
+/// it off.
+pub(super) fn running<'a>(store: &Store, discounts: &'a [Value], invoice: &Value, at: i64) -> Vec<&'a str> {
     let works = |id: &&str| {
         let Some(discount) = store.get(Kind::Discount, id) else { return false };
-        discount["end"].as_i64().is_none_or(|end| end > at) && !discounts::is_used_up(store, &discount)
+        discount["end"].as_i64().is_none_or(|end| end > at) && !discounts::is_used_up(store, &discount, invoice)
     };
     discounts.iter().filter_map(Value::as_str).filter(works).collect()
 }

@@ -70,17 +70,13 @@ pub(crate) fn fund(world: &mut World, call: &Call<'_>) -> Answer {
     let customer = find(&world.store, Kind::Customer, call.id())?;
     world.follow_clock(&customer);
     let currency = json!(currencies::parse(call.params.need("currency")?)?);
-    let amount = call.params.int("amount").unwrap_or_default();
-    let (kind, details) = match currency.as_str() {
-        Some("eur") => ("eu_bank_transfer", json!({"bic": "BANKDEAAXXX", "iban_last4": "7089", "sender_name": "Ada"})),
-        Some("gbp") => {
-            let sender = json!({"account_number_last4": "6789", "sender_name": "Ada", "sort_code": "200000"});
-            ("gb_bank_transfer", sender)
-        }
-        Some("jpy") => {
-            ("jp_bank_transfer", json!({"sender_bank": "Ada's bank", "sender_branch": null, "sender_name": "Ada"}))
-        }
-        _ => ("us_bank_transfer", json!({"network": "ach", "sender_name": "Ada"})),
+    let amount = call.params.need_int("amount")?;
+    let kind = bank_of(&currency);
+    let details = match kind {
+        "eu_bank_transfer" => json!({"bic": "BANKDEAAXXX", "iban_last4": "7089", "sender_name": "Ada"}),
+        "gb_bank_transfer" => json!({"account_number_last4": "6789", "sender_name": "Ada", "sort_code": "200000"}),
+        "jp_bank_transfer" => json!({"sender_bank": "Ada's bank", "sender_branch": null, "sender_name": "Ada"}),
+        _ => json!({"network": "ach", "sender_name": "Ada"}),
     };
     let transfer = json!({kind: details, "reference": call.params.text("reference"), "type": kind});
     let row = moved(world, call.id(), amount, &currency, ("funded", json!({"bank_transfer": transfer})));
@@ -117,6 +113,7 @@ pub(super) fn ask(world: &mut World, intent: &Value, method: &Value) -> Arc<Valu
     apply(world, &stored)
 }
 
+/// How a transfer in this currency is called.
 fn bank_of(currency: &Value) -> &'static str {
     match currency.as_str() {
         Some("eur") => "eu_bank_transfer",

@@ -182,7 +182,7 @@ pub(crate) fn page(world: &World, call: &Call<'_>) -> Answer {
 pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let currency = super::currencies::parse(sent.need("currency")?)?;
-    let amount = sent.int("amount").ok_or_else(|| StripeError::missing("amount"))?;
+    let amount = sent.need_int("amount")?;
     super::currencies::chargeable(amount, &currency)?;
     let customer = match sent.text("customer") {
         Some(id) => Some(named(&world.store, Kind::Customer, id, "customer")?),

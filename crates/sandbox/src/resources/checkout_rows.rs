@@ -55,11 +55,11 @@ pub(super) fn of(world: &mut World, sent: &Params, terms: &Terms<'_>) -> Result<
     }
     let mut rows = Vec::new();
     for (place, item) in items.iter().enumerate() {
-        let price = match (item["price"].as_str(), item.get("price_data")) {
-            (Some(id), _) => named(&world.store, Kind::Price, id, &format!("line_items[{place}][price]"))?,
-            (None, Some(data)) => Arc::new(price_from(world, data, place)?),
-            (None, None) => return Err(StripeError::missing(&format!("line_items[{place}][price]"))),
-        };
+        let price = price_of(world, item, place)?;
+        if rows.first().is_some_and(|first: &Value| first["currency"] != price["currency"]) {
+            let text = "All prices that are paid together must have the same currency.";
+            return Err(StripeError::invalid(text).param(format!("line_items[{place}]")));
+        }
         if mode == "payment" && price["type"] == "recurring" {
             let text = "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use only one-time prices.";
             return Err(StripeError::invalid(text).param(format!("line_items[{place}]")));
@@ -87,6 +87,19 @@ pub(super) fn of(world: &mut World, sent: &Params, terms: &Terms<'_>) -> Result<
     Ok(rows)
 }
 
+/// The price that was named, or a new one that was described.
+fn price_of(world: &mut World, item: &Value, place: usize) -> Result<Arc<Value>, StripeError> {
+    match (item["price"].as_str(), item.get("price_data")) {
+        (Some(id), None) => named(&world.store, Kind::Price, id, &format!("line_items[{place}][price]")),
+        (None, Some(data)) => price_from(world, data, place).map(Arc::new),
+        (Some(_), Some(_)) => Err(StripeError::exclusive(&["price", "price_data"])),
+        (None, None) => {
+            let text = "You must provide either price or price_data for each line item when using prices.";
+            Err(StripeError::invalid(text).param(format!("line_items[{place}]")))
+        }
+    }
+}
+
 fn price_from(world: &mut World, data: &Value, place: usize) -> Result<Value, StripeError> {
     let product = match (data["product"].as_str(), data.get("product_data")) {
         (Some(id), _) => {
@@ -106,7 +119,7 @@ fn take_off(world: &World, rows: &mut [Value], sent: &Params) {
         let coupon = asked["coupon"].as_str().or(code.as_ref().and_then(|code| code["promotion"]["coupon"].as_str()));
         let Some(coupon) = coupon.and_then(|id| world.store.get(Kind::Coupon, id)) else { continue };
         let mut left = coupon["amount_off"].as_i64().unwrap_or(i64::MAX);
-        for row in rows.iter_mut().filter(|row| coupons::covers(&coupon, &row["price"]["product"])) {
+        for row in rows.iter_mut().filter(|row| coupons::covers(&coupon, &row["price"]["product"], &row["currency"])) {
             let cost = row["amount_total"].as_i64().unwrap_or_default();
             let off = coupons::taken_off(&coupon, cost).min(left);
             left -= off;
@@ -163,18 +176,25 @@ fn shown(row: &Value) -> Value {
     row
 }
 
+/// A row as it is asked for: its price was made when it was first.
+fn asked(row: &Value) -> Value {
+    let mut asked = json!({"price": row["price"]["id"], "quantity": row["quantity"]});
+    if !array(&row["tax_rates"]).is_empty() {
+        asked["tax_rates"] = row["tax_rates"].clone();
+    }
+    asked
+}
+
+/// The same rows once more.
+pub(super) fn again(rows: &Value) -> Value {
+    array(rows).iter().map(asked).collect()
+}
+
 /// What these rows are on a subscription: items, and what is sold once beside them.
 pub(super) fn of_subscription(rows: &Value) -> (Vec<Value>, Vec<Value>) {
-    let one = |row: &Value| {
-        let mut one = json!({"price": row["price"]["id"], "quantity": row["quantity"]});
-        if !array(&row["tax_rates"]).is_empty() {
-            one["tax_rates"] = row["tax_rates"].clone();
-        }
-        one
-    };
     let (recurring, once): (Vec<&Value>, Vec<&Value>) =
         array(rows).iter().partition(|row| row["price"]["type"] == "recurring");
-    (recurring.into_iter().map(one).collect(), once.into_iter().map(one).collect())
+    (recurring.into_iter().map(asked).collect(), once.into_iter().map(asked).collect())
 }
 
 /// The same rows as lines of an invoice, where everything is bought once.

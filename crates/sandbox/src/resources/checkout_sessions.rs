@@ -120,7 +120,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         let text = "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.";
         return Err(StripeError::invalid(text).param("expires_at"));
     }
-    let trial = sent.get("subscription_data").is_some_and(|data| data["trial_period_days"].is_i64());
+    let trial = data["trial_end"].is_i64() || data["trial_period_days"].is_i64();
     let mut session = object(&id, &mode, world.now, expires);
     let url = format!("{}/_sandbox/pages/checkout/{id}", world.base);
     let email = sent.text("customer_email").or(customer.as_ref().and_then(|customer| customer["email"].as_str()));

@@ -6,6 +6,7 @@ use crate::kind::Kind;
 use crate::params::{Field, Spec, opt};
 use crate::world::{World, array};
 use serde_json::{Number, Value, json};
+use std::sync::Arc;
 
 const APPLIES_TO: &[Field] = &[opt("products", Spec::List(&Spec::Text))];
 
@@ -118,25 +119,31 @@ pub(crate) fn taken_off(coupon: &Value, amount: i64) -> i64 {
     match (coupon["amount_off"].as_i64(), &coupon["percent_off"]) {
         (Some(off), _) => off.min(amount),
         (None, Value::Number(percent)) => {
-            let part = i128::from(hundredths(&percent.to_string()).unwrap_or_default());
-            let off = (i128::from(amount) * part * 2 + 10_000) / 20_000;
-            i64::try_from(off).unwrap_or(amount).min(amount)
+            let part = hundredths(&percent.to_string()).unwrap_or_default();
+            super::shares::share(amount, part.into(), 10_000).min(amount)
         }
         _ => 0,
     }
 }
 
-/// Whether the coupon is for this product.
-pub(crate) fn covers(coupon: &Value, product: &Value) -> bool {
-    coupon.get("applies_to").is_none_or(|applies| array(&applies["products"]).contains(product))
+/// Whether the coupon is for this product, and takes something off in this currency: an amount is one of its own.
+pub(crate) fn covers(coupon: &Value, product: &Value, currency: &Value) -> bool {
+    let is_ours = coupon["currency"].is_null() || coupon["currency"] == *currency;
+    is_ours && coupon.get("applies_to").is_none_or(|applies| array(&applies["products"]).contains(product))
+}
+
+/// A coupon that can be used now.
+pub(super) fn usable(world: &World, id: &str, param: &str) -> Result<Arc<Value>, StripeError> {
+    let coupon = super::named(&world.store, Kind::Coupon, id, param)?;
+    if coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now) || coupon["valid"] != true {
+        return Err(StripeError::invalid(format!("Coupon expired: {id}")).code("coupon_expired").param(param));
+    }
+    Ok(coupon)
 }
 
 /// Counts one more use, and closes the coupon where that was the last.
 pub(crate) fn redeem(world: &mut World, id: &str, param: &str) -> Result<Value, StripeError> {
-    let mut coupon = (*super::named(&world.store, Kind::Coupon, id, param)?).clone();
-    if coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now) || coupon["valid"] != true {
-        return Err(StripeError::invalid(format!("Coupon expired: {id}")).code("coupon_expired").param(param));
-    }
+    let mut coupon = (*usable(world, id, param)?).clone();
     let times = coupon["times_redeemed"].as_i64().unwrap_or_default() + 1;
     coupon["times_redeemed"] = json!(times);
     coupon["valid"] = json!(coupon["max_redemptions"].as_i64().is_none_or(|max| times < max));

@@ -1,7 +1,7 @@
 //! What a credit note credits, line by line: with the discounts and taxes of what it takes back, or with rates of its own.
 
-use super::credit_notes::AMOUNT;
-use super::{lines, named, taxes};
+use super::credit_notes::{AMOUNT, parts};
+use super::{lines, named, shares, taxes};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
@@ -41,8 +41,7 @@ pub(super) fn of(store: &Store, note: &str, invoice: &Value, sent: &Params) -> R
     let exempt = taxes::exemption(&invoice["customer_tax_exempt"]);
     let asked = sent.list("lines");
     if asked.is_empty() {
-        let split = ["refund_amount", "credit_amount", "out_of_band_amount"].map(|name| sent.int(name).unwrap_or(0));
-        let amount = sent.int("amount").unwrap_or_else(|| split.iter().sum());
+        let amount = sent.int("amount").unwrap_or_else(|| parts(sent));
         let credit = Credit {
             kind: "custom_line_item",
             amount,
@@ -93,10 +92,15 @@ fn taken_back<'a>(store: &Store, invoice: &'a Value, line: &'a Value, path: &str
     let whole = found["amount"].as_i64().unwrap_or_default();
     let units = found["quantity"].as_i64().unwrap_or(1).max(1);
     let quantity = line["quantity"].as_i64();
-    let amount = line["amount"].as_i64().or(quantity.map(|quantity| whole / units * quantity)).unwrap_or(whole);
+    if quantity.is_some_and(|quantity| quantity > units) {
+        let text = format!("The invoice line item {id} has a quantity of {units}.");
+        return Err(StripeError::invalid(text).param(format!("{path}[quantity]")));
+    }
+    let of_units = quantity.map(|quantity| shares::share(whole, quantity.into(), units.into()));
+    let amount = line["amount"].as_i64().or(of_units).unwrap_or(whole);
     let share = |part: &Value| {
         let off = part["amount"].as_i64().unwrap_or_default();
-        json!({"amount": portion(off, amount, whole), "discount": part["discount"]})
+        json!({"amount": shares::share(off, amount.into(), whole.into()), "discount": part["discount"]})
     };
     Ok(Credit {
         kind: "invoice_line_item",
@@ -108,13 +112,6 @@ fn taken_back<'a>(store: &Store, invoice: &'a Value, line: &'a Value, path: &str
         discounts: array(&found["discount_amounts"]).iter().map(share).collect(),
         rates: taxes::rates(store, &found["taxes"]),
     })
-}
-
-/// So much of an amount as a part is of its whole, rounded half up.
-fn portion(amount: i64, part: i64, whole: i64) -> i64 {
-    let whole = i128::from(whole.max(1));
-    let share = (i128::from(amount) * i128::from(part) * 2 + whole).div_euclid(whole * 2);
-    i64::try_from(share).unwrap_or_default()
 }
 
 fn row(note: &str, place: usize, credit: Credit<'_>, exempt: Option<&str>) -> Value {

@@ -91,15 +91,19 @@ fn check(invoice: &Value, amount: i64, already: i64) -> Result<(), StripeError> 
 
 /// What was paid goes back in parts that sum to the whole.
 fn check_split(sent: &Params, amount: i64) -> Result<(), StripeError> {
-    let parts = ["refund_amount", "credit_amount", "out_of_band_amount"].map(|name| sent.int(name).unwrap_or(0));
-    if parts.iter().sum::<i64>() == amount {
+    let sum = parts(sent);
+    if sum == amount {
         return Ok(());
     }
     let text = format!(
-        "The sum of refund_amount, credit_amount and out_of_band_amount ({}) must equal the credit note amount ({amount}).",
-        parts.iter().sum::<i64>()
+        "The sum of refund_amount, credit_amount and out_of_band_amount ({sum}) must equal the credit note amount ({amount})."
     );
     Err(StripeError::invalid(text))
+}
+
+/// The sum of the parts that were asked for; one that was not is nothing.
+pub(super) fn parts(sent: &Params) -> i64 {
+    ["refund_amount", "credit_amount", "out_of_band_amount"].iter().filter_map(|name| sent.int(name)).sum()
 }
 
 fn object(id: &str, invoice: &Value, rows: Vec<Value>, amount: i64, number: &str, at: i64) -> Value {

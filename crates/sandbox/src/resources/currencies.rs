@@ -42,7 +42,7 @@ pub(crate) fn parse(text: &str) -> Result<String, StripeError> {
     Err(StripeError::invalid(message).param("currency"))
 }
 
-/// `$49.00`, `¥7,000`.
+/// `$49.00`, `¥7,000`, `-$4.90`.
 pub(crate) fn written(amount: i64, currency: &str) -> String {
     let sign = match currency {
         "usd" => "$",
@@ -51,17 +51,29 @@ pub(crate) fn written(amount: i64, currency: &str) -> String {
         "jpy" => "¥",
         _ => "",
     };
-    match currency {
-        "jpy" | "krw" | "vnd" | "clp" => format!("{sign}{}", grouped(amount)),
-        _ => format!("{sign}{}.{:02}", grouped(amount / 100), amount % 100),
+    let (minus, size) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
+    match decimals(currency) {
+        0 => format!("{minus}{sign}{}", grouped(size)),
+        3 => format!("{minus}{sign}{}.{:03}", grouped(size / 1000), size % 1000),
+        _ => format!("{minus}{sign}{}.{:02}", grouped(size / 100), size % 100),
     }
 }
 
-fn grouped(number: i64) -> String {
+/// How many of its digits stand behind the point.
+fn decimals(currency: &str) -> u8 {
+    match currency {
+        "bif" | "clp" | "djf" | "gnf" | "jpy" | "kmf" | "krw" | "mga" | "pyg" | "rwf" | "vnd" | "vuv" | "xaf"
+        | "xof" | "xpf" => 0,
+        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 3,
+        _ => 2,
+    }
+}
+
+fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + 4);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && digit.is_ascii_digit() && (digits.len() - place).is_multiple_of(3) && !out.ends_with('-') {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -95,6 +107,11 @@ mod tests {
             (7000, "jpy", "¥7,000"),
             (5, "eur", "€0.05"),
             (123_456, "chf", "1,234.56"),
+            (7000, "xof", "7,000"),
+            (1_234_567, "kwd", "1,234.567"),
+            (-490, "usd", "-$4.90"),
+            (-5, "eur", "-€0.05"),
+            (-123_456, "jpy", "-¥123,456"),
         ] {
             assert_eq!(written(amount, currency), expected);
         }

@@ -1,6 +1,6 @@
 //! Discounts: a coupon at work on a subscription or customer, from an instant on and until it has run out.
 
-use super::{billing, coupons, lines, named, promotion_codes};
+use super::{billing, coupons, lines, promotion_codes};
 use crate::calendar::{Recurrence, step};
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// A discount that is asked for.
 pub(super) const ASKED: &[Field] =
     &[opt("coupon", Spec::Text), opt("discount", Spec::Text), opt("promotion_code", Spec::Text)];
+
 /// A coupon at work on a subscription from `start` on.
 pub(crate) fn object(id: &str, coupon: &Value, customer: &str, subscription: &str, start: i64) -> Value {
     let months = coupon["duration_in_months"].as_i64().filter(|_| coupon["duration"] == "repeating");
@@ -43,15 +44,7 @@ pub(super) fn check(world: &World, sent: &Params) -> Result<(), StripeError> {
         }
         let param = format!("discounts[{place}][coupon]");
         match asked["coupon"].as_str() {
-            Some(id) => {
-                let coupon = named(&world.store, Kind::Coupon, id, &param)?;
-                let over = coupon["redeem_by"].as_i64().is_some_and(|by| by <= world.now);
-                if over || coupon["valid"] != true {
-                    return Err(StripeError::invalid(format!("Coupon expired: {id}"))
-                        .code("coupon_expired")
-                        .param(param));
-                }
-            }
+            Some(id) => drop(coupons::usable(world, id, &param)?),
             None if asked["discount"].is_string() => {}
             None => return Err(StripeError::missing(&param)),
         }
@@ -100,7 +93,7 @@ pub(super) fn set(world: &mut World, owner: &mut Value, sent: &Params) -> Result
 /// Takes the discounts of an invoice that nobody's subscription made off its lines, anew.
 pub(super) fn apply(world: &World, invoice: &mut Value) {
     let discounts = invoice["discounts"].clone();
-    let ids = billing::running(&world.store, array(&discounts), world.now);
+    let ids = billing::running(&world.store, array(&discounts), &invoice["id"], world.now);
     let mut rows = array(&invoice["lines"]["data"]).to_vec();
     for row in &mut rows {
         row["discount_amounts"] = json!([]);
@@ -108,17 +101,21 @@ pub(super) fn apply(world: &World, invoice: &mut Value) {
     invoice["lines"]["data"] = Value::Array(lines::discounted(&world.store, &ids, rows));
 }
 
-/// Whether a `once` coupon has taken something off an invoice already.
-pub(crate) fn is_used_up(store: &Store, discount: &Value) -> bool {
+/// Whether a `once` coupon has taken something off another invoice than this already.
+pub(crate) fn is_used_up(store: &Store, discount: &Value, invoice: &Value) -> bool {
     let coupon = discount["source"]["coupon"].as_str().and_then(|id| store.get(Kind::Coupon, id));
     if coupon.is_none_or(|coupon| coupon["duration"] != "once") {
         return false;
     }
-    let subscription = discount["subscription"].as_str().unwrap_or_default();
-    let used = |invoice: &Arc<Value>| {
-        array(&invoice["total_discount_amounts"]).iter().any(|part| part["discount"] == discount["id"])
+    let used = |other: &Arc<Value>| {
+        let parts = array(&other["total_discount_amounts"]);
+        other["id"] != *invoice && parts.iter().any(|part| part["discount"] == discount["id"])
     };
-    store.all(Kind::Invoice, Index::Subscription, subscription).iter().any(used)
+    let (index, owner) = match discount["subscription"].as_str() {
+        Some(subscription) => (Index::Subscription, subscription),
+        None => (Index::Customer, discount["customer"].as_str().unwrap_or_default()),
+    };
+    store.all(Kind::Invoice, index, owner).iter().any(used)
 }
 
 /// Takes the discounts that ran out off a subscription, and says so of each.
@@ -127,7 +124,7 @@ pub(crate) fn drop_used_up(world: &mut World, subscription: &mut Value) {
     for id in array(&subscription["discounts"]).to_vec() {
         let Some(discount) = world.store.get(Kind::Discount, id.as_str().unwrap_or_default()) else { continue };
         let ended = discount["end"].as_i64().is_some_and(|end| end <= world.now);
-        if ended || is_used_up(&world.store, &discount) {
+        if ended || is_used_up(&world.store, &discount, &Value::Null) {
             world.store.tell("customer.discount.deleted", discount);
         } else {
             kept.push(id);

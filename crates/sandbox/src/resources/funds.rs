@@ -60,8 +60,7 @@ pub(crate) const REVERSAL: &[Field] = &[
 
 /// The amount and currency of what is to move.
 fn sum(call: &Call<'_>) -> Result<(i64, String), StripeError> {
-    let amount = call.params.int("amount").ok_or_else(|| StripeError::missing("amount"))?;
-    Ok((amount, currencies::parse(call.params.need("currency")?)?))
+    Ok((call.params.need_int("amount")?, currencies::parse(call.params.need("currency")?)?))
 }
 
 pub(crate) fn pay_out(world: &mut World, call: &Call<'_>) -> Answer {

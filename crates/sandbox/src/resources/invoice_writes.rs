@@ -83,7 +83,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
     let mut rows = Vec::new();
     let behavior = sent.text("pending_invoice_items_behavior");
     if behavior == Some("include") || (behavior.is_none() && subscription.is_some()) {
-        let pending = billing::pending(&world.store, &customer["id"], &own);
+        let pending = billing::pending(&world.store, &customer["id"], &own, &json!(currency));
         rows.extend(pending.iter().zip(1..).map(|(item, place)| billing::line_of(item, &id, place)));
     }
     let subscription = subscription.as_deref();

@@ -9,6 +9,7 @@ use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt, req};
 use crate::world::World;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(crate) const LIST: &[Field] = &[
     opt("customer", Spec::Text),
@@ -110,7 +111,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         named(&world.store, Kind::Subscription, id, "subscription")?;
         item["parent"] = json!({"subscription_details": {"subscription": id}, "type": "subscription_details"});
     }
-    if sent.get("amount").is_none() && sent.get("pricing").is_none() && sent.get("price_data").is_none() {
+    if COSTS.iter().all(|name| sent.get(name).is_none()) {
         return Err(StripeError::missing("amount"));
     }
     write(world, &mut item, sent)?;
@@ -120,6 +121,10 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         if draft["customer"] != customer["id"] {
             let text = format!("The invoice {invoice} is not one of this customer's.");
             return Err(StripeError::invalid(text).param("invoice"));
+        }
+        if draft["currency"] != item["currency"] {
+            let text = format!("The invoice {invoice} is in another currency than this item.");
+            return Err(StripeError::invalid(text).param("currency"));
         }
         let mut draft = (*draft).clone();
         item["invoice"] = json!(invoice);
@@ -148,7 +153,14 @@ pub(super) fn set_price(world: &World, item: &mut Value, price: &Value, quantity
     item["quantity_decimal"] = json!(quantity.to_string());
 }
 
+/// What an item costs is said in one of these ways.
+const COSTS: &[&str] = &["amount", "price_data", "pricing", "unit_amount_decimal"];
+
 fn write(world: &mut World, item: &mut Value, sent: &Params) -> Result<(), StripeError> {
+    let given: Vec<&str> = COSTS.iter().copied().filter(|name| sent.get(name).is_some()).collect();
+    if given.len() > 1 {
+        return Err(StripeError::exclusive(&given));
+    }
     let quantity = sent.int("quantity").or(item["quantity"].as_i64()).unwrap_or(1);
     if let Some(id) = sent.get("pricing").and_then(|pricing| pricing["price"].as_str()) {
         let price = added_items::price(world, id, "pricing[price]")?;
@@ -161,6 +173,12 @@ fn write(world: &mut World, item: &mut Value, sent: &Params) -> Result<(), Strip
     } else if let Some(amount) = sent.int("amount") {
         item["amount"] = json!(amount);
         item["pricing"]["unit_amount_decimal"] = json!(amount.to_string());
+    } else if sent.get("quantity").is_some() || sent.get("unit_amount_decimal").is_some() {
+        sent.assign(&mut item["pricing"], &["unit_amount_decimal"]);
+        let own = item["pricing"]["price_details"]["price"].as_str().and_then(|id| world.store.get(Kind::Price, id));
+        let own = own.filter(|_| sent.get("unit_amount_decimal").is_none());
+        let price = own.unwrap_or_else(|| Arc::new(item["pricing"].clone()));
+        item["amount"] = json!(lines::amount(&world.store, &price, quantity));
     }
     item["quantity"] = json!(quantity);
     item["quantity_decimal"] = json!(quantity.to_string());
@@ -177,7 +195,7 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
     changed(world, Kind::InvoiceItem, item)
 }
 
-fn pending(world: &World, id: &str) -> Result<std::sync::Arc<Value>, StripeError> {
+fn pending(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
     let item = find(&world.store, Kind::InvoiceItem, id)?;
     if item["invoice"].is_null() {
         return Ok(item);

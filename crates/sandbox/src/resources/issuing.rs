@@ -172,7 +172,7 @@ fn usable(world: &World, id: &str) -> Result<Arc<Value>, StripeError> {
 pub(crate) fn authorize(world: &mut World, call: &Call<'_>) -> Answer {
     let sent = &call.params;
     let card = usable(world, sent.text("card").unwrap_or(call.id()))?;
-    let amount = sent.int("held_amount").or(sent.int("amount")).unwrap_or_default();
+    let amount = sent.int("held_amount").map_or_else(|| sent.need_int("amount"), Ok)?;
     let currency = sent.text("held_currency").or(sent.text("currency"));
     let currency = currency.map_or(Ok(card["currency"].clone()), |text| currencies::parse(text).map(Value::from))?;
     let (id, approved) = (world.id("iauth"), card["status"] == "active");
@@ -227,7 +227,7 @@ pub(crate) fn capture(world: &mut World, call: &Call<'_>) -> Answer {
     let card = usable(world, sent.need("card")?)?;
     let currency = sent.text("currency");
     let currency = currency.map_or(Ok(card["currency"].clone()), |text| currencies::parse(text).map(Value::from))?;
-    let (id, amount) = (world.id("ipi"), -sent.int("amount").unwrap_or_default());
+    let (id, amount) = (world.id("ipi"), -sent.need_int("amount")?);
     let details = sent.get("purchase_details").map(|given| {
         let receipt: Vec<Value> = crate::world::array(&given["receipt"]).iter().map(receipt_row).collect();
         json!({

@@ -176,7 +176,8 @@ pub(crate) fn discounted(store: &Store, discounts: &[&str], mut lines: Vec<Value
         let Some(coupon) = coupon else { continue };
         let mut left = coupon["amount_off"].as_i64().unwrap_or(i64::MAX);
         let covered = |line: &&mut Value| {
-            line["discountable"] == true && coupons::covers(&coupon, &line["pricing"]["price_details"]["product"])
+            let product = &line["pricing"]["price_details"]["product"];
+            line["discountable"] == true && coupons::covers(&coupon, product, &line["currency"])
         };
         for line in lines.iter_mut().filter(covered) {
             let already: i64 = array(&line["discount_amounts"]).iter().filter_map(|part| part["amount"].as_i64()).sum();

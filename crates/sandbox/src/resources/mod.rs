@@ -43,6 +43,7 @@ pub(crate) mod refunds;
 pub(crate) mod report_runs;
 pub(crate) mod schedule_phases;
 pub(crate) mod setup_intents;
+pub(crate) mod shares;
 pub(crate) mod shipping_rates;
 pub(crate) mod sources;
 pub(crate) mod subscription_changes;
@@ -61,7 +62,7 @@ use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::Params;
 use crate::store::{Query, Row, Start, Store};
-use crate::version::Version;
+use crate::version::{DEFAULT, Version};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -77,7 +78,17 @@ pub(crate) struct Call<'a> {
     pub(crate) version: Version,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// What nobody asked for over the wire: a form on a page, a phase that begins.
+    pub(crate) fn ours(object: &'static str, ids: Vec<&'a str>, params: Params) -> Result<Call<'a>, StripeError> {
+        Ok(Call { path: "", ids, params, object, version: Version::parse(DEFAULT)? })
+    }
+
+    /// What the same caller asks of something else by it.
+    pub(crate) fn about<'b>(&'b self, object: &'static str, ids: Vec<&'b str>, params: Params) -> Call<'b> {
+        Call { path: self.path, ids, params, object, version: self.version.clone() }
+    }
+
     /// The id in the path, `/v1/customers/{this}`.
     pub(crate) fn id(&self) -> &str {
         self.ids.first().copied().unwrap_or_default()
@@ -135,9 +146,13 @@ pub(crate) fn list_where(world: &World, kind: Kind, call: &Call<'_>, mut query: 
     let (low, high) = bounds(call.params.get("created"));
     (query.from, query.before) = (low, high);
     let start = start(world, kind, call)?;
-    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+    let limit = limit(call);
     let page = world.store.page(kind, &query, start, limit);
     Ok(Reply::Page { url: call.path.to_owned(), rows: page.rows, has_more: page.has_more })
+}
+
+fn limit(call: &Call<'_>) -> usize {
+    call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10)
 }
 
 fn start(world: &World, kind: Kind, call: &Call<'_>) -> Result<Start, StripeError> {
@@ -160,7 +175,7 @@ pub(crate) fn in_place(call: &Call<'_>, noun: &str, mut rows: Vec<Arc<Value>>) -
         },
         None => Ok(None),
     };
-    let limit = call.params.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+    let limit = limit(call);
     let (after, before) = (place("starting_after", &rows)?, place("ending_before", &rows)?);
     let has_more = match (after, before) {
         (Some(_), Some(_)) => return Err(both_ways()),

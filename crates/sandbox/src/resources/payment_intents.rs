@@ -75,7 +75,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         None => Value::Null,
     };
     let id = world.id("pi");
-    let amount = sent.int("amount").unwrap_or_default();
+    let amount = sent.need_int("amount")?;
     currencies::chargeable(amount, &currency)?;
     let mut intent = object(&id, world.now, amount, &currency, &customer);
     intent["setup_future_usage"] = Value::Null;
@@ -143,12 +143,12 @@ pub(crate) fn update(world: &mut World, call: &Call<'_>) -> Answer {
             return Err(StripeError::invalid(text).code("payment_intent_unexpected_state"));
         }
     }
-    if let Some(currency) = call.params.text("currency") {
-        intent["currency"] = json!(currencies::parse(currency)?);
-    }
-    if let Some(amount) = call.params.int("amount") {
-        currencies::chargeable(amount, intent["currency"].as_str().unwrap_or_default())?;
-        intent["amount"] = json!(amount);
+    let (amount, currency) = (call.params.int("amount"), call.params.text("currency"));
+    if amount.is_some() || currency.is_some() {
+        let currency = currencies::parse(currency.or(intent["currency"].as_str()).unwrap_or_default())?;
+        let amount = amount.or(intent["amount"].as_i64()).ok_or_else(|| StripeError::missing("amount"))?;
+        currencies::chargeable(amount, &currency)?;
+        (intent["amount"], intent["currency"]) = (json!(amount), json!(currency));
     }
     if let Some(id) = call.params.text("customer") {
         intent["customer"] = named(&world.store, Kind::Customer, id, "customer")?["id"].clone();

@@ -5,7 +5,6 @@ use super::{Answer, Call, Reply, changed, checkout_sessions, find, plain};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
-use crate::version::{DEFAULT, Version};
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -79,11 +78,7 @@ pub(crate) fn create(world: &mut World, call: &Call<'_>) -> Answer {
         "url": url
     });
     plain::write(&mut link, sent);
-    let kept = json!({
-        "id": id, "created": world.now, "secret": null, "rows": rows,
-        "line_items": sent.get("line_items")
-    });
-    world.store.put(Kind::Secret, kept);
+    world.store.put(Kind::Secret, json!({"id": id, "created": world.now, "secret": null, "rows": rows}));
     changed(world, Kind::PaymentLink, link)
 }
 
@@ -102,17 +97,11 @@ pub(crate) fn visited(world: &mut World, id: &str) -> Result<Arc<Value>, StripeE
     let again = crate::world::array(&kept["rows"]).iter().any(|row| row["price"]["type"] == "recurring");
     let after = link["after_completion"]["redirect"]["url"].as_str();
     let asked = json!({
-        "line_items": kept["line_items"], "mode": if again { "subscription" } else { "payment" },
+        "line_items": rows::again(&kept["rows"]), "mode": if again { "subscription" } else { "payment" },
         "success_url": after.unwrap_or("https://example.com"), "metadata": link["metadata"],
         "allow_promotion_codes": link["allow_promotion_codes"]
     });
-    let call = Call {
-        path: "/v1/checkout/sessions",
-        ids: Vec::new(),
-        object: "checkout.session",
-        params: Params::over(&asked),
-        version: Version::parse(DEFAULT)?,
-    };
+    let call = Call::ours("checkout.session", Vec::new(), Params::over(&asked))?;
     let Reply::One(session) = checkout_sessions::create(world, &call)? else {
         return Err(StripeError::not_found("checkout.session", id, "id"));
     };

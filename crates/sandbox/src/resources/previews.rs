@@ -98,19 +98,21 @@ fn wait(world: &mut World, call: &Call<'_>, subscription: &Value) -> Result<(), 
         if extra.get("currency").is_none() {
             asked = asked.with("currency", subscription["currency"].clone());
         }
-        let item = Call {
-            path: call.path,
-            ids: Vec::new(),
-            object: "invoiceitem",
-            params: asked,
-            version: call.version.clone(),
-        };
-        invoiceitems::create(world, &item).map_err(|error| StripeError {
-            param: error.param.map(|param| format!("invoice_items[{place}][{param}]")),
-            ..error
-        })?;
+        let said = |error: StripeError| StripeError { param: error.param.map(|param| said_as(place, &param)), ..error };
+        let made = invoiceitems::create(world, &call.about("invoiceitem", Vec::new(), asked)).map_err(said)?;
+        if matches!(made, Reply::One(item) if item["currency"] != subscription["currency"]) {
+            let text = "The currency of an invoice item must be the currency of its invoice.";
+            return Err(StripeError::invalid(text).param(said_as(place, "currency")));
+        }
     }
     Ok(())
+}
+
+/// What a parameter of an invoice item is called where several are described.
+fn said_as(place: usize, param: &str) -> String {
+    let param = if param == "pricing[price]" { "price" } else { param };
+    let (name, rest) = param.split_at(param.find('[').unwrap_or(param.len()));
+    format!("invoice_items[{place}][{name}]{rest}")
 }
 
 /// Makes the change. Where that is billed at once, its invoice is the preview, before anybody pays it; else the next one is.
@@ -127,13 +129,7 @@ fn look_ahead(world: &mut World, call: &Call<'_>, subscription: &Value, details:
         params = json!({"invoice_now": true, "prorate": prorate});
     }
     if params.as_object().is_some_and(|members| !members.is_empty()) {
-        let change = Call {
-            path: call.path,
-            ids: vec![id],
-            object: "subscription",
-            params: Params::over(&params),
-            version: call.version.clone(),
-        };
+        let change = call.about("subscription", vec![id], Params::over(&params));
         let make = if ends { subscription_changes::cancel } else { subscription_changes::update };
         make(world, &change)?;
     }

@@ -2,7 +2,7 @@
 //!
 //! They are invoice items that wait for the next invoice, unless an invoice is asked for at once.
 
-use super::{coupons, invoiceitems, lines};
+use super::{coupons, invoiceitems, lines, shares};
 use crate::kind::Kind;
 use crate::store::Store;
 use crate::world::{World, array};
@@ -73,9 +73,8 @@ fn day(at: i64) -> String {
 fn part(store: &Store, subscription: &Value, item: &Value, at: i64) -> i64 {
     let time = |name: &str| item[name].as_i64().unwrap_or(at);
     let (start, end) = (time("current_period_start"), time("current_period_end"));
-    let (whole, left) = (i128::from((end - start).max(1)), i128::from((end - at).clamp(0, end - start)));
-    let amount = i128::from(discounted(store, subscription, item));
-    i64::try_from((amount * left * 2 + whole).div_euclid(whole * 2)).unwrap_or_default()
+    let left = (end - at).min(end - start).max(0);
+    shares::share(discounted(store, subscription, item), left.into(), (end - start).into())
 }
 
 fn discounted(store: &Store, subscription: &Value, item: &Value) -> i64 {

@@ -93,7 +93,7 @@ fn write(world: &mut World, quote: &mut Value, sent: &Params) -> Result<(), Stri
     }
     tax_rates::take(&world.store, quote, "default_tax_rates", sent)?;
     sent.merge_metadata(quote);
-    if sent.get("line_items").is_some() || sent.get("discounts").is_some() {
+    if ["customer", "default_tax_rates", "discounts", "line_items"].iter().any(|name| sent.get(name).is_some()) {
         reckon(world, quote, sent)?;
     }
     Ok(())
@@ -103,12 +103,9 @@ fn write(world: &mut World, quote: &mut Value, sent: &Params) -> Result<(), Stri
 fn reckon(world: &mut World, quote: &mut Value, sent: &Params) -> Result<(), StripeError> {
     let id = quote["id"].as_str().unwrap_or_default().to_owned();
     let mut kept = rows::kept(&world.store, &id);
-    for name in ["line_items", "discounts"] {
-        if let Some(asked) = sent.get(name) {
-            kept[name] = asked.clone();
-        }
-    }
-    let asked = Params::over(&kept);
+    sent.assign(&mut kept, &["discounts"]);
+    let items = sent.get("line_items").cloned().unwrap_or_else(|| rows::again(&kept["rows"]));
+    let asked = Params::over(&json!({"discounts": kept["discounts"], "line_items": items}));
     discounts::check(world, &asked)?;
     let customer = quote["customer"].as_str().and_then(|id| world.store.get(Kind::Customer, id));
     let exempt = customer.as_ref().and_then(|customer| taxes::exemption(&customer["tax_exempt"]));

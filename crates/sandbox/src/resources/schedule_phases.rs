@@ -7,7 +7,7 @@ use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::{Field, Params, Spec, opt, req};
 use crate::resources::prices;
-use crate::version::{CLOVER, DEFAULT, Version};
+use crate::version::CLOVER;
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -209,13 +209,7 @@ pub(super) fn follow(world: &mut World, schedule: &Value, phase: &Value, how: &s
     if end.is_some_and(|end| end > world.now) {
         asked["items"] = json!(changes);
         asked["proration_behavior"] = json!(how);
-        let call = Call {
-            path: "/v1/subscriptions",
-            ids: vec![&id],
-            object: "subscription",
-            params: Params::over(&asked),
-            version: Version::parse(DEFAULT)?,
-        };
+        let call = Call::ours("subscription", vec![&id], Params::over(&asked))?;
         let Reply::One(_) = subscription_changes::update(world, &call)? else { return Ok(()) };
         return Ok(());
     }
@@ -246,9 +240,12 @@ fn item_changes(subscription: &Value, phase: &Value) -> Vec<Value> {
     let mut old = array(&subscription["items"]["data"]).to_vec();
     let mut changes = Vec::new();
     for wanted in array(&phase["items"]) {
-        let mut change = json!({"price": wanted["price"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
-        if let Some(place) = old.iter().position(|item| item["price"]["id"] == wanted["price"]) {
-            change = json!({"id": old.remove(place)["id"], "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]});
+        let mut change = json!({
+            "quantity": wanted["quantity"], "metadata": wanted["metadata"], "tax_rates": wanted["tax_rates"]
+        });
+        match old.iter().position(|item| item["price"]["id"] == wanted["price"]) {
+            Some(place) => change["id"] = old.remove(place)["id"].clone(),
+            None => change["price"] = wanted["price"].clone(),
         }
         changes.push(change);
     }

@@ -228,7 +228,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
     }
     let details = call.params.get("cancellation_details").cloned();
     let ended = subscription_status::end(world, &subscription, details.as_ref(), "cancellation_requested");
-    let waits = !billing::pending(&world.store, &ended["customer"], &ended["id"]).is_empty();
+    let waits = !billing::pending(&world.store, &ended["customer"], &ended["id"], &ended["currency"]).is_empty();
     if call.params.flag("invoice_now") == Some(true) && waits {
         let last = bill_now(world, &ended, Vec::new(), "subscription_cycle", None)?;
         return Ok(last);

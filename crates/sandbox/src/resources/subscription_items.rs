@@ -85,14 +85,7 @@ fn through(world: &mut World, call: &Call<'_>, subscription: &str, mut item: Val
         }
     }
     asked["items"] = json!([item]);
-    let params = Params::over(&asked);
-    let change = Call {
-        path: call.path,
-        ids: vec![subscription],
-        object: "subscription",
-        params,
-        version: call.version.clone(),
-    };
+    let change = call.about("subscription", vec![subscription], Params::over(&asked));
     super::subscription_changes::update(world, &change)
 }
 

@@ -6,7 +6,6 @@ use crate::calendar::DAY;
 use crate::error::StripeError;
 use crate::kind::{Index, Kind};
 use crate::params::{Field, Params, Spec, opt};
-use crate::version::{DEFAULT, Version};
 use crate::world::{World, array};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -270,11 +269,7 @@ pub(crate) fn cancel(world: &mut World, call: &Call<'_>) -> Answer {
     if let Some(id) = schedule["subscription"].as_str() {
         let flag = |name: &str| call.params.flag(name).unwrap_or(true);
         let params = Params::over(&json!({"invoice_now": flag("invoice_now"), "prorate": flag("prorate")}));
-        let version = Version::parse(DEFAULT)?;
-        subscription_changes::cancel(
-            world,
-            &Call { path: call.path, ids: vec![id], object: "subscription", params, version },
-        )?;
+        subscription_changes::cancel(world, &call.about("subscription", vec![id], params))?;
     }
     Ok(Reply::One(stored))
 }

@@ -1,6 +1,6 @@
 //! What tax rates make of an invoice: line by line and rate by rate, each rounded once.
 
-use super::{add, invoices, tax_rates};
+use super::{add, invoices, shares, tax_rates};
 use crate::error::StripeError;
 use crate::kind::Kind;
 use crate::params::Params;
@@ -106,12 +106,13 @@ fn tax_of(tax: &Value) -> Option<i64> {
 
 /// The tax of an amount by each of these rates. What is inclusive is in the amount already, and is no base for the others.
 pub(super) fn of_amount(rates: &[Value], amount: i64, exempt: Option<&str>) -> Vec<Value> {
-    let share = |rate: &Value| scaled(&rate["percentage"].to_string()).unwrap_or_default();
-    let inside: i128 = rates.iter().filter(|rate| rate["inclusive"] == true).map(share).sum();
-    let base = if exempt.is_some() { amount } else { amount - part(amount, inside, WHOLE + inside) };
+    let percent = |rate: &Value| scaled(&rate["percentage"].to_string()).unwrap_or_default();
+    let inside: i128 = rates.iter().filter(|rate| rate["inclusive"] == true).map(percent).sum();
+    let base = if exempt.is_some() { amount } else { amount - shares::share(amount, inside, WHOLE + inside) };
     let tax = |rate: &Value| {
         let inclusive = rate["inclusive"] == true;
-        let due = if inclusive { part(amount, share(rate), WHOLE + inside) } else { part(base, share(rate), WHOLE) };
+        let (of, whole) = if inclusive { (amount, WHOLE + inside) } else { (base, WHOLE) };
+        let due = shares::share(of, percent(rate), whole);
         json!({
             "amount": if exempt.is_some() { 0 } else { due },
             "tax_behavior": if inclusive { "inclusive" } else { "exclusive" },
@@ -122,12 +123,6 @@ pub(super) fn of_amount(rates: &[Value], amount: i64, exempt: Option<&str>) -> V
         })
     };
     rates.iter().map(tax).collect()
-}
-
-/// So much of an amount, rounded half away from zero, so that a credit gives back what its charge took.
-fn part(amount: i64, share: i128, whole: i128) -> i64 {
-    let size = (i128::from(amount.unsigned_abs()) * share * 2 + whole) / (whole * 2);
-    i64::try_from(size).unwrap_or_default() * amount.signum()
 }
 
 /// The taxes of all lines, summed by rate.

@@ -95,10 +95,19 @@ fn a_phase_sells_it_when_it_begins_and_only_then() {
 fn what_cannot_be_sold_once() {
     let lab = Lab::new(Seed::Business);
     let (euros, customer) = (once(&lab, 5000, "eur"), lab.payer("pm_card_visa"));
+    let (setup, period) = (once(&lab, 5000, "usd"), "add_invoice_items[0][period]");
     for (item, expected) in [
         ("[price]=price_starter_monthly", "- add_invoice_items[0][price]"),
         ("[price]=price_nothing", "resource_missing add_invoice_items[0][price]"),
         ("[quantity]=2", "parameter_missing add_invoice_items[0][price]"),
+        (
+            &format!("[price]={setup}&{period}[start][type]=timestamp&{period}[end][type]=min_item_period_end"),
+            "parameter_missing add_invoice_items[0][period][start][timestamp]",
+        ),
+        (
+            &format!("[price]={setup}&{period}[start][type]=now&{period}[end][type]=timestamp"),
+            "parameter_missing add_invoice_items[0][period][end][timestamp]",
+        ),
         ("[colour]=red", "parameter_unknown add_invoice_items[0][colour]"),
         (&format!("[price]={euros}"), "- add_invoice_items[0][price]"),
         (&format!("[price]={euros}&add_invoice_items[0][tax_rates][]=txr_x"), "- add_invoice_items[0][price]"),

@@ -323,3 +323,75 @@ fn discounts_of_an_invoice_are_its_own_or_its_customers() {
     item(1000, "");
     assert_eq!(invoice("&discounts=")["total"], 1000);
 }
+
+/// A third of a line that cannot be divided is rounded, the whole of it is the whole.
+#[test]
+fn all_units_of_a_line_are_credited_with_all_that_they_cost() {
+    let lab = Lab::new(Seed::Business);
+    let customer = lab.payer("pm_card_visa");
+    let price = lab.made("/v1/prices", "product_data[name]=Setup&unit_amount_decimal=33.35&currency=usd");
+    let item = format!("customer={customer}&pricing[price]={}&quantity=3", id(&price));
+    lab.made("/v1/invoiceitems", &item);
+    let invoice = lab.made("/v1/invoices", &format!("customer={customer}&pending_invoice_items_behavior=include"));
+    let line = id(&invoice["lines"]["data"][0]);
+    lab.made(&format!("/v1/invoices/{}/finalize", id(&invoice)), "");
+    for (quantity, amount) in [(3, 100), (2, 67), (1, 33)] {
+        let form = format!(
+            "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={line}&lines[0][quantity]={quantity}",
+            id(&invoice)
+        );
+        assert_eq!(lab.get(&format!("/v1/credit_notes/preview?{form}")).body["amount"], amount, "{quantity}");
+    }
+    let over = format!(
+        "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={line}&lines[0][quantity]=4",
+        id(&invoice)
+    );
+    assert_eq!(lab.post("/v1/credit_notes", &over).error(), "400 invalid_request_error - lines[0][quantity]");
+}
+
+/// A coupon that works once does so on one invoice, whoever it was given to.
+#[test]
+fn a_customers_coupon_that_works_once_works_once() {
+    let lab = Lab::new(Seed::Business);
+    let coupon = id(&lab.made("/v1/coupons", "percent_off=50&duration=once"));
+    let customer = lab.payer("pm_card_visa");
+    let path = format!("/v1/customers/{customer}");
+    let old = [("Stripe-Version", "2025-02-24.acacia")];
+    assert_eq!(lab.send("POST", &path, &old, &format!("coupon={coupon}")).unwrap().status, 200);
+    for total in [250, 500] {
+        lab.made("/v1/invoiceitems", &format!("customer={customer}&amount=500&currency=usd"));
+        let draft = lab.made("/v1/invoices", &format!("customer={customer}&pending_invoice_items_behavior=include"));
+        assert_eq!(draft["total"], total);
+        // What it took off stays off when the draft is written again.
+        assert_eq!(lab.made(&format!("/v1/invoices/{}", id(&draft)), "description=x")["total"], total);
+        lab.made("/v1/invoiceitems", &format!("customer={customer}&amount=0&currency=usd&invoice={}", id(&draft)));
+        assert_eq!(lab.get(&format!("/v1/invoices/{}", id(&draft))).body["total"], total);
+    }
+}
+
+/// Also where the number of them is changed later.
+#[test]
+fn an_item_costs_what_so_many_units_cost() {
+    let lab = Lab::new(Seed::Business);
+    let customer = lab.payer("pm_card_visa");
+    let price = id(&lab.made("/v1/prices", "product_data[name]=Setup&unit_amount=700&currency=usd"));
+    for (item, one, three) in [
+        (format!("pricing[price]={price}"), 700, 2_100),
+        ("unit_amount_decimal=33.35&currency=usd".to_owned(), 33, 100),
+        ("amount=500&currency=usd".to_owned(), 500, 1_500),
+    ] {
+        let made = lab.made("/v1/invoiceitems", &format!("customer={customer}&{item}"));
+        let path = format!("/v1/invoiceitems/{}", id(&made));
+        for (form, amount, quantity) in
+            [("description=x", one, 1), ("quantity=3", three, 3), ("metadata[a]=b", three, 3)]
+        {
+            let changed = lab.made(&path, form);
+            assert_eq!((&changed["amount"], &changed["quantity"]), (&json!(amount), &json!(quantity)), "{item} {form}");
+            assert_eq!(
+                (&changed["net_amount"], &changed["description"]),
+                (&json!(amount), &json!("x")),
+                "{item} {form}"
+            );
+        }
+    }
+}

@@ -4,6 +4,7 @@
 
 mod added_items;
 mod balances;
+mod currencies;
 mod debits;
 mod disputes;
 mod errors;

@@ -70,12 +70,17 @@ fn a_one_time_payment_a_trial_and_a_setup() {
         (&paid["payment_intent"]["status"], &paid["payment_intent"]["amount"]),
         (&json!("succeeded"), &json!(750))
     );
-    let trial =
-        buy("mode=subscription&line_items[0][price]=price_starter_monthly&subscription_data[trial_period_days]=7");
-    assert_eq!(
-        (&trial["subscription"]["status"], &trial["payment_status"]),
-        (&json!("trialing"), &json!("no_payment_required"))
-    );
+    for until in ["trial_period_days]=7".to_owned(), format!("trial_end]={}", NOW + 7 * DAY)] {
+        let form = format!("mode=subscription&line_items[0][price]=price_starter_monthly&subscription_data[{until}");
+        let offered = lab.made("/v1/checkout/sessions", &format!("{PLACES}&{form}"));
+        assert_eq!(offered["amount_total"], 0, "{until}: nothing is paid today");
+        let trial = buy(&form);
+        assert_eq!(
+            (&trial["subscription"]["status"], &trial["payment_status"]),
+            (&json!("trialing"), &json!("no_payment_required")),
+            "{until}"
+        );
+    }
     assert_eq!(buy("mode=setup&currency=usd")["status"], "complete");
 }
 

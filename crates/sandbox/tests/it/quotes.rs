@@ -105,3 +105,34 @@ fn a_link_opens_a_page_for_each_who_comes() {
     assert_eq!(lab.get("/v1/payment_links?active=true").rows().len(), 0);
     assert_eq!(lab.get(&format!("/v1/payment_links/{id}/line_items")).rows()[0]["amount_total"], 1900);
 }
+
+#[test]
+fn a_link_sells_what_was_described_with_it_and_makes_it_once() {
+    let lab = Lab::new(Seed::Empty);
+    let row = "line_items[0][price_data][currency]=usd&line_items[0][price_data][product_data][name]=Book";
+    let link = lab.made("/v1/payment_links", &format!("{row}&line_items[0][price_data][unit_amount]=700"));
+    let page = format!("/_sandbox/pages/link/{}", link["id"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(lab.get(&page).status, 303);
+    }
+    let sessions = lab.get("/v1/checkout/sessions");
+    let totals: Vec<_> = sessions.rows().iter().map(|row| row["amount_total"].clone()).collect();
+    assert_eq!(totals, [700, 700]);
+    assert_eq!((lab.get("/v1/prices").rows().len(), lab.get("/v1/products").rows().len()), (1, 1));
+}
+
+#[test]
+fn an_offer_is_reckoned_anew_when_its_terms_change() {
+    let lab = Lab::new(Seed::Business);
+    let rate = lab.made("/v1/tax_rates", "display_name=VAT&inclusive=false&percentage=10")["id"].clone();
+    let offer = quote(&lab, &format!("line_items[0][price]={}", once(&lab)));
+    let exempt = lab.made("/v1/customers", "tax_exempt=exempt")["id"].clone();
+    for (form, total) in [
+        (format!("default_tax_rates[]={}", rate.as_str().unwrap()), 5500),
+        (format!("customer={}", exempt.as_str().unwrap()), 5000),
+        (format!("customer={}", lab.payer("pm_card_visa")), 5500),
+        ("default_tax_rates=".to_owned(), 5000),
+    ] {
+        assert_eq!(lab.made(&path(&offer), &form)["amount_total"], total, "{form}");
+    }
+}

@@ -39,6 +39,8 @@ fn things(lab: &Lab) -> BTreeMap<&'static str, String> {
     things.insert("loose", id("/v1/payment_methods", "type=card&card[token]=tok_visa"));
     things.insert("taken", id("/v1/payment_methods/pm_card_visa/attach", &format!("customer={payer}")));
     things.insert("other", lab.payer("pm_card_visa"));
+    let holder = id("/v1/issuing/cardholders", "name=Ada&billing[address][line1]=1+Way");
+    things.insert("card", id("/v1/issuing/cards", &format!("currency=usd&type=virtual&cardholder={holder}")));
     things.insert("once", id("/v1/prices", "product=prod_starter&unit_amount=100&currency=usd"));
     things
         .insert("meter", id("/v1/billing/meters", "display_name=M&event_name=words&default_aggregation[formula]=sum"));
@@ -262,9 +264,17 @@ fn invoices() {
         POST /v1/invoiceitems customer={payer}&pricing[price]=price_starter_monthly -> 400 invalid_request_error - pricing[price] | The price specified is set to `type=recurring` but this field only accepts prices with `type=one_time`.
         POST /v1/credit_notes invoice={draft}&amount=5 -> 400 invalid_request_error - invoice
         POST /v1/credit_notes invoice={paid}&amount=9999&refund_amount=9999 -> 400 invalid_request_error - amount
+        POST /v1/invoices/create_preview subscription={sub}&invoice_items[0][price]=price_nothing -> 400 invalid_request_error resource_missing invoice_items[0][price]
+        POST /v1/invoices/create_preview subscription={sub}&invoice_items[0][price_data][currency]=usd&invoice_items[0][price_data][product]=prod_nothing&invoice_items[0][price_data][unit_amount]=5 -> 400 invalid_request_error resource_missing invoice_items[0][price_data][product]
+        POST /v1/invoices/create_preview subscription={sub}&invoice_items[0][amount]=5&invoice_items[0][currency]=eur -> 400 invalid_request_error - invoice_items[0][currency]
+        POST /v1/issuing/cards/ic_x/test/authorizations currency=usd -> 400 invalid_request_error resource_missing card
+        POST /v1/issuing/cards/{card}/test/authorizations currency=usd -> 400 invalid_request_error parameter_missing amount
         POST /v1/invoices/create_preview subscription={ended} -> 400 invalid_request_error invoice_upcoming_none -
         POST /v1/checkout/sessions mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1 -> 400 invalid_request_error parameter_missing success_url
         POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][price]=price_starter_monthly -> 400 invalid_request_error - line_items[0] | You specified `payment` mode but passed a recurring price.
+        POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][quantity]=1 -> 400 invalid_request_error - line_items[0] | You must provide either price or price_data for each line item when using prices.
+        POST /v1/checkout/sessions mode=payment&success_url=https://example.com&line_items[0][price]={once}&line_items[0][price_data][currency]=usd -> 400 invalid_request_error parameters_exclusive - | You may only specify one of these parameters: price, price_data.
+        POST /v1/invoiceitems customer={payer}&amount=5&pricing[price]={once} -> 400 invalid_request_error parameters_exclusive - | You may only specify one of these parameters: amount, pricing.
         POST /v1/checkout/sessions mode=payment&success_url=nowhere&line_items[0][price]={once} -> 400 invalid_request_error url_invalid success_url | Invalid URL: An explicit scheme (such as https) must be provided.
         POST /v1/billing_portal/sessions -> 400 invalid_request_error parameter_missing customer
         POST /v1/billing_portal/sessions customer={gone} -> 400 invalid_request_error resource_missing customer

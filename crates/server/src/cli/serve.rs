@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use billing::usage::Quantity;
@@ -24,7 +23,7 @@ use crate::ops::readiness;
 use crate::store::db;
 use crate::store::log::Source;
 use crate::store::mirror::Resource;
-use crate::telemetry::{Metrics, Watched, WatchedEach};
+use crate::telemetry::{Metrics, Noted, Watched, WatchedEach};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -144,7 +143,7 @@ async fn serve(
 fn usage_numbers(app: &App) -> Vec<Watched> {
     let number = |name, help, read: fn(&App) -> i64| {
         let app = app.clone();
-        Watched { name, help, read: Box::new(move || read(&app)) }
+        Watched { name, help, read: Box::new(move || Some(read(&app))) }
     };
     vec![
         number("billhook_usage_position", "The last entry of the usage log that is counted", |app| app.book.applied()),
@@ -162,10 +161,7 @@ fn usage_numbers(app: &App) -> Vec<Watched> {
 
 /// How old the mirror is, as the clock goes on: also while nothing writes to it.
 fn mirror_numbers(app: &App, registry: &mut Registry) {
-    let age = |app: &App, at_s: &AtomicI64| match at_s.load(Ordering::Relaxed) {
-        0 => -1,
-        at_s => app.clock.now().as_second() - at_s,
-    };
+    let age = |app: &App, at_s: &Noted| at_s.read().map_or(-1, |at_s| app.clock.now().as_second() - at_s);
     let lists = app.clone();
     registry.register_collector(Box::new(WatchedEach {
         name: "billhook_mirror_age_seconds",
@@ -180,13 +176,13 @@ fn mirror_numbers(app: &App, registry: &mut Registry) {
     registry.register_collector(Box::new(Watched {
         name: "billhook_verify_age_seconds",
         help: "Since a mirrored object was last compared with Stripe's; negative before the first",
-        read: Box::new(move || age(&verify, &verify.webhooks.compared_at_s)),
+        read: Box::new(move || Some(age(&verify, &verify.webhooks.compared_at_s))),
     }));
     let clock = app.clone();
     registry.register_collector(Box::new(Watched {
         name: "billhook_stripe_clock_skew_seconds",
         help: "By how much Stripe's clock is ahead of ours, as of its last answer",
-        read: Box::new(move || readiness::clock_skew_s(&clock).unwrap_or(0)),
+        read: Box::new(move || readiness::clock_skew_s(&clock)),
     }));
 }
 

@@ -16,6 +16,8 @@ pub const IDS_FROM_DAY: &str = "ids_from_day";
 pub const USAGE_LOG: &str = "usage_log";
 /// The key that signs page cursors.
 pub const CURSOR_KEY: &str = "cursor_key";
+/// Written and taken away again, to see whether anything can be.
+pub const ROOM: &str = "room";
 
 pub fn get(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
     tx.row("SELECT value FROM facts WHERE name = ?1", args![name])?.map(|row| row.text(0)).transpose()
@@ -32,5 +34,10 @@ pub fn set(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<()> {
         "INSERT INTO facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         args![name, value],
     )?;
+    Ok(())
+}
+
+pub fn remove(tx: &mut Tx<'_>, name: &str) -> Result<()> {
+    tx.run("DELETE FROM facts WHERE name = ?1", args![name])?;
     Ok(())
 }

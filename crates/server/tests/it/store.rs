@@ -61,6 +61,7 @@ on_both! {
     transactions::f10_a_panic_leaves_nothing_and_the_store_goes_on,
     transactions::an_error_leaves_nothing,
     transactions::f11_a_caller_who_goes_away_leaves_the_whole_or_nothing,
+    transactions::f20_a_database_that_hangs_is_not_called_writable_at_the_next_question,
     transactions::fifty_writers_at_once_lose_no_update,
     transactions::fifty_writers_over_two_handles_lose_no_update,
     transactions::only_the_changes_of_what_was_committed_are_told,

@@ -18,7 +18,6 @@ pub mod setup;
 pub mod ship;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub use examine::examine;
 
@@ -155,9 +154,9 @@ pub async fn sweep(app: &App) -> Result<()> {
 
 fn show(numbers: &LagoNumbers, status: &Status) {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    numbers.depth.store(count(status.depth), Ordering::Relaxed);
-    numbers.lag_ms.store(status.lag_ms, Ordering::Relaxed);
-    numbers.dead.store(count(status.dead), Ordering::Relaxed);
-    numbers.differing.store(count(status.differing), Ordering::Relaxed);
-    numbers.failures.store(i64::from(status.failures), Ordering::Relaxed);
+    numbers.depth.note(count(status.depth));
+    numbers.lag_ms.note(status.lag_ms);
+    numbers.dead.note(count(status.dead));
+    numbers.differing.note(count(status.differing));
+    numbers.failures.note(i64::from(status.failures));
 }

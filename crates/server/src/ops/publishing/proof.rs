@@ -3,7 +3,7 @@
 //! Accounts move while they are looked at, and what was reserved a moment ago is not written down yet. So what differs is looked
 //! at again until it has had the time to agree; what still differs then is a difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,36 +47,46 @@ pub async fn compare(app: &App, patience: Duration) -> Result<Vec<String>> {
 pub async fn repair(app: &App, patience: Duration) -> Result<usize> {
     let Counters::Redis(shared) = &app.counters else { return Ok(0) };
     let differing = differing(app, shared, patience, usize::MAX).await?;
-    for (user, found) in &differing {
-        mend(app, shared, user, found).await?;
+    let count = differing.len();
+    let mut users: BTreeSet<String> = differing.into_iter().map(|(user, _)| user).collect();
+    for _ in 0..TRIES {
+        if users.is_empty() {
+            break;
+        }
+        users = mend(app, shared, users).await?;
     }
-    Ok(differing.len())
+    match users.first() {
+        None => Ok(count),
+        Some(user) => Err(Error::internal(format!("the account of {user} in Redis does not stand still"))),
+    }
 }
 
-async fn mend(app: &App, shared: &Redis, user: &str, found: &Finding) -> Result<()> {
-    let all = open(app).await?;
-    let mut now_found = None;
-    for _ in 0..TRIES {
-        let Some(account) = account(app, user).await? else { return Ok(()) };
-        let (open, now) = (held(app, &all, user), app.clock.now());
-        let found = now_found.as_ref().unwrap_or(found);
-        if shared.mend(user, &account, &open, found, now).await.map_err(unavailable)? {
+/// Puts the accounts of these users right, each as it is found now; those that have moved meanwhile are left.
+async fn mend(app: &App, shared: &Redis, users: BTreeSet<String>) -> Result<BTreeSet<String>> {
+    // Before the accounts: a hold that is committed between stands beside its usage for a moment, and is never missing.
+    let of = users.clone();
+    let all = open(app, move |user| of.contains(user)).await?;
+    let mut moved = BTreeSet::new();
+    for user in users {
+        let Some(account) = account(app, &user).await? else { continue };
+        let (open, now) = (held(app, &all, &user), app.clock.now());
+        let found = shared.inspect(&user, &account, &open, now).await.map_err(unavailable)?;
+        if found.faults.is_empty() {
+            continue;
+        }
+        if shared.mend(&user, &account, &open, &found, now).await.map_err(unavailable)? {
             tracing::info!(user.id = user, "an account was put right in Redis");
-            return Ok(());
+        } else {
+            moved.insert(user);
         }
-        let again = shared.inspect(user, &account, &open, now).await.map_err(unavailable)?;
-        if again.faults.is_empty() {
-            return Ok(());
-        }
-        now_found = Some(again);
     }
-    Err(Error::internal(format!("the account of {user} in Redis does not stand still")))
+    Ok(moved)
 }
 
 /// The users whose accounts differ, each with what was found at the last look.
 async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -> Result<Vec<(String, Finding)>> {
     let mut differing = Vec::new();
-    let (mut after, mut held) = (String::new(), open(app).await?);
+    let (mut after, mut held) = (String::new(), open(app, |_| true).await?);
     while differing.len() < most {
         let from = after.clone();
         let page = app.db.read(move |tx| accounts::page(tx, &from, PAGE)).await?;
@@ -96,7 +106,7 @@ async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -
     while !differing.is_empty() && start.elapsed() < patience {
         tokio::time::sleep(PAUSE).await;
         following::follow_log(app).await?;
-        held = open(app).await?;
+        held = open(app, |_| true).await?;
         for (user, _) in std::mem::take(&mut differing) {
             let account = account(app, &user).await?;
             look(app, shared, user, account, &held, &mut differing).await?;
@@ -172,11 +182,11 @@ async fn account(app: &App, user: &str) -> Result<Option<Account>> {
         .await
 }
 
-/// What is held of each user as far as the database knows.
-async fn open(app: &App) -> Result<Open> {
+/// What is held of each of these users as far as the database knows.
+async fn open(app: &App, of: impl Fn(&str) -> bool + Send + 'static) -> Result<Open> {
     let now_ms = app.clock.now().as_millisecond();
     let mut open = Open::new();
-    for row in app.db.read(move |tx| reservations::uncommitted(tx, now_ms, |_| true)).await? {
+    for row in app.db.read(move |tx| reservations::uncommitted(tx, now_ms, &of)).await? {
         open.entry(row.user.clone()).or_default().insert(row.id.clone(), reservations::known(&row).hold());
     }
     Ok(open)

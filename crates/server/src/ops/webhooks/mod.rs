@@ -11,8 +11,6 @@ pub mod replay;
 pub mod sweep;
 pub mod targets;
 
-use std::sync::atomic::Ordering;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -60,14 +58,14 @@ pub async fn status(app: &App) -> Result<Status> {
         (&app.webhooks.dead, whole(counts.dead)),
         (&app.webhooks.sweep_age_s, sweep_age_s.unwrap_or(-1)),
     ] {
-        gauge.store(value, Ordering::Relaxed);
+        gauge.note(value);
     }
-    let second = |at: Option<Timestamp>| at.map_or(0, Timestamp::as_second);
+    let second = |at: Option<Timestamp>| at.map(Timestamp::as_second);
     for (resource, gauge) in Resource::ALL.into_iter().zip(&app.webhooks.mirrored_at_s) {
         let list = lists.iter().find(|list| list.resource == resource.name());
-        gauge.store(second(list.and_then(|list| list.as_of)), Ordering::Relaxed);
+        gauge.note(second(list.and_then(|list| list.as_of)));
     }
-    app.webhooks.compared_at_s.store(second(compared.compared_at), Ordering::Relaxed);
+    app.webhooks.compared_at_s.note(second(compared.compared_at));
     readiness::watch_clock(app);
     Ok(Status { counts, sweep, lag_ms, sweep_age_s })
 }

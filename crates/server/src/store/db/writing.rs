@@ -4,8 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Db, FULL, READ_ONLY, Tx, args};
+use super::{Db, FULL, READ_ONLY, Tx};
 use crate::error::{Error, Result, Upstream};
+use crate::store::facts;
 
 /// For so long a success is believed.
 const BELIEVED_FOR: Duration = Duration::from_secs(10);
@@ -104,7 +105,8 @@ impl Db {
     pub async fn refuses(&self) -> Option<Unwritable> {
         let writing = self.writing();
         if writing.is_due(now()) && tokio::time::timeout(PATIENCE, self.write(find_room)).await.is_err() {
-            return Some(Unwritable::Slow);
+            // Holds until something is written: the try itself may be it, when the database goes on.
+            *writing.lock() = Known { at: Some(now()), refused: Some(Unwritable::Slow) };
         }
         writing.lock().refused
     }
@@ -112,13 +114,8 @@ impl Db {
 
 /// Finds room for some rows, and leaves none of it.
 fn find_room(tx: &mut Tx<'_>) -> Result<()> {
-    let name = "room";
-    tx.run(
-        "INSERT INTO facts (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        args![name, "-".repeat(ROOM)],
-    )?;
-    tx.run("DELETE FROM facts WHERE name = ?1", args![name])?;
-    Ok(())
+    facts::set(tx, facts::ROOM, &"-".repeat(ROOM))?;
+    facts::remove(tx, facts::ROOM)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Whatever is changed in Redis behind the program's back is named by user, type and period, and put right (I-12).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use billhook::counters::book;
+use billhook::counters::{Counters, book};
 use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations;
 use billhook::store::db::Value;
@@ -42,100 +43,141 @@ async fn named(doctor: &Rig) -> Vec<String> {
     proof::compare(doctor.app(), Duration::ZERO).await.expect("compared")
 }
 
-/// Everything by which Redis decides: credits, sums of day and period, sums of holds, the instant until which it goes by them.
-#[tokio::test]
-async fn what_differs_in_redis_is_named_and_put_right() {
-    let rig = rig().await;
-    let [account, holds, ends, _] = keys(&rig.user);
-    let (account, holds, ends) = (account.as_str(), holds.as_str(), ends.as_str());
-    let day = "from 2026-11-22T00:00:00Z";
-    let month = "from 2026-11-01T00:00:00Z";
-    let ends_later = "redis.call('ZADD', KEYS[1], 1900000000000, ARGV[1] .. '\\0a')";
-    let one_more = "redis.call('HSET', KEYS[2], 'b', 'h:500000:500000:1800000000000:inference')
-        redis.call('HINCRBY', KEYS[1], 'held', 500000) redis.call('HINCRBY', KEYS[1], 'h:inference', 500000)
-        redis.call('ZADD', KEYS[3], 1800000000000, ARGV[1] .. '\\0b')";
-    for (command, faults) in [
-        (
-            &["HINCRBY", account, "credits", "100000000"][..],
-            vec![format!(", credits, period {month}: Redis leaves 104.5, the log says 4.5")],
-        ),
-        (
-            &["HSET", account, "credits", "all"],
-            vec![format!(", credits, period {month}: Redis leaves \"all\", the log says 4.5")],
-        ),
-        (
-            &["HSET", account, "d:inference", "0"],
-            vec![format!(", inference, day {day}: Redis has 0 used, the log says 0.5")],
-        ),
-        (
-            &["HDEL", account, "m:inference"],
-            vec![format!(", inference, period {month}: Redis has \"\" used, the log says 0.5")],
-        ),
-        (&["HSET", account, "d:tts", "-3000000"], vec![format!(", tts, day {day}: Redis has -3 used, the log says 0")]),
-        (&["HSET", account, "over", "1"], vec![": Redis says that the terms have ended".to_owned()]),
-        (
-            &["HSET", account, "until", "1900000000000"],
-            vec![
-                ": Redis goes by the account until 2030-03-17T17:46:40Z, it is right until 2026-11-23T00:00:00Z"
-                    .to_owned(),
-            ],
-        ),
-        (&["HSET", account, "h:inference", "0"], vec![", inference: Redis holds 0, its reservations are 1".to_owned()]),
-        (
-            &["HINCRBY", account, "held", "-1"],
-            vec![", credits: Redis holds 0.999999, its reservations are 1".to_owned()],
-        ),
-        (
-            &["HSET", account, "account", "x"],
-            vec![": the account in Redis differs from the account of the log".to_owned()],
-        ),
-        (
-            &["HSET", account, "entry", "1"],
-            vec![": the account in Redis is published at 1, the log is at 2".to_owned()],
-        ),
-        (
-            &["HSET", account, "entry", "900"],
-            vec![": the account in Redis is published at 900, the log is at 2".to_owned()],
-        ),
-        (&["HSET", account, "log", "log_of_another"], vec![": the account in Redis is not published".to_owned()]),
-        (&["DEL", account], vec![": the account in Redis is not published".to_owned()]),
-        (
-            &["DEL", holds],
-            vec![
-                ", credits: Redis holds 1, its reservations are 0".to_owned(),
-                ", inference: Redis holds 1, its reservations are 0".to_owned(),
-                ": the reservation a is open and not held in Redis".to_owned(),
-            ],
-        ),
-        (&["DEL", ends], vec![": the reservation a in Redis does not end with its time".to_owned()]),
-        (
-            &["EVAL", ends_later, "1", ends, &rig.user],
-            vec![": the reservation a in Redis does not end with its time".to_owned()],
-        ),
-        (&["SET", account, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
-        (&["SET", holds, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
-        (&["SET", ends, "mine"], vec![": what lies in Redis is not of this program".to_owned()]),
-        (
-            &["EVAL", one_more, "3", account, holds, ends, &rig.user],
-            vec![", inference: nobody knows of the reservation b in Redis".to_owned()],
-        ),
-    ] {
-        if command[0] == "SET" {
-            ask(&rig, &["DEL", command[1]]);
-        }
-        ask(&rig, command);
-        let doctor = doctor(&rig).await;
-        let expected: Vec<String> = faults.iter().map(|fault| format!("user {}{fault}", rig.user)).collect();
-        assert_eq!(named(&doctor).await, expected, "{command:?}");
-        assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1, "{command:?}");
-        assert_eq!(named(&doctor).await, [""; 0], "{command:?}");
-        assert_eq!(rig.left().await, "3.5", "{command:?}");
-        assert_eq!(agrees(&rig).await, [""; 0], "{command:?}");
-    }
-    // The reservation outlived all of it, and nothing more was given away.
+/// Does this to Redis: it is named so, put right as one account, and nothing was given away by it.
+async fn is_put_right(rig: &Rig, command: &[&str], faults: &[&str]) {
+    ask(rig, command);
+    let doctor = doctor(rig).await;
+    let expected: Vec<String> = faults.iter().map(|fault| format!("user {}{fault}", rig.user)).collect();
+    assert_eq!(named(&doctor).await, expected, "{command:?}");
+    assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), 1, "{command:?}");
+    assert_eq!(named(&doctor).await, [""; 0], "{command:?}");
+    assert_eq!(rig.left().await, "3.5", "{command:?}");
+    assert_eq!(agrees(rig).await, [""; 0], "{command:?}");
+}
+
+/// The reservation outlived all of it, and nothing more was given away.
+async fn is_still_held(rig: &Rig) {
     assert_eq!(code(rig.reserve("c", "inference", "3.6").await), "credits.exhausted");
     rig.commit("a", "1").await.expect("committed");
     assert_eq!(rig.left().await, "3.5");
+}
+
+/// Everything by which Redis decides: credits, sums of day and period, the instant until which it goes by them, sums of holds.
+#[tokio::test]
+async fn what_differs_in_an_account_in_redis_is_named_and_put_right() {
+    let rig = rig().await;
+    let [account, ..] = keys(&rig.user);
+    let of_the_day = |kind: &str, there: &str, log: &str| {
+        format!(", {kind}, day from 2026-11-22T00:00:00Z: Redis has {there} used, the log says {log}")
+    };
+    let (month, until) = ("period from 2026-11-01T00:00:00Z", "2026-11-23T00:00:00Z");
+    for (command, field, value, fault) in [
+        ("HINCRBY", "credits", "100000000", format!(", credits, {month}: Redis leaves 104.5, the log says 4.5")),
+        ("HSET", "credits", "all", format!(", credits, {month}: Redis leaves \"all\", the log says 4.5")),
+        ("HSET", "d:inference", "0", of_the_day("inference", "0", "0.5")),
+        ("HSET", "d:tts", "-3000000", of_the_day("tts", "-3", "0")),
+        ("HSET", "m:inference", "x", format!(", inference, {month}: Redis has \"x\" used, the log says 0.5")),
+        ("HSET", "over", "1", ": Redis says that the terms have ended".to_owned()),
+        (
+            "HSET",
+            "until",
+            "1900000000000",
+            format!(": Redis goes by the account until 2030-03-17T17:46:40Z, it is right until {until}"),
+        ),
+        ("HSET", "h:inference", "0", ", inference: Redis holds 0, its reservations are 1".to_owned()),
+        ("HINCRBY", "held", "-1", ", credits: Redis holds 0.999999, its reservations are 1".to_owned()),
+        ("HSET", "account", "x", ": the account in Redis differs from the account of the log".to_owned()),
+        ("HSET", "entry", "1", ": the account in Redis is published at 1, the log is at 2".to_owned()),
+        ("HSET", "entry", "900", ": the account in Redis is published at 900, the log is at 2".to_owned()),
+        ("HSET", "log", "log_of_another", ": the account in Redis is not published".to_owned()),
+    ] {
+        is_put_right(&rig, &[command, &account, field, value], &[&fault]).await;
+    }
+    let fault = format!(", inference, {month}: Redis has \"\" used, the log says 0.5");
+    is_put_right(&rig, &["HDEL", &account, "m:inference"], &[&fault]).await;
+    is_put_right(&rig, &["DEL", &account], &[": the account in Redis is not published"]).await;
+    is_still_held(&rig).await;
+}
+
+/// Reservations that are lost there, that end at another time, and that nobody has made.
+#[tokio::test]
+async fn what_differs_in_the_holds_in_redis_is_named_and_put_right() {
+    let rig = rig().await;
+    let [account, holds, ends, _] = keys(&rig.user);
+    let lost = [
+        ", credits: Redis holds 1, its reservations are 0",
+        ", inference: Redis holds 1, its reservations are 0",
+        ": the reservation a is open and not held in Redis",
+    ];
+    is_put_right(&rig, &["DEL", &holds], &lost).await;
+    let endless = ": the reservation a in Redis does not end with its time";
+    is_put_right(&rig, &["DEL", &ends], &[endless]).await;
+    let later = "redis.call('ZADD', KEYS[1], 1900000000000, ARGV[1] .. '\\0a')";
+    is_put_right(&rig, &["EVAL", later, "1", &ends, &rig.user], &[endless]).await;
+    let one_more = "redis.call('HSET', KEYS[2], 'b', 'h:500000:500000:1800000000000:inference')
+        redis.call('HINCRBY', KEYS[1], 'held', 500000) redis.call('HINCRBY', KEYS[1], 'h:inference', 500000)
+        redis.call('ZADD', KEYS[3], 1800000000000, ARGV[1] .. '\\0b')";
+    let command = ["EVAL", one_more, "3", &account, &holds, &ends, &rig.user];
+    is_put_right(&rig, &command, &[", inference: nobody knows of the reservation b in Redis"]).await;
+    is_still_held(&rig).await;
+}
+
+/// Somebody else's program has written over our keys.
+#[tokio::test]
+async fn what_is_not_of_ours_in_redis_is_named_and_put_right() {
+    let rig = rig().await;
+    for key in &keys(&rig.user)[..3] {
+        ask(&rig, &["DEL", key]);
+        is_put_right(&rig, &["SET", key, "mine"], &[": what lies in Redis is not of this program"]).await;
+    }
+    is_still_held(&rig).await;
+}
+
+/// Each with what is held of them and of nobody else.
+#[tokio::test]
+async fn several_accounts_are_put_right_in_one_go() {
+    let mut rig = rig().await;
+    // What is held later it knows from the database alone.
+    let doctor = doctor(&rig).await;
+    let first = rig.user.clone();
+    let mut users = vec![(first.clone(), "3.5")];
+    for (name, used, left) in [("v", "2", "2"), ("w", "0.5", "3.5")] {
+        rig.user = rig.world.user(&format!("{name}@example.com"), None, false).await.0;
+        rig.record(&format!("e-{name}"), "inference", used).await;
+        rig.reserve(&format!("r-{name}"), "inference", "1").await.expect("held");
+        users.push((rig.user.clone(), left));
+    }
+    reservations::write_down(rig.app()).await.expect("written down");
+    publishing::verify(rig.app()).await.expect("published");
+    for (user, _) in &users {
+        let [account, holds, ..] = keys(user);
+        ask(&rig, &["DEL", &account, &holds]);
+    }
+    assert_eq!(proof::repair(doctor.app(), Duration::ZERO).await.expect("put right"), users.len());
+    assert_eq!(named(&doctor).await, [""; 0]);
+    for (user, left) in users {
+        rig.user = user;
+        assert_eq!(rig.left().await, left, "{}", rig.user);
+    }
+    rig.user = first;
+    is_still_held(&rig).await;
+}
+
+/// What was found of it is of another moment: the next round looks again.
+#[tokio::test]
+async fn an_account_that_has_moved_since_it_was_looked_at_is_not_written_over() {
+    let rig = rig().await;
+    let Counters::Redis(shared) = &rig.app().counters else { panic!("a Redis") };
+    let (now, open) = (rig.world.now(), BTreeMap::new());
+    let account = || rig.app().book.get(&rig.user).expect("an account").lock().account.clone();
+    let seen = account();
+    let found = shared.inspect(&rig.user, &seen, &open, now).await.expect("looked at");
+    rig.record("e2", "inference", "2").await;
+    publishing::verify(rig.app()).await.expect("published");
+    assert!(!shared.mend(&rig.user, &seen, &open, &found, now).await.expect("asked"), "it has moved");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+    let found = shared.inspect(&rig.user, &account(), &open, now).await.expect("looked at");
+    assert!(shared.mend(&rig.user, &account(), &open, &found, now).await.expect("asked"), "it has stood still");
 }
 
 /// Also of somebody who has not used anything yet.

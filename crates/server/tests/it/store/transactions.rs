@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use billhook::error::Error;
+use billhook::store::db::Unwritable;
 use billhook::store::{Change, Db, facts};
 use futures_util::future::{FutureExt, join_all};
 
-use super::{code, counter, increment, open};
+use super::{bare, code, counter, increment, open};
 use crate::harness::Database;
 
 pub async fn readers_see_one_snapshot(database: Database) {
@@ -79,6 +80,33 @@ pub async fn f11_a_caller_who_goes_away_leaves_the_whole_or_nothing(database: Da
         seen = counter(&db).await;
     }
     assert!(seen == 21 && last <= 21, "each once: {seen}, {last}");
+}
+
+/// Somebody else holds what must be written: whoever asks is told so, also between two tries, until something was written.
+pub async fn f20_a_database_that_hangs_is_not_called_writable_at_the_next_question(database: Database) {
+    let elsewhere = open(&database).await;
+    let db = bare(&database).await;
+    let ((told, holds), (go, goes)) = (tokio::sync::oneshot::channel(), mpsc::channel::<()>());
+    let mut told = Some(told);
+    let holding = elsewhere.write(move |tx| {
+        facts::set(tx, facts::ROOM, "held")?;
+        if let Some(told) = told.take() {
+            told.send(()).expect("somebody listens");
+        }
+        goes.recv().expect("somebody lets go");
+        Ok(())
+    });
+    let asking = async {
+        holds.await.expect("held");
+        let asked = [db.refuses().await, db.refuses().await];
+        go.send(()).expect("it waits");
+        asked
+    };
+    let (held, asked) = tokio::join!(holding, asking);
+    held.expect("let go");
+    assert_eq!(asked, [Some(Unwritable::Slow); 2]);
+    db.write(increment).await.expect("written");
+    assert_eq!(db.refuses().await, None);
 }
 
 async fn fifty(handles: &[&Db]) -> Vec<i64> {
