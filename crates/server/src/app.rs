@@ -51,6 +51,8 @@ pub struct Parts {
     pub log_behind: Arc<AtomicBool>,
     /// Held by whoever writes the accounts down.
     pub writing_down: Arc<tokio::sync::Mutex<()>>,
+    /// What is held, as it is written down.
+    pub notes: reservations::Notes,
     /// This process among those that share the database.
     pub holder: String,
     /// Held by the full sync that is under way in this process.
@@ -166,6 +168,7 @@ impl App {
             follow_log: tokio::sync::Notify::new(),
             log_behind,
             writing_down: Arc::default(),
+            notes: reservations::Notes::default(),
             holder,
             sync_turn: tokio::sync::Mutex::default(),
             config,

@@ -4,7 +4,7 @@
 //! time (`Turn`), read by everybody.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use billing::account::{Account, AccountError, ClosedPeriod, Room};
@@ -47,6 +47,8 @@ pub struct Book {
     moved: watch::Sender<i64>,
     turn: Mutex<Changed>,
     count: AtomicUsize,
+    /// The log is counted as far as it was when somebody last looked. While the book begins anew, what is not in it may be old.
+    is_whole: AtomicBool,
     /// How often it was begun anew: an account taken in hand before that is not one of this book any more.
     edition: AtomicU64,
     /// Reservations by id.
@@ -100,6 +102,8 @@ pub struct State {
     changed: bool,
     /// Why an entry of the log could not be counted; `doctor` shows it.
     fault: Option<String>,
+    /// It is in the book no more: what somebody who has it in hand holds of it would be lost.
+    pub is_forgotten: bool,
 }
 
 /// What was added to a day since it was last written down.
@@ -129,6 +133,7 @@ impl Slot {
             days: Vec::new(),
             changed: false,
             fault: None,
+            is_forgotten: false,
         };
         Arc::new(Self { user: user.into(), state: Mutex::new(state) })
     }
@@ -173,6 +178,7 @@ impl Book {
             moved: watch::Sender::new(written),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
             count: AtomicUsize::new(0),
+            is_whole: AtomicBool::new(false),
             edition: AtomicU64::new(0),
             reservations: Reservations::default(),
             moves: Moves::default(),
@@ -220,6 +226,14 @@ impl Book {
         kept
     }
 
+    /// Changes what is held of an account, which may wait for the account to come back.
+    pub fn change_held<R>(&self, user: &str, change: impl FnOnce(&mut Held) -> R) -> Option<R> {
+        if let Some(slot) = self.get(user) {
+            return Some(change(&mut slot.lock().held));
+        }
+        self.apart().get_mut(user).map(|apart| change(&mut apart.held))
+    }
+
     fn apart(&self) -> MutexGuard<'_, HashMap<Arc<str>, Apart>> {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,6 +255,11 @@ impl Book {
     /// The last entry that is counted.
     pub fn applied(&self) -> i64 {
         self.applied.load(Ordering::Acquire)
+    }
+
+    /// Whether an account that is not in memory has no entry after what was written down last.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Acquire)
     }
 
     /// Which edition of the book this is; another one after every new beginning.
@@ -415,10 +434,12 @@ impl Turn<'_> {
 
     /// Forgets every account: they are read and folded anew from what is written at this position.
     pub fn start_over(&mut self, written: i64) {
+        self.book.is_whole.store(false, Ordering::Release);
         for part in &self.book.parts {
             let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
             for (user, slot) in part.drain() {
                 let mut state = slot.lock();
+                state.is_forgotten = true;
                 if state.is_held() {
                     // The log does not know what is held: it waits for the account to come back.
                     self.book.apart().insert(user, state.set_apart());
@@ -429,6 +450,11 @@ impl Turn<'_> {
         self.book.count.store(0, Ordering::Relaxed);
         *self.changed = Changed { written, ..Changed::default() };
         self.moved_to(written);
+    }
+
+    /// The log is counted to its end.
+    pub fn caught_up(&self) {
+        self.book.is_whole.store(true, Ordering::Release);
     }
 
     /// Where the database stands, as far as this book knows.

@@ -17,7 +17,7 @@ pub struct Embedded;
 
 impl Port for Embedded {
     async fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
-        Ok(reserve(book, slot, ask))
+        reserve(book, slot, ask)
     }
 
     async fn check(&self, _: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
@@ -51,24 +51,27 @@ impl Port for Embedded {
 }
 
 /// The id is claimed and the account is asked under both locks, so that an id is held once, whoever asks at the same time.
-fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Answer {
+fn reserve(book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
     let (demand, now_ms) = (&ask.demand, ask.demand.now.as_millisecond());
     let mut part = book.reservations.part(ask.id);
     let mut state = slot.lock();
+    if state.is_forgotten {
+        return Err(Outage("the account is being counted anew".into()));
+    }
     let before = if ask.is_new { None } else { part.get(ask.id) };
     if let Some(known) = before.filter(|known| !known.is_over(now_ms)) {
         let verdict = again(known, &slot.user, demand);
-        return Answer { verdict, numbers: state.numbers(demand) };
+        return Ok(Answer { verdict, numbers: state.numbers(demand) });
     }
     let (numbers, cost) = match state.admit(demand) {
         Ok(admitted) => admitted,
-        Err(refusal) => return Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
+        Err(refusal) => return Ok(Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) }),
     };
     let known = ask.held(slot, &mut state, cost);
     state.held.place(Arc::clone(ask.id), known.hold());
     drop(state);
     part.insert(ask.id, known);
-    Answer { verdict: Verdict::Granted, numbers }
+    Ok(Answer { verdict: Verdict::Granted, numbers })
 }
 
 /// What an id that is known says to who asks for it again.
@@ -86,9 +89,7 @@ pub(super) fn release(book: &Book, id: &str) -> Released {
     let Some(known) = part.get(id).cloned() else { return Released::Unknown };
     match known.fate {
         Fate::Held | Fate::Undecided => {
-            if let Some(slot) = book.get(&known.user) {
-                slot.lock().held.take(id);
-            }
+            book.change_held(&known.user, |held| held.take(id));
             part.resolve(id, Fate::Released);
             Released::Now
         }
@@ -100,9 +101,7 @@ pub(super) fn release(book: &Book, id: &str) -> Released {
 pub(super) fn hold_again(book: &Book, id: &str) {
     let mut part = book.reservations.part(id);
     let Some(known) = part.get(id).filter(|known| known.fate == Fate::Released) else { return };
-    if let Some(slot) = book.get(&known.user) {
-        slot.lock().held.put_back(id);
-    }
+    book.change_held(&known.user, |held| held.put_back(id));
     part.resolve(id, Fate::Held);
 }
 

@@ -270,7 +270,7 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     for difference in recount.differences {
         report.fault("usage", difference, "run billhook doctor --repair");
     }
-    let reservations = reservations::proof::compare(app, publishing::proof::SETTLED).await?;
+    let reservations = reservations::proof::compare(app).await?;
     if reservations.is_empty() {
         report.ok("reservations", "what is written down as open can be open");
     }
@@ -313,7 +313,7 @@ pub async fn repair(app: &App) -> Result<()> {
     revenue::repair(app).await?;
     usage::shown::repair(app).await?;
     usage::recount::repair(app).await?;
-    reservations::proof::repair(app, publishing::proof::SETTLED).await?;
+    reservations::proof::repair(app).await?;
     // What cannot be asked is named by the report that follows.
     match publishing::proof::repair(app, publishing::proof::SETTLED).await {
         Err(Error::Upstream { .. }) => Ok(()),

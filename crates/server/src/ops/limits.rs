@@ -1,14 +1,13 @@
 //! Limits: what the catalogue allows a user, how that stands, and what holds when it cannot be decided.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use billing::catalogue::{Limit, Overage, Tier, WhenUnknown};
 use billing::limit::{Gcra, Refusal};
 use billing::usage::{Credits, Quantity};
 
-use super::usage::{self, following};
+use super::usage;
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::counters::{Demand, Numbers};
@@ -23,11 +22,7 @@ const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
 /// The account of a user, kept in memory from now on, so that something can be held of it.
 pub(super) async fn slot_of(app: &App, user: &str) -> Result<Arc<Slot>> {
-    if app.log_behind.load(Ordering::Acquire) && app.log_behind.swap(false, Ordering::AcqRel) {
-        let followed = Box::pin(following::follow_log(app)).await;
-        app.log_behind.fetch_or(followed.is_err(), Ordering::AcqRel);
-        followed?;
-    }
+    usage::follow_others(app).await?;
     if let Some(slot) = app.book.get(user) {
         return Ok(slot);
     }

@@ -1,5 +1,6 @@
 //! Counters and reservations: one suite for both adapters, in memory and in Redis.
 
+mod anew;
 mod broken;
 mod degraded;
 mod gone;

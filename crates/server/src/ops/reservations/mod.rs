@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use self::commits::in_log;
 pub use self::commits::{Commit, Committed, commit};
-pub use self::open::{forget_old, let_notes_go, restore, write_down};
+pub use self::open::{Notes, forget_old, let_notes_go, restore, write_down};
 pub(super) use self::open::{known, open_in, uncommitted};
 use super::limits::{self, rule};
 use crate::app::App;
@@ -240,8 +240,9 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
         Ok(Released::Before(Fate::Committing { .. } | Fate::Committed { .. })) => Err(committed()),
         // It was written down and is not held any more.
         Ok(Released::Unknown) if in_log(app, id, None).await?.is_some() => Err(committed()),
+        // Answered is remembered, also by who comes after `kill -9`.
         Ok(Released::Now | Released::Unknown | Released::Before(Fate::Released | Fate::Held | Fate::Undecided)) => {
-            Ok(())
+            open::wait_until_written(app).await
         }
         Err(outage) => Err(Error::Upstream {
             who: crate::error::Upstream::Redis,

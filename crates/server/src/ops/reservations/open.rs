@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
@@ -15,19 +17,59 @@ use crate::ops::limits;
 use crate::store::reservations::Reservation as Row;
 use crate::store::{Tx, reservations as rows};
 
+/// So long whoever waits for a note lets others say something in it as well.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// The notes of this process: one is written at a time.
+#[derive(Debug, Default)]
+pub struct Notes {
+    begun: AtomicU64,
+    /// The last one that is on disk.
+    written: tokio::sync::Mutex<u64>,
+}
+
+/// What a note was to say; it is said by the next one where nobody goes on with this.
+struct Unwritten<'a>(&'a App);
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        self.0.book.reservations.lose();
+    }
+}
+
 /// Writes down what was opened and what has ended since the last time, so that a restart finds what is open.
 pub async fn write_down(app: &App) -> Result<()> {
+    let mut written = app.notes.written.lock().await;
+    *written = write_note(app).await?;
+    Ok(())
+}
+
+/// Waits until everything that has happened before this call is on disk.
+pub async fn wait_until_written(app: &App) -> Result<()> {
+    let next = app.notes.begun.load(Ordering::SeqCst) + 1;
+    let mut written = app.notes.written.lock().await;
+    if *written < next {
+        tokio::time::sleep(GATHER).await;
+        *written = write_note(app).await?;
+    }
+    Ok(())
+}
+
+async fn write_note(app: &App) -> Result<u64> {
+    let number = app.notes.begun.fetch_add(1, Ordering::SeqCst) + 1;
+    let unwritten = Unwritten(app);
     let now = app.clock.now();
     let mut notes = Vec::new();
     for note in app.book.reservations.notes(now.as_millisecond()) {
         notes.push((note_id(app)?, note));
     }
-    if notes.is_empty() {
-        return Ok(());
+    if !notes.is_empty() {
+        let now_ms = now.as_millisecond();
+        let write = move |tx: &mut Tx<'_>| notes.iter().try_for_each(|(id, note)| rows::write(tx, id, now_ms, note));
+        app.db.write(write).await?;
     }
-    let now_ms = now.as_millisecond();
-    let write = move |tx: &mut Tx<'_>| notes.iter().try_for_each(|(id, note)| rows::write(tx, id, now_ms, note));
-    app.db.write(write).await.inspect_err(|_| app.book.reservations.lose())
+    std::mem::forget(unwritten);
+    Ok(number)
 }
 
 pub(super) fn note_id(app: &App) -> Result<String> {

@@ -58,6 +58,7 @@ pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
         app.answers.usage_changed(entries.iter().map(|entry| entry.user.as_str()));
         turn.moved_to(last);
     }
+    turn.caught_up();
     Ok(())
 }
 

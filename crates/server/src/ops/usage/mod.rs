@@ -161,10 +161,16 @@ pub async fn wait_for(app: &App, position: i64, at_most: Duration) -> bool {
 /// The account of a user: from memory, from the database, or as it would begin now. To be looked at, not to be counted on:
 /// nothing is written and nothing new is kept.
 pub async fn account(app: &App, user: &User) -> Result<Arc<Slot>> {
-    follow_others(app).await?;
-    match app.book.get(&user.id) {
-        Some(slot) => Ok(slot),
-        None => read_account(app, user).await.map(|(slot, _)| slot),
+    loop {
+        follow_others(app).await?;
+        if let Some(slot) = app.book.get(&user.id) {
+            return Ok(slot);
+        }
+        let edition = app.book.edition();
+        let (slot, _) = read_account(app, user).await?;
+        if app.book.is_whole() && app.book.edition() == edition {
+            return Ok(slot);
+        }
     }
 }
 
@@ -181,7 +187,7 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
         // after what was written down last.
         {
             let turn = app.book.turn();
-            if turn.written() <= written {
+            if app.book.is_whole() && turn.written() <= written {
                 return Ok(turn.put(slot));
             }
         }
@@ -193,7 +199,11 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
     }
 }
 
-async fn follow_others(app: &App) -> Result<()> {
+/// Counts what others may have appended, and everything where the book begins anew.
+pub(super) async fn follow_others(app: &App) -> Result<()> {
+    if !app.book.is_whole() {
+        return Box::pin(following::follow_log(app)).await;
+    }
     if app.log_behind.load(Ordering::Acquire) && app.log_behind.swap(false, Ordering::AcqRel) {
         let followed = Box::pin(following::follow_log(app)).await;
         app.log_behind.fetch_or(followed.is_err(), Ordering::AcqRel);

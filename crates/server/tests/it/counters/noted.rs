@@ -146,12 +146,12 @@ async fn a_damaged_note_is_named_and_loses_only_itself() {
 
         let rig = killed(rig, &database).await;
         assert_eq!(rig.left().await, "3", "a and c are held");
-        let named = async || proof::compare(rig.app(), Duration::ZERO).await.expect("compared");
+        let named = async || proof::compare(rig.app()).await.expect("compared");
         let fault = format!("{damaged}: this note of open reservations is damaged");
         assert_eq!(named().await, [fault.as_str()]);
         after(&rig, OLD).await;
         assert_eq!((named().await, written(&rig).await), (vec![fault], (1, vec!["a".to_owned(), "c".to_owned()])));
-        proof::repair(rig.app(), Duration::ZERO).await.expect("thrown away");
+        proof::repair(rig.app()).await.expect("thrown away");
         assert_eq!((named().await.len(), written(&rig).await.0), (0, 0));
     }
 }
@@ -189,7 +189,7 @@ async fn what_could_not_be_written_down_is_written_with_the_next() {
     }
     write_down(&rig).await;
     run(&rig, "ALTER TABLE reservation_notes RENAME TO elsewhere").await;
-    rig.release("a").await.expect("released");
+    rig.release("a").await.expect_err("nobody may be told that it will stay so");
     rig.reserve("c", "inference", "2").await.expect("held");
     for _ in 0..2 {
         assert!(reservations::write_down(rig.app()).await.is_err());
@@ -232,7 +232,7 @@ async fn what_another_program_commits_is_over_for_both() {
     write_down(&one).await;
     other.commit("a", "1").await.expect("committed");
     for rig in [&one, &other] {
-        assert_eq!(proof::compare(rig.app(), Duration::ZERO).await.expect("compared").len(), 1, "not told yet");
+        assert_eq!(proof::compare(rig.app()).await.expect("compared"), [""; 0], "the log tells");
     }
     billhook::ops::usage::following::follow_log(one.app()).await.expect("followed");
     write_down(&one).await;
@@ -240,4 +240,36 @@ async fn what_another_program_commits_is_over_for_both() {
     assert_eq!((open, written(&other).await.0), (vec![], 2));
     let alone = Rig::at(None, Database::Elsewhere(one.world.database.address())).await;
     assert_eq!((Adapter::Embedded, alone.left().await.as_str()), (Adapter::Embedded, "4"));
+}
+
+/// F-01: whoever was told that it is released has it back, and one that was committed is over, whatever was written down of it.
+#[tokio::test]
+async fn f01_what_was_answered_before_kill_9_stays_so() {
+    let database = Database::sqlite();
+    let rig = program(&database).await;
+    for id in ["a", "b"] {
+        rig.reserve(id, "inference", "2").await.expect("held");
+    }
+    write_down(&rig).await;
+    rig.release("a").await.expect("released");
+    rig.commit("b", "1").await.expect("committed");
+    let rig = killed(rig, &database).await;
+    assert_eq!(rig.left().await, "4");
+    assert_eq!(proof::compare(rig.app()).await.expect("compared"), [""; 0], "and nothing is wrong with that");
+}
+
+/// Many who release at once share a note; each waits for one that was begun after it.
+#[tokio::test]
+async fn releases_at_once_are_written_down_together() {
+    let database = Database::sqlite();
+    let rig = program(&database).await;
+    let ids: Vec<String> = (0..50).map(|number| format!("r{number}")).collect();
+    for id in &ids {
+        rig.reserve(id, "inference", "0.1").await.expect("held");
+    }
+    write_down(&rig).await;
+    let released = futures_util::future::join_all(ids.iter().map(|id| rig.release(id))).await;
+    assert!(released.iter().all(Result::is_ok));
+    assert_eq!(written(&rig).await.0, 2, "one note for all of them");
+    assert_eq!(killed(rig, &database).await.left().await, "5");
 }
