@@ -9,8 +9,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::edge;
 use super::extract::{Customer, Known};
+use super::house;
 use crate::answers::{Answer, AsOf, Page};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ pub fn json(app: &App, status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    *headers = edge::uniform(app.config.public_url.starts_with("https://"));
+    *headers = house::uniform(app.config.public_url.starts_with("https://"));
     headers.insert(CONTENT_TYPE, JSON);
     response
 }
@@ -104,7 +104,7 @@ pub fn respond(app: &App, answer: &Answer, known: &Known) -> Result<Response> {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
-    *headers = edge::uniform(app.config.public_url.starts_with("https://"));
+    *headers = house::uniform(app.config.public_url.starts_with("https://"));
     headers.insert(ETAG, etag);
     if !same {
         headers.insert(CONTENT_TYPE, JSON);

@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::edge::{Desk, Edge, House};
+use super::edge::{Desk, Edge};
+use super::house::House;
 use super::router;
 use super::socket::Socket;
 use super::visit::{Verdict, Visit};

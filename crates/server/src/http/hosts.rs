@@ -36,3 +36,29 @@ fn bare(authority: &[u8]) -> &[u8] {
         _ => authority,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s22_hosts_are_compared_without_port_and_case() {
+        let hosts = Hosts::Only(vec!["billing.example.com".to_owned(), "::1".to_owned(), "127.0.0.1".to_owned()]);
+        for (authority, allowed) in [
+            ("billing.example.com", true),
+            ("Billing.Example.COM:8084", true),
+            ("[::1]:8084", true),
+            ("[::1]", true),
+            ("127.0.0.1:1", true),
+            ("evil", false),
+            ("billing.example.com.evil", false),
+            ("evil@billing.example.com", false),
+            ("billing.example.com@evil", false),
+            ("[::1].evil", false),
+            ("", false),
+            (":80", false),
+        ] {
+            assert_eq!(hosts.allow(authority.as_bytes()), allowed, "{authority}");
+        }
+    }
+}
