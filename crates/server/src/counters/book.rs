@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use super::hashing::Keyed;
 use super::publishing::Moves;
 use super::reading::Said;
 use super::redis::There;
@@ -41,7 +42,7 @@ pub fn shard_of(user: &str) -> i64 {
 /// All accounts in memory.
 #[derive(Debug)]
 pub struct Book {
-    parts: Vec<RwLock<HashMap<Arc<str>, Arc<Slot>>>>,
+    parts: Vec<RwLock<Slots>>,
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
     moved: watch::Sender<i64>,
@@ -58,6 +59,9 @@ pub struct Book {
     /// What is held of accounts that were forgotten and are not read again yet.
     apart: Mutex<HashMap<Arc<str>, Apart>>,
 }
+
+/// Some accounts by their users.
+type Slots = HashMap<Arc<str>, Arc<Slot>, Keyed>;
 
 /// What a slot has beside its account: not in the log.
 #[derive(Debug, Default)]
@@ -187,7 +191,7 @@ impl Book {
         Self { is_shared, ..self }
     }
 
-    fn part(&self, user: &str) -> &RwLock<HashMap<Arc<str>, Arc<Slot>>> {
+    fn part(&self, user: &str) -> &RwLock<Slots> {
         &self.parts[place(user, PARTS)]
     }
 

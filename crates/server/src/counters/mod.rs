@@ -6,6 +6,7 @@
 
 pub mod book;
 pub mod embedded;
+pub mod hashing;
 pub mod publishing;
 pub mod reading;
 mod redis;
