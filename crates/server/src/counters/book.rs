@@ -21,6 +21,7 @@ use super::reservations::{Reservations, place};
 use crate::error::{Error, Result};
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
 use crate::store::log::Kind;
+use foldhash::quality::RandomState;
 
 /// Parts of the map, so that readers and the writer rarely meet.
 const PARTS: usize = 64;
@@ -41,7 +42,7 @@ pub fn shard_of(user: &str) -> i64 {
 /// All accounts in memory.
 #[derive(Debug)]
 pub struct Book {
-    parts: Vec<RwLock<HashMap<Arc<str>, Arc<Slot>>>>,
+    parts: Vec<RwLock<Slots>>,
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
     moved: watch::Sender<i64>,
@@ -60,6 +61,9 @@ pub struct Book {
     /// What is held of accounts that were forgotten and are not read again yet.
     apart: Mutex<HashMap<Arc<str>, Apart>>,
 }
+
+/// Some accounts by their users.
+type Slots = HashMap<Arc<str>, Arc<Slot>, RandomState>;
 
 /// What a slot has beside its account: not in the log.
 #[derive(Debug, Default)]
@@ -193,7 +197,7 @@ impl Book {
         Self { is_shared, ..self }
     }
 
-    fn part(&self, user: &str) -> &RwLock<HashMap<Arc<str>, Arc<Slot>>> {
+    fn part(&self, user: &str) -> &RwLock<Slots> {
         &self.parts[place(user, PARTS)]
     }
 

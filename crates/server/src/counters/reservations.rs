@@ -13,6 +13,7 @@ use billing::usage::{Credits, Quantity};
 
 use crate::store::reservations::OLD_MS;
 use crate::store::reservations::note::{Ended, Note, Opened, Pen};
+use foldhash::quality::RandomState;
 
 /// Parts of the map, so that two requests rarely meet.
 const PARTS: usize = 64;
@@ -121,7 +122,7 @@ pub struct Reservations {
 /// Some of them, under one lock.
 #[derive(Debug, Default)]
 pub struct Part {
-    known: HashMap<Arc<str>, Remembered>,
+    known: HashMap<Arc<str>, Remembered, RandomState>,
     /// When the time of each is over: those of a moment together.
     due: BTreeMap<i64, Vec<(i64, Arc<str>)>>,
     /// Those whose time was over before anybody resolved them, and when that was; the oldest first.

@@ -1,10 +1,10 @@
 //! Answers with JSON: rendered once, kept while they are true, and sent with their age.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
@@ -57,10 +57,20 @@ where
 pub fn json(app: &App, status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    *headers = house::uniform(app.config.public_url.starts_with("https://"));
-    headers.insert(CONTENT_TYPE, JSON);
+    *response.headers_mut() = json_headers(app.config.public_url.starts_with("https://"));
     response
+}
+
+/// Those of every answer, and what it is made of.
+fn json_headers(https: bool) -> HeaderMap {
+    static READY: LazyLock<[HeaderMap; 2]> = LazyLock::new(|| {
+        [false, true].map(|https| {
+            let mut headers = house::uniform(https);
+            headers.insert(CONTENT_TYPE, JSON);
+            headers
+        })
+    });
+    READY[usize::from(https)].clone()
 }
 
 /// The same of a view.
