@@ -15,6 +15,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0007_by_list", include_str!("migrations/0007_by_list.sql")),
     ("0008_told_by_others", include_str!("migrations/0008_told_by_others.sql")),
     ("0012_lago_moved", include_str!("migrations/0012_lago_moved.sql")),
+    ("0014_lago_codes", include_str!("migrations/0014_lago_codes.sql")),
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.
