@@ -52,7 +52,7 @@ impl<'a> Said<'a> {
 
     /// Whether it is shown on its day and counts for nothing else: history of a period that is over, and what takes such back.
     pub fn is_only_shown(&self, account: &Account) -> bool {
-        let takes_nothing = self.kind == Kind::Void && self.body == Some(NOTHING);
+        let takes_nothing = self.kind == Kind::Void && self.body.is_some_and(|body| words(body).0 == NOTHING);
         takes_nothing || (self.is_history && account.is_late(self.event_ms, self.received_ms).unwrap_or(true))
     }
 
@@ -67,7 +67,7 @@ impl<'a> Said<'a> {
             Kind::Usage => fold(&entry(Fact::Usage { kind, quantity, weight })),
             Kind::Adjust => fold(&entry(Fact::Adjust { kind, quantity, weight })),
             Kind::Void => {
-                let counted_ms = self.body.and_then(|body| body.parse().ok());
+                let counted_ms = self.body.and_then(|body| words(body).0.parse().ok());
                 fold(&entry(Fact::Void { kind, quantity, weight, counted_ms }))
             }
             Kind::Grant => fold(&entry(Fact::Grant(Pack::parse(body).map_err(unreadable)?))),
@@ -98,12 +98,22 @@ impl<'a> From<&'a Logged> for Said<'a> {
     }
 }
 
-/// The body of a void whose event counted nothing.
+/// What the body of a void says whose event counted nothing.
 const NOTHING: &str = "nothing";
 
-/// The body of a void: the first millisecond of the period in which its event counted.
-pub fn void_body(counted_ms: Option<i64>) -> String {
-    counted_ms.map_or_else(|| NOTHING.to_owned(), |counted_ms| counted_ms.to_string())
+/// The body of a void: the first millisecond of the period in which its event counted, and the event's position.
+pub fn void_body(counted_ms: Option<i64>, position: i64) -> String {
+    let counted = counted_ms.map_or_else(|| NOTHING.to_owned(), |counted_ms| counted_ms.to_string());
+    format!("{counted} {position}")
+}
+
+/// The position of the event that a void takes back; the first versions did not write it down.
+pub fn voided(body: &str) -> Option<i64> {
+    words(body).1.parse().ok()
+}
+
+fn words(body: &str) -> (&str, &str) {
+    body.split_once(' ').unwrap_or((body, ""))
 }
 
 /// The body of a plan entry.

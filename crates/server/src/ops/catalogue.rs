@@ -8,9 +8,10 @@ use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
 use super::derivation;
+use super::lago::codes;
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::store::db::Dialect;
+use crate::store::db::{Dialect, Isolation};
 use crate::store::{Db, Tx, facts, leases};
 
 /// How long others take us for running after we have last said so.
@@ -25,11 +26,14 @@ pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
     let fingerprint = own.fingerprint();
     let text = match db.read(kept).await? {
         (None, _) => {
-            let text = Arc::clone(&own.text);
-            db.write(move |tx| keep(tx, &fingerprint, &text)).await?;
+            let ours = own.clone();
+            db.write_in(Isolation::Statement, move |tx| keep(tx, &fingerprint, &ours)).await?;
             return Ok(own);
         }
-        (Some(known), _) if known == fingerprint => return Ok(own),
+        (Some(known), _) if known == fingerprint => {
+            codes::begin(db, &own).await?;
+            return Ok(own);
+        }
         (_, text) => text,
     };
     let parsed = text.and_then(|text| Catalogue::parse(&text).ok());
@@ -39,6 +43,7 @@ pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
             "BILLHOOK_CATALOG is not the catalogue of this database: the one that `billhook serve` keeps there holds"
         );
     }
+    codes::begin(db, &theirs).await?;
     Ok(theirs)
 }
 
@@ -49,6 +54,8 @@ const UNREADABLE: &str = "BILLHOOK_CATALOG: this database is priced by another c
 pub async fn adopt(app: &App) -> Result<()> {
     let (fingerprint, text) = (app.catalogue.fingerprint(), Arc::clone(&app.catalogue.text));
     let (known, known_text) = app.db.read(kept).await?;
+    let before = known_text.as_deref().and_then(|text| Catalogue::parse(text).ok());
+    codes::begin(&app.db, before.as_ref().unwrap_or(&app.catalogue)).await?;
     if known.as_deref() == Some(&*fingerprint) && known_text.as_deref() == Some(&*text) {
         return Ok(());
     }
@@ -59,7 +66,8 @@ pub async fn adopt(app: &App) -> Result<()> {
         );
         derivation::follow_catalogue(app).await?;
     }
-    app.db.write(move |tx| keep(tx, &fingerprint, &text)).await
+    let catalogue = Arc::clone(&app.catalogue);
+    app.db.write_in(Isolation::Statement, move |tx| keep(tx, &fingerprint, &catalogue)).await
 }
 
 /// The fingerprint and the text of the database's catalogue. A version before this one kept no text.
@@ -67,9 +75,10 @@ fn kept(tx: &mut Tx<'_>) -> Result<(Option<String>, Option<String>)> {
     Ok((facts::get(tx, facts::CATALOGUE)?, facts::get(tx, facts::CATALOGUE_TEXT)?))
 }
 
-fn keep(tx: &mut Tx<'_>, fingerprint: &str, text: &str) -> Result<()> {
+fn keep(tx: &mut Tx<'_>, fingerprint: &str, catalogue: &Catalogue) -> Result<()> {
+    codes::follow(tx, catalogue)?;
     facts::set(tx, facts::CATALOGUE, fingerprint)?;
-    facts::set(tx, facts::CATALOGUE_TEXT, text)
+    facts::set(tx, facts::CATALOGUE_TEXT, &catalogue.text)
 }
 
 /// Says that `holder` serves by a catalogue, for a while; refused while somebody serves by another one, or two would price the

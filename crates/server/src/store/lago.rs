@@ -356,6 +356,31 @@ pub fn save_tier(tx: &mut Tx<'_>, user: &str, tier: &str) -> Result<()> {
     Ok(())
 }
 
+/// From which position of the log on a type has a code; an empty one keeps it from Lago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    pub event_type: String,
+    pub from_position: i64,
+    pub code: String,
+}
+
+/// The codes of all types, each type's in the order of the log.
+pub fn codes(tx: &mut Tx<'_>) -> Result<Vec<Code>> {
+    let rows = tx.rows("SELECT type, from_position, code FROM lago_codes ORDER BY type, from_position", args![])?;
+    rows.iter()
+        .map(|row| Ok(Code { event_type: row.text(0)?, from_position: row.int(1)?, code: row.text(2)? }))
+        .collect()
+}
+
+pub fn save_code(tx: &mut Tx<'_>, code: &Code) -> Result<()> {
+    tx.run(
+        "INSERT INTO lago_codes (type, from_position, code) VALUES (?1, ?2, ?3)
+         ON CONFLICT (type, from_position) DO UPDATE SET code = excluded.code",
+        args![&code.event_type, code.from_position, &code.code],
+    )?;
+    Ok(())
+}
+
 /// What was delivered to a subscription under one code in one quarter of an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sum {
@@ -409,6 +434,12 @@ pub fn sums(tx: &mut Tx<'_>, external_id: &str, from_ms: i64, to_ms: i64) -> Res
         })
     })
     .collect()
+}
+
+/// Whether anything was delivered under a code since a moment.
+pub fn has_sums(tx: &mut Tx<'_>, code: &str, from_ms: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM lago_sums WHERE code = ?1 AND quarter_ms >= ?2 LIMIT 1";
+    Ok(tx.row(sql, args![code, from_ms])?.is_some())
 }
 
 /// Forgets what was delivered to a subscription from a moment on: all of it is sent again.

@@ -1,6 +1,7 @@
 //! Usage goes to Lago: everything once, whatever happens on the way.
 
 mod bench;
+mod codes;
 mod command;
 mod crossing;
 mod gateway;

@@ -23,6 +23,7 @@ use crate::error::Result;
 use crate::http::answer;
 use crate::http::body::{self, Kind};
 use crate::http::extract::{Service, Writer};
+use crate::ops::lago::codes::Codes;
 use crate::ops::usage::{Told, Verdict};
 use crate::ops::{identities, usage};
 use crate::store::log::{self, Logged, Source};
@@ -143,7 +144,10 @@ pub async fn show(State(app): State<App>, who: Result<Service>, Path(id): Path<S
         return lago_errors::failed(error, NOT_READABLE);
     }
     match usage::corrections::find(&app, &id, None).await {
-        Ok(Some(found)) if found.kind == log::Kind::Usage => rendered(&app, "event", stored(&app, found)),
+        Ok(Some(found)) if found.kind == log::Kind::Usage => match app.db.read(Codes::read).await {
+            Ok(codes) => rendered(&app, "event", stored(&codes, found)),
+            Err(error) => lago_errors::failed(error, NOT_READABLE),
+        },
         Ok(_) => lago_errors::not_found(),
         Err(error) => lago_errors::failed(error, NOT_READABLE),
     }
@@ -293,10 +297,10 @@ impl<'a> Read<'a> {
 }
 
 /// An entry of the log as Lago would show it.
-fn stored(app: &App, entry: Logged) -> Option<Event<'static>> {
+fn stored(codes: &Codes, entry: Logged) -> Option<Event<'static>> {
     let (at, received) =
         (Timestamp::from_millisecond(entry.event_ms).ok()?, Timestamp::from_millisecond(entry.received_ms).ok()?);
-    let code = app.catalogue.events.get(&*entry.event_type).map(|event| event.lago_code.clone());
+    let code = Some(codes.of(&entry).to_owned()).filter(|code| !code.is_empty());
     let units = format!(r#"{{"units":"{}"}}"#, Quantity::from_micro(entry.quantity));
     Some(Event {
         lago_id: lago_id(entry.position),

@@ -1,9 +1,10 @@
 //! Everything that was used in the open month is sent again, where Lago or our notes of it have less. Lago counts an event once,
-//! by its transaction id and its moment, and both are those of the first time.
+//! by its transaction id, its moment and its code, and all of them are those of the first time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::codes::Codes;
 use super::draft::{self, Fit};
 use super::event::{counted_at, is_open, open_from};
 use super::replay::AGAIN;
@@ -85,7 +86,7 @@ fn bury_some(
     now_ms: i64,
     mut tiers: Tiers,
 ) -> Result<(u64, Tiers)> {
-    let moved = lago::moved(tx, from, to)?;
+    let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, from, to)?);
     let window = lago::window(tx)?;
     let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
     let under_way: BTreeSet<i64> = waiting.map(|item| item.position).collect();
@@ -96,7 +97,7 @@ fn bury_some(
         }
         let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
         // Also what is not sent: it may say the tier of what is.
-        let fit = draft::fit(tx, &app.catalogue, &mut tiers, &entry, app.clock.now())?;
+        let fit = draft::fit(tx, &app.catalogue, &codes, &mut tiers, &entry, app.clock.now())?;
         let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, now_ms)) else { continue };
         let known = lago::subscription(tx, &entry.user)?;
         let external_id = known.map_or_else(|| entry.user.clone(), |known| known.external_id);

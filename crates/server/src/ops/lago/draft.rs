@@ -6,6 +6,7 @@ use std::sync::Arc;
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
+use super::codes::Codes;
 use crate::counters::reading;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
@@ -50,11 +51,12 @@ pub(super) enum Fit {
 /// sent before the subscription is changed.
 pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Result<Draft> {
     let from = lago::cursor(tx)?.position;
+    let codes = Codes::read(tx)?;
     let mut draft = Draft { from, to: from, ..Draft::default() };
     let mut drafted: HashMap<String, String> = HashMap::new();
     for entry in log::read(tx, from, READ)? {
         let position = entry.position;
-        match fit(tx, catalogue, &mut draft.tiers, &entry, now)? {
+        match fit(tx, catalogue, &codes, &mut draft.tiers, &entry, now)? {
             None => {}
             Some(Fit::Skip(reason)) => *draft.skipped.entry(reason).or_insert(0) += 1,
             Some(Fit::For { code, tier }) => {
@@ -74,6 +76,7 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
 pub(super) fn fit(
     tx: &mut Tx<'_>,
     catalogue: &Arc<Catalogue>,
+    codes: &Codes,
     tiers: &mut HashMap<String, String>,
     entry: &Logged,
     now: Timestamp,
@@ -87,7 +90,7 @@ pub(super) fn fit(
         Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
     }
     // An operator who wants a type kept away from Lago gives it an empty code.
-    let code = catalogue.events.get(&*entry.event_type).map(|event| event.lago_code.clone()).unwrap_or_default();
+    let code = codes.of(entry).to_owned();
     if code.is_empty() {
         return Ok(Some(Fit::Skip("type_without_code")));
     }

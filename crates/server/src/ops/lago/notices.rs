@@ -1,14 +1,13 @@
 //! Lago's webhooks: verified, kept under Lago's own key of them, answered, and applied by the job. Of what Lago tells, one
 //! thing concerns us: events that it took and then found no use for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use billing::catalogue::Catalogue;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::codes::Codes;
 use super::event::{self, Event};
 use super::{Lago, configured};
 use crate::app::App;
@@ -112,13 +111,12 @@ pub async fn apply(app: &App) -> Result<u64> {
             return Ok(applied);
         }
         let now_ms = app.clock.now().as_millisecond();
-        let catalogue = Arc::clone(&app.catalogue);
         let count = app
             .db
             .write(move |tx| {
                 let waiting = lago::notices(tx, 20)?;
                 for (key, body) in &waiting {
-                    apply_one(tx, &catalogue, body, now_ms)?;
+                    apply_one(tx, body, now_ms)?;
                     lago::notice_applied(tx, key, now_ms)?;
                 }
                 Ok(waiting.len() as u64)
@@ -129,7 +127,7 @@ pub async fn apply(app: &App) -> Result<u64> {
 }
 
 /// `events.errors` has lists of transaction ids, each under the name of what is wrong with them.
-fn apply_one(tx: &mut Tx<'_>, catalogue: &Catalogue, body: &str, now_ms: i64) -> Result<()> {
+fn apply_one(tx: &mut Tx<'_>, body: &str, now_ms: i64) -> Result<()> {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return Ok(()) };
     if body["webhook_type"] != "events.errors" {
         return Ok(());
@@ -138,18 +136,18 @@ fn apply_one(tx: &mut Tx<'_>, catalogue: &Catalogue, body: &str, now_ms: i64) ->
     let Some(lists) = body[object].as_object() else { return Ok(()) };
     for (reason, list) in lists {
         for id in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            disown(tx, catalogue, id, reason, now_ms)?;
+            disown(tx, id, reason, now_ms)?;
         }
     }
     Ok(())
 }
 
 /// An event that was delivered and is not counted: a dead letter, and no longer among what was delivered.
-fn disown(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str, reason: &str, now_ms: i64) -> Result<()> {
+fn disown(tx: &mut Tx<'_>, transaction_id: &str, reason: &str, now_ms: i64) -> Result<()> {
     if lago::is_dead(tx, transaction_id)? {
         return Ok(());
     }
-    let Some(event) = rebuilt(tx, catalogue, transaction_id)? else {
+    let Some(event) = rebuilt(tx, transaction_id)? else {
         tracing::info!(lago.transaction_id = transaction_id, reason, "Lago has no use for an event that is not ours");
         return Ok(());
     };
@@ -173,7 +171,7 @@ fn disown(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str, reason: 
 }
 
 /// The event of one of our entries, as it was sent: whose it is, and where it stands in the log.
-fn rebuilt(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str) -> Result<Option<(String, i64, Event)>> {
+fn rebuilt(tx: &mut Tx<'_>, transaction_id: &str) -> Result<Option<(String, i64, Event)>> {
     let Some((day, id)) = event::entry_of(transaction_id) else { return Ok(None) };
     let of_its_day = log::known(tx, day, &id)?;
     // Corrections are known by their name and not by a day.
@@ -181,9 +179,9 @@ fn rebuilt(tx: &mut Tx<'_>, catalogue: &Catalogue, transaction_id: &str) -> Resu
     let Some(known) = known else { return Ok(None) };
     let Some(entry) = log::at(tx, known.position)? else { return Ok(None) };
     let Some(subscription) = lago::subscription(tx, &entry.user)? else { return Ok(None) };
-    let Some(kind) = catalogue.events.get(&*entry.event_type) else { return Ok(None) };
+    let codes = Codes::read(tx)?;
     let moved = lago::moved(tx, known.position - 1, known.position)?;
     let at_ms = moved.get(&known.position).copied().unwrap_or(entry.event_ms);
-    let event = event::counted_at(&entry, &subscription.external_id, &kind.lago_code, at_ms);
+    let event = event::counted_at(&entry, &subscription.external_id, codes.of(&entry), at_ms);
     Ok((event.transaction_id == transaction_id).then_some((entry.user, known.position, event)))
 }

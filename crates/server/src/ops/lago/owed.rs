@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
+use super::codes::Codes;
 use super::configured;
 use super::draft::{self, Fit};
 use super::event::{Event, counted_at, month};
@@ -94,9 +95,9 @@ impl Counting {
     fn count(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
         let cursor = lago::cursor(tx)?.position;
         let to = cursor.min(self.position + READ);
-        let moved = lago::moved(tx, self.position, to)?;
+        let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, self.position, to)?);
         for entry in log::read(tx, self.position, to - self.position)?.iter().filter(|entry| entry.position <= to) {
-            let fit = draft::fit(tx, &self.catalogue, &mut self.tiers, entry, self.now)?;
+            let fit = draft::fit(tx, &self.catalogue, &codes, &mut self.tiers, entry, self.now)?;
             let Some(Fit::For { code, .. }) = fit else { continue };
             let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
             let sum = counted_at(entry, "", &code, at_ms).sum()?;

@@ -3,10 +3,13 @@
 //! Lago knows no allowance that several metrics share. Each charge of a tier that bills overage leaves the tier's whole allowance
 //! free of charge: an invoice of Lago's may ask for less than the account says, never for more.
 
+use std::sync::Arc;
+
 use billing::catalogue::{EventType, Overage, Tier};
 use billing::decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::codes;
 use super::configured;
 use super::event::FIELD;
 use super::reconcile::unavailable;
@@ -43,20 +46,38 @@ pub enum Mode {
     Look,
 }
 
-/// Goes through the catalogue: a metric for each event type that has a code, then a plan for each tier.
+/// A metric that is there, for which a plan has a charge.
+struct Metric {
+    id: String,
+    event: EventType,
+    /// The catalogue says another code by now: what is still counted under this one has the price of its time.
+    is_past: bool,
+}
+
+/// Goes through the catalogue: a metric for each event type that has a code, and for each code that its events of the open month
+/// still have; then a plan for each tier.
 ///
 /// # Errors
 /// `Upstream` where Lago cannot be asked.
 pub async fn run(app: &App, mode: Mode) -> Result<Vec<Line>> {
     let lago = &configured(app)?.gateway;
     let mut lines = Vec::new();
-    let mut metrics = Vec::new();
+    let mut metrics: Vec<Metric> = Vec::new();
     for (kind, event) in app.catalogue.events.iter().filter(|(_, event)| !event.lago_code.is_empty()) {
-        let (id, outcome) = metric(lago, kind, event, mode).await?;
+        let (id, outcome) = metric(lago, kind, &event.lago_code, mode).await?;
         lines.push(Line { what: "metric", code: event.lago_code.clone(), outcome });
         // Two types may share a metric; a plan has one charge for it.
-        if let Some(id) = id.filter(|id| metrics.iter().all(|(known, _)| known != id)) {
-            metrics.push((id, event));
+        if let Some(id) = id.filter(|id| metrics.iter().all(|known| known.id != *id)) {
+            metrics.push(Metric { id, event: event.clone(), is_past: false });
+        }
+    }
+    let (catalogue, now_ms) = (Arc::clone(&app.catalogue), app.clock.now().as_millisecond());
+    for (kind, code) in app.db.read(move |tx| codes::past(tx, &catalogue, now_ms)).await? {
+        let (id, outcome) = metric(lago, &kind, &code, mode).await?;
+        lines.push(Line { what: "metric", code: code.clone(), outcome });
+        // Of a type that is gone nobody knows the price: its charges stay as they are.
+        if let (Some(id), Some(event)) = (id, app.catalogue.events.get(&*kind)) {
+            metrics.push(Metric { id, event: EventType { lago_code: code, ..event.clone() }, is_past: true });
         }
     }
     for tier in &app.catalogue.tiers {
@@ -66,8 +87,8 @@ pub async fn run(app: &App, mode: Mode) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-async fn metric(lago: &Lago, kind: &str, event: &EventType, mode: Mode) -> Result<(Option<String>, Outcome)> {
-    let path = format!("/billable_metrics/{}", segment(&event.lago_code));
+async fn metric(lago: &Lago, kind: &str, code: &str, mode: Mode) -> Result<(Option<String>, Outcome)> {
+    let path = format!("/billable_metrics/{}", segment(code));
     if let Some(found) = lago.find(&path).await.map_err(unavailable)? {
         return Ok(judged_metric(&found));
     }
@@ -75,7 +96,7 @@ async fn metric(lago: &Lago, kind: &str, event: &EventType, mode: Mode) -> Resul
         return Ok((None, Outcome::Missing));
     }
     let body = json!({ "billable_metric": {
-        "name": kind, "code": event.lago_code, "aggregation_type": "sum_agg", "field_name": FIELD, "recurring": false,
+        "name": kind, "code": code, "aggregation_type": "sum_agg", "field_name": FIELD, "recurring": false,
     } });
     match lago.post("/billable_metrics", body.to_string()).await {
         Ok(made) => Ok((read::metric(&made).map(|metric| metric.id), Outcome::Created)),
@@ -97,11 +118,11 @@ fn judged_metric(found: &Value) -> (Option<String>, Outcome) {
     (Some(metric.id.clone()), Outcome::Differs(format!("{aggregation} of {field:?}, expected sum_agg of {FIELD:?}")))
 }
 
-async fn plan(lago: &Lago, tier: &Tier, metrics: &[(String, &EventType)], mode: Mode) -> Result<Outcome> {
+async fn plan(lago: &Lago, tier: &Tier, metrics: &[Metric], mode: Mode) -> Result<Outcome> {
     let path = format!("/plans/{}", segment(&tier.id));
     let wanted = wanted(tier, metrics)?;
     if let Some(found) = lago.find(&path).await.map_err(unavailable)? {
-        return Ok(judged_plan(&wanted, &found["plan"]));
+        return Ok(judged_plan(&wanted, metrics, &found["plan"]));
     }
     if mode == Mode::Look {
         return Ok(Outcome::Missing);
@@ -109,15 +130,15 @@ async fn plan(lago: &Lago, tier: &Tier, metrics: &[(String, &EventType)], mode: 
     match lago.post("/plans", json!({ "plan": wanted }).to_string()).await {
         Ok(_) => Ok(Outcome::Created),
         Err(error) if is_taken(&error) => match lago.find(&path).await.map_err(unavailable)? {
-            Some(found) => Ok(judged_plan(&wanted, &found["plan"])),
+            Some(found) => Ok(judged_plan(&wanted, metrics, &found["plan"])),
             None => Ok(Outcome::Refused("the code is taken and not shown".to_owned())),
         },
         Err(error) => refused(error),
     }
 }
 
-fn wanted(tier: &Tier, metrics: &[(String, &EventType)]) -> Result<Value> {
-    let charges = metrics.iter().map(|(id, event)| charge(tier, id, event)).collect::<Result<Vec<_>>>()?;
+fn wanted(tier: &Tier, metrics: &[Metric]) -> Result<Value> {
+    let charges = metrics.iter().map(|metric| charge(tier, &metric.id, &metric.event)).collect::<Result<Vec<_>>>()?;
     Ok(json!({
         "name": tier.name,
         "code": tier.id,
@@ -168,7 +189,7 @@ fn free_units(tier: &Tier, event: &EventType) -> Option<i64> {
 }
 
 /// What matters to shipping and to what is asked for: price, interval, and a charge for each metric.
-fn judged_plan(wanted: &Value, found: &Value) -> Outcome {
+fn judged_plan(wanted: &Value, metrics: &[Metric], found: &Value) -> Outcome {
     let mut differences = Vec::new();
     for member in ["interval", "amount_cents", "amount_currency"] {
         if wanted[member] != found[member] {
@@ -181,6 +202,7 @@ fn judged_plan(wanted: &Value, found: &Value) -> Outcome {
         let metric = &charge["billable_metric_id"];
         match charges.iter().find(|found| is_of(found, metric)) {
             None => differences.push(format!("there is no charge for the metric {metric}")),
+            Some(_) if metrics.iter().any(|known| known.is_past && known.id == *metric) => {}
             Some(found) if found["charge_model"] != charge["charge_model"] => {
                 differences.push(format!(
                     "the charge of {metric} is {}, expected {}",
@@ -236,13 +258,17 @@ mod tests {
 
     use super::*;
 
+    fn metric(id: &str, event: EventType, is_past: bool) -> Metric {
+        Metric { id: id.to_owned(), event, is_past }
+    }
+
     #[test]
     fn a_tier_becomes_charges_in_plain_decimals() {
         let catalogue = Catalogue::built_in();
         let plan = |tier: &str, weight: i64| {
             let event =
                 EventType { credits: billing::usage::Credits::from_micro(weight), lago_code: "tts_call".into() };
-            wanted(catalogue.tier(tier).unwrap(), &[("m".to_owned(), &event)]).unwrap()["charges"][0].clone()
+            wanted(catalogue.tier(tier).unwrap(), &[metric("m", event, false)]).unwrap()["charges"][0].clone()
         };
         let graduated = |free: i64, price: &str| {
             json!([{ "from_value": 0, "to_value": free, "per_unit_amount": "0", "flat_amount": "0" },
@@ -259,15 +285,19 @@ mod tests {
     #[test]
     fn a_plan_that_is_there_is_compared_by_meaning() {
         let catalogue = Catalogue::built_in();
-        let event = &catalogue.events["tts"];
-        let wanted = wanted(catalogue.tier("professional").unwrap(), &[("m".to_owned(), event)]).unwrap();
+        let judged_plan = |wanted: &Value, is_past: bool, found: &Value| {
+            judged_plan(wanted, &[metric("m", catalogue.events["tts"].clone(), is_past)], found)
+        };
+        let current = metric("m", catalogue.events["tts"].clone(), false);
+        let wanted = wanted(catalogue.tier("professional").unwrap(), &[current]).unwrap();
         let mut found = wanted.clone();
         found["charges"][0]["lago_billable_metric_id"] = "m".into();
         found["charges"][0]["properties"]["graduated_ranges"][1]["per_unit_amount"] = "0.0020".into();
-        assert_eq!(judged_plan(&wanted, &found), Outcome::Found);
+        assert_eq!(judged_plan(&wanted, false, &found), Outcome::Found);
         found["charges"][0]["properties"]["graduated_ranges"][1]["per_unit_amount"] = "0.003".into();
+        assert_eq!(judged_plan(&wanted, true, &found), Outcome::Found, "the price of its time");
         found["amount_cents"] = 1.into();
-        let Outcome::Differs(text) = judged_plan(&wanted, &found) else { panic!("it differs") };
+        let Outcome::Differs(text) = judged_plan(&wanted, false, &found) else { panic!("it differs") };
         assert!(text.contains("amount_cents is 1, expected 4900") && text.contains("other prices"), "{text}");
     }
 }

@@ -82,7 +82,7 @@ pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, prev
         fingerprint: 0,
         transaction_id: transaction_id.to_owned(),
         source: Source::CommandLine,
-        body: Some(reading::void_body(counted_ms)),
+        body: Some(reading::void_body(counted_ms, voided.position)),
     };
     let quantity = Quantity::from_micro(-voided.quantity);
     correct(app, entry, quantity, preview).await

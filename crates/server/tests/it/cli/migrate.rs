@@ -55,6 +55,7 @@ fn every_step() -> String {
         "0008_told_by_others",
         "0012_lago_moved",
         "0013_reservation_notes",
+        "0014_lago_codes",
     ];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }

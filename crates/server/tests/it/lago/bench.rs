@@ -9,12 +9,14 @@ use std::time::Duration;
 use billhook::app::App;
 use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::Config;
+use billhook::ops::catalogue;
 use billhook::ops::lago::setup::{self, Mode, Outcome};
 use billhook::ops::lago::ship::{self, Shipped};
 use billhook::ops::lago::{owed, status};
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::ops::users;
 use billhook::store::log::{self, Kind, Source};
+use billing::catalogue::Catalogue;
 use billing::usage::Quantity;
 use jiff::Timestamp;
 use sandbox::lago::{self, Fault, FaultKind, Lago, Store};
@@ -79,6 +81,18 @@ impl Bench {
     /// The process ends without a word and starts again.
     pub async fn crash(&mut self) {
         self.app = build(&self.config, &self.clock).await;
+    }
+
+    /// The process ends and starts again with another catalogue: the one that is built in, changed like this.
+    pub async fn change_catalogue(&mut self, changes: &[(&str, &str)]) {
+        let mut text = Catalogue::BUILT_IN.to_owned();
+        for (from, to) in changes {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            text = text.replace(from, to);
+        }
+        self.config.catalogue = Catalogue::parse(&text).expect("a catalogue");
+        catalogue::leave(&self.app).await.expect("ended");
+        self.crash().await;
     }
 
     /// Another process on the same database.

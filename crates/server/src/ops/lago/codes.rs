@@ -1,0 +1,95 @@
+//! Which code of Lago's an entry has: decided once, by its place in the log. A Lago on ClickHouse knows an event by its code as
+//! well, so whatever is said about an entry later has to say the code of the first time.
+
+use std::collections::BTreeMap;
+
+use billing::catalogue::Catalogue;
+
+use super::event::open_from;
+use crate::counters::reading;
+use crate::error::Result;
+use crate::store::lago::{self, Code};
+use crate::store::log::{self, Kind, Logged};
+use crate::store::{Db, Tx, db::Isolation};
+
+/// The codes that each type has had, with the positions from which on.
+#[derive(Debug, Default)]
+pub struct Codes(BTreeMap<String, Vec<(i64, String)>>);
+
+impl Codes {
+    /// Reads them. There are as many as were ever changed.
+    pub fn read(tx: &mut Tx<'_>) -> Result<Self> {
+        let mut codes = Self::default();
+        for Code { event_type, from_position, code } in lago::codes(tx)? {
+            codes.0.entry(event_type).or_default().push((from_position, code));
+        }
+        Ok(codes)
+    }
+
+    /// The code of an entry; empty where it is not for Lago. What takes an entry back has the code of that one.
+    pub fn of(&self, entry: &Logged) -> &str {
+        let taken_back = entry.body.as_deref().filter(|_| entry.kind == Kind::Void).and_then(reading::voided);
+        self.at(&entry.event_type, taken_back.unwrap_or(entry.position))
+    }
+
+    fn at(&self, event_type: &str, position: i64) -> &str {
+        let begun = self.rows(event_type).iter().rev().find(|(from, _)| *from <= position);
+        begun.map_or("", |(_, code)| code)
+    }
+
+    fn rows(&self, event_type: &str) -> &[(i64, String)] {
+        self.0.get(event_type).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether some entry has or had this code.
+    pub fn has(&self, code: &str) -> bool {
+        !code.is_empty() && self.0.values().flatten().any(|(_, known)| known == code)
+    }
+}
+
+/// Writes down from which entry on a type has another code than before, because this catalogue comes into force. A type without
+/// entries has none before; of what an older version recorded nothing else is known.
+pub fn follow(tx: &mut Tx<'_>, catalogue: &Catalogue) -> Result<()> {
+    // Nothing is appended until we have committed: nobody sends an entry under the code that was.
+    let next = log::hold_head(tx)? + 1;
+    let known = Codes::read(tx)?;
+    for (event_type, event) in &catalogue.events {
+        let last = known.rows(event_type).last();
+        if last.is_some_and(|(_, code)| *code == event.lago_code) {
+            continue;
+        }
+        let from_position = if last.is_some() { next } else { 0 };
+        let (event_type, code) = (event_type.to_string(), event.lago_code.clone());
+        lago::save_code(tx, &Code { event_type, from_position, code })?;
+    }
+    Ok(())
+}
+
+/// In a database that has no notes of codes: they are those of the catalogue that it was priced by until now.
+pub async fn begin(db: &Db, catalogue: &Catalogue) -> Result<()> {
+    if !db.read(lago::codes).await?.is_empty() {
+        return Ok(());
+    }
+    let catalogue = catalogue.clone();
+    db.write_in(Isolation::Statement, move |tx| follow(tx, &catalogue)).await
+}
+
+/// Types and codes that the catalogue does not say any more and that Lago has to know all the same: the open month has events
+/// under them, or such are still to be sent.
+pub fn past(tx: &mut Tx<'_>, catalogue: &Catalogue, now_ms: i64) -> Result<Vec<(String, String)>> {
+    let position = lago::cursor(tx)?.position;
+    let mut past: Vec<(String, String)> = Vec::new();
+    for (event_type, rows) in Codes::read(tx)?.0 {
+        for (at, (_, code)) in rows.iter().enumerate() {
+            let said = catalogue.events.values().any(|event| event.lago_code == *code);
+            if code.is_empty() || said || past.iter().any(|(_, known)| known == code) {
+                continue;
+            }
+            let unsent = rows.get(at + 1).is_some_and(|(next, _)| position + 1 < *next);
+            if unsent || lago::has_sums(tx, code, open_from(now_ms))? {
+                past.push((event_type.clone(), code.clone()));
+            }
+        }
+    }
+    Ok(past)
+}
