@@ -15,11 +15,8 @@ const STEPS: &[(&str, &str)] = &[
     ("0007_by_list", include_str!("migrations/0007_by_list.sql")),
     ("0008_told_by_others", include_str!("migrations/0008_told_by_others.sql")),
     ("0012_lago_moved", include_str!("migrations/0012_lago_moved.sql")),
-<<<<<<< HEAD
     ("0013_reservation_notes", include_str!("migrations/0013_reservation_notes.sql")),
-=======
     ("0014_lago_codes", include_str!("migrations/0014_lago_codes.sql")),
->>>>>>> wt-lagocode
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.
