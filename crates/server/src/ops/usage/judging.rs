@@ -14,6 +14,8 @@ use crate::store::Tx;
 use crate::store::log::{self, Entry, EntryId, Kind};
 
 pub(super) const TOO_MUCH: Verdict = refused("/quantity", "this is more than an account can count");
+/// The same of a pack.
+const TOO_MANY: Verdict = refused("/credits", "this is more than an account can count");
 const TAKES_TOO_MUCH: Verdict = refused("/quantity", "this is more than was counted in the credit period");
 pub(super) const TOO_OLD: Verdict = Verdict::Refused {
     code: "too_old",
@@ -82,8 +84,8 @@ impl Draft<'_> {
 /// Whether an entry is made by hand: rarely, and judged by all that its account says.
 pub(super) fn is_by_hand(entry: &Entry) -> bool {
     match entry.kind {
-        Kind::Adjust | Kind::Void => true,
-        Kind::Usage | Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => false,
+        Kind::Adjust | Kind::Void | Kind::Grant => true,
+        Kind::Usage | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => false,
     }
 }
 
@@ -102,7 +104,7 @@ pub(super) fn refusal(account: &Account, entry: &Entry, now: Timestamp) -> Resul
     Ok(match said.read(|entry| account.foresee(entry))? {
         Ok(_) => large(entry).filter(|size| is_beyond(account, now, *size)).map(|_| TOO_MUCH),
         Err(AccountError::TakesTooMuch) => Some(TAKES_TOO_MUCH),
-        Err(_) => Some(TOO_MUCH),
+        Err(_) => Some(if entry.kind == Kind::Grant { TOO_MANY } else { TOO_MUCH }),
     })
 }
 

@@ -106,3 +106,19 @@ fn a_pack_is_worth_something_or_is_refused() {
         assert_eq!(revoke("a").code, Some(0));
     }
 }
+
+#[test]
+fn packs_beyond_what_an_account_can_hold_are_refused() {
+    let program = Program::new();
+    let user = add_user(&program, "ada@here.test", &[]);
+    let grant = |id| program.run(&["usage", "grant", "--user", &user, "--id", id, "--credits", "1000000000000"]);
+    assert_eq!([grant("a").code, grant("b").code], [Some(0), Some(0)]);
+    let before = entries(&program);
+    for _ in 0..2 {
+        assert!(refused(&grant("c"), 1).contains("/credits: this is more than an account can count"));
+    }
+    assert_eq!(entries(&program), before);
+    assert_eq!(grant("b").code, Some(0), "the same again is no second one");
+    assert_eq!(adjust(&program, &user, "3", "after", &[]).code, Some(0));
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
