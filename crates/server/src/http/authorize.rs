@@ -12,7 +12,7 @@ use super::query::Query;
 use super::reservations::{all_named, quantity, stands};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ops::reservations;
+use crate::ops::{reservations, users};
 
 const USER: HeaderName = HeaderName::from_static("x-billhook-user");
 const TYPE: HeaderName = HeaderName::from_static("x-billhook-type");
@@ -33,6 +33,7 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
     responses(
         (status = 200, body = super::reservations::StandingView),
         (status = 402, description = "`credits.exhausted` or `trial.over`, with `upgrade_url`"),
+        (status = 403, description = "The key was not issued for this, or the user is disabled (`user.disabled`)"),
         (status = 429, description = "A limit of the type, with `upgrade_url`, `RateLimit` and `Retry-After`"),
     ),
     extensions(("x-role" = json!("caller"))), security(("session" = []), ("key" = [])))]
@@ -56,6 +57,7 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         (None, None) => Quantity::from_micro(1_000_000),
     };
     all_named(&[(user, "X-Billhook-User"), (kind, "?type")])?;
+    users::let_in(app, user).await?;
     let standing = reservations::pass(app, user, kind, quantity).await?;
     if let Some(refused) = standing.refusal {
         return Err(Error::Refused(Box::new(refused)));
