@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 mod count;
+mod foresee;
 mod late;
 mod packs;
 mod period;
@@ -137,6 +138,8 @@ pub enum AccountError {
     },
     /// Another pack has this id.
     PackDiffers(String),
+    /// A correction takes back more than is counted in its period. Only foreseen: one that is in the log must count.
+    TakesTooMuch,
 }
 
 impl fmt::Display for AccountError {
@@ -151,6 +154,7 @@ impl fmt::Display for AccountError {
                 write!(f, "the period is in {from}: only a reset changes it to {to}")
             }
             AccountError::PackDiffers(id) => write!(f, "another pack has the id {id:?}"),
+            AccountError::TakesTooMuch => f.write_str("this is more than was counted in the credit period"),
         }
     }
 }
@@ -164,7 +168,8 @@ impl std::error::Error for AccountError {
             | AccountError::Negative
             | AccountError::Overflow
             | AccountError::Currency { .. }
-            | AccountError::PackDiffers(_) => None,
+            | AccountError::PackDiffers(_)
+            | AccountError::TakesTooMuch => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
 //! its answer. Commits of other processes are noticed at the next request, or heard of (`Db::notice_other_writers`).
 
+pub mod disabled;
 pub mod keys;
 
 use std::collections::{HashMap, HashSet};
@@ -127,6 +128,8 @@ pub struct Answers {
     stats: RwLock<Arc<Slot>>,
     /// Service keys that were found good.
     pub keys: keys::Keys,
+    /// Users that services asked for.
+    pub disabled: disabled::Disabled,
     /// Moves with every change: what was read before a change is not kept after it.
     epoch: AtomicU64,
 }
@@ -201,7 +204,10 @@ impl Answers {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             match change {
-                Change::User(user) => kept.forget(user),
+                Change::User(user) => {
+                    self.disabled.forget(user);
+                    kept.forget(user);
+                }
                 Change::Customer(customer) => match kept.by_customer.remove(customer) {
                     Some(users) => users.iter().for_each(|user| kept.forget(user)),
                     // A customer that nobody is linked to may be the one that an e-mail will link.
@@ -210,6 +216,7 @@ impl Answers {
                 Change::Totals => *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default(),
                 Change::Everything => {
                     self.keys.drop_all();
+                    self.disabled.drop_all();
                     kept.accounts.values().for_each(|account| account.stale.store(true, Ordering::Release));
                     *kept = Kept::default();
                     *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();

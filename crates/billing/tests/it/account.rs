@@ -126,6 +126,47 @@ fn what_counted_is_taken_back_where_it_counted() {
 }
 
 #[test]
+fn i10_a_correction_takes_no_more_than_was_counted() {
+    // What the account stands at, and what the last step would do to it.
+    check(
+        "
+        5 block; 11-10 use tts=3*2.5; 11-10 adjust tts=-3*2.5                        -> -7.5
+        5 block; 11-10 use tts=3*2.5; 11-10 void tts=3*2.5                           -> -7.5
+        5 block; 11-10 use tts=3*2.5; 11-10 adjust tts=-3.000001*2.5                 -> too much
+        5 block; 11-10 use tts=3*2.5; 11-10 adjust tts=-3*2.5; 11-10 void tts=3*2.5  -> too much       # either way about
+        5 block; 11-10 use tts=3*2.5; 11-10 void tts=3*2.5; 11-10 adjust tts=-3*2.5  -> too much
+        5 block; 11-10 use tts=3*2.5; 11-10 adjust tts=-1*2.5; 11-10 void tts=3*2.5  -> too much       # not a part of it either
+        5 block; 11-10 use tts=3*2.5; 11-10 use 9; 11-10 adjust tts=-4*2.5           -> too much       # units, though there are credits
+        500 bill=2.00; 11-10 use tts=100*2.5; 11-10 use tts=10*5; 11-10 adjust tts=-110*5  -> too much # credits, though there are units
+        500 bill=2.00; 11-10 use tts=100*2.5; 11-10 use tts=10*5; 11-10 adjust tts=-60*5   -> -300
+        5 block; 11-10 use tts=3*0; 11-10 adjust tts=-4*0                            -> too much
+        5 block; 11-10 grant a 50; 11-10 use 20; 11-10 revoke a; 11-10 void 20       -> -20
+        5 block; 10-30 use 5; 10-30@11-02 void 5 in 10-01                            -> too much       # its period is closed, and nothing is used in this one
+        5 block; 10-30 use 5; 11-02 use 7; 10-30@11-02 void 5 in 10-01               -> -5 late
+        5 block; 10-30 use 5; 10-30@11-01T00:30 void 5 in 10-01                      -> -5
+        5 block; 10-30 use 5; 11-01T00:10 use 9; 10-30@11-01T00:30 adjust -6         -> too much
+        5 block; 11-10 void 3; 11-10 adjust 2                                        -> 2              # of an older version's log
+        5 block; 11-10 use 1000000                                                   -> 1000000
+        ",
+        |line| {
+            let (before, step) = line.rsplit_once(';').expect("steps");
+            let ledger = match before.split_once(';') {
+                Some(_) => ledger(before),
+                None => ledger(&format!("{before}; 11-01 roll")),
+            };
+            match ledger.account.foresee(&ledger.next(step.trim())) {
+                Ok(folded) => {
+                    let credits = Credits::from_micro(i64::try_from(folded.cost_pico / 1_000_000).expect("credits"));
+                    format!("{credits}{}", if folded.late { " late" } else { "" })
+                }
+                Err(AccountError::TakesTooMuch) => "too much".to_owned(),
+                Err(other) => other.to_string(),
+            }
+        },
+    );
+}
+
+#[test]
 fn f46_an_event_belongs_to_one_period_by_its_own_time() {
     // What the two periods say after it: October, November; and whether the last event was late.
     check(

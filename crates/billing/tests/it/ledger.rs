@@ -103,13 +103,16 @@ pub fn ledger(line: &str) -> Ledger {
 
 impl Ledger {
     pub fn step(&mut self, step: &str) {
+        let entry = self.next(step);
+        self.folded.push(self.account.fold(&entry));
+        self.now_ms = self.now_ms.max(entry.received_ms);
+    }
+
+    /// A step as the entry that comes next.
+    pub fn next<'s>(&self, step: &'s str) -> Entry<'s> {
         let (when, what) = step.split_once(' ').expect("when and what");
         let (event_ms, received_ms) = times(when);
-        let fact = fact(what, event_ms);
-        let position = self.account.position() + 1;
-        let entry = Entry { position, event_ms, received_ms, fact };
-        self.folded.push(self.account.fold(&entry));
-        self.now_ms = self.now_ms.max(received_ms);
+        Entry { position: self.account.position() + 1, event_ms, received_ms, fact: fact(what, event_ms) }
     }
 
     pub fn view(&self) -> View {

@@ -43,7 +43,8 @@ pub(super) enum UserRole {
     /// Link a user to a Stripe customer
     #[command(after_help = "Example: billhook user link-customer usr_01J… cus_123")]
     LinkCustomer { id: String, customer: String },
-    /// Stop a user's sessions at once, and every later one
+    /// Stop a user's sessions at once, every later one, and whatever a service asks to let through for them; what they have used still
+    /// counts
     Disable { id: String },
     /// Let a disabled user in again
     Enable { id: String },

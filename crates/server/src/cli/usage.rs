@@ -284,9 +284,11 @@ fn told(correction: &Correction) -> Result<(), Ending> {
     let Correction { user, event_type, quantity, transaction_id, effect, preview, verdict } = correction;
     let place = match effect {
         Some(Effect::Nothing) => "on its day only: it counted nothing, so nothing is given back".to_owned(),
-        Some(Effect::In { period, late: false }) => format!("in the period from {period}"),
-        Some(Effect::In { period, late: true }) => format!("in the running period from {period}, as its own is closed"),
-        None => "which is more than an account can count".to_owned(),
+        Some(Effect::In { period, late: false, credits }) => format!("{credits} credits in the period from {period}"),
+        Some(Effect::In { period, late: true, credits }) => {
+            format!("{credits} credits in the running period from {period}, as its own is closed")
+        }
+        None => "as it stands in the log".to_owned(),
     };
     let text = format!("{transaction_id}: {quantity} {event_type} for {user}, {place}");
     match verdict {

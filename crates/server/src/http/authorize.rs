@@ -13,7 +13,7 @@ use super::reservations::{all_named, quantity, stands};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::keys::{Scope, allows};
-use crate::ops::reservations;
+use crate::ops::{reservations, users};
 
 const USER: HeaderName = HeaderName::from_static("x-billhook-user");
 const TYPE: HeaderName = HeaderName::from_static("x-billhook-type");
@@ -34,6 +34,7 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
     responses(
         (status = 200, body = super::reservations::StandingView),
         (status = 402, description = "`credits.exhausted` or `trial.over`, with `upgrade_url`"),
+        (status = 403, description = "The key was not issued for this, or the user is disabled (`user.disabled`)"),
         (status = 429, description = "A limit of the type, with `upgrade_url`, `RateLimit` and `Retry-After`"),
     ),
     extensions(("x-role" = json!("caller"))), security(("session" = []), ("key" = [])))]
@@ -57,6 +58,7 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         (None, None) => Quantity::from_micro(1_000_000),
     };
     all_named(&[(user, "X-Billhook-User"), (kind, "?type")])?;
+    users::let_in(app, user).await?;
     let standing = if may_use_up(caller) {
         reservations::pass(app, user, kind, quantity).await?
     } else {

@@ -117,6 +117,13 @@ pub const CODES: &[CodeDoc] = &[
         "Issue a key with the scope that this path asks for: billhook key issue --scope usage:write.",
     ),
     row(
+        "user.disabled",
+        403,
+        "The user is disabled",
+        "An operator has disabled the user: nothing is let through or held for them. What they have used is recorded all the same.",
+        "Do not do the work. Operators: billhook user enable lets the user in again.",
+    ),
+    row(
         "not_found",
         404,
         "There is nothing here",

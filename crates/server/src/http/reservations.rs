@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use billing::usage::Quantity;
+use billing::usage::{Credits, Quantity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,8 +17,9 @@ use super::extract::{Service, Writer};
 use super::limits::{self, answered};
 use super::wire::{Exact, Number, Time};
 use crate::app::App;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Fault, Refused, Result};
 use crate::ops::reservations::{self, Reservation, ReservationStatus, Standing};
+use crate::ops::users;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a reservation is held where the caller does not say.
@@ -51,7 +52,8 @@ pub struct StandingView {
 
 /// Ask whether a user may use so much now
 ///
-/// Never counts anything, and the answer holds for the moment. To be sure of it, reserve.
+/// Never counts anything, and the answer holds for the moment. To be sure of it, reserve. Nothing is allowed to a user who is
+/// disabled (`user.disabled`).
 #[utoipa::path(post, path = "/api/v1/usage/check", tag = "usage", operation_id = "check",
     request_body = Question, responses((status = 200, body = StandingView)),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
@@ -59,8 +61,17 @@ pub async fn check(State(app): State<App>, _: Service, Named(ask): Named<Questio
     let mut faults = strange(&[(&ask.user_id, "/user_id"), (&ask.r#type, "/type")]);
     let quantity = ask.quantity.read("/quantity", &mut faults);
     let quantity = quantity.filter(|_| faults.is_empty()).ok_or(Error::Invalid(faults))?;
+    if users::is_disabled(&app, &ask.user_id).await? {
+        return stands(&app, shut_out());
+    }
     let standing = reservations::check(&app, &ask.user_id, &ask.r#type, quantity).await?;
     stands(&app, standing)
+}
+
+/// How somebody stands who is disabled, whatever is left of their credits.
+fn shut_out() -> Standing {
+    let refused = Refused { code: users::DISABLED, retry_after: None, limits: Vec::new() };
+    Standing { allowed: false, refusal: Some(refused), remaining: Some(Credits::ZERO), limits: Vec::new() }
 }
 
 /// The answer to how a user stands.
@@ -123,13 +134,16 @@ pub struct View {
     responses(
         (status = 201, body = View, description = "Held; with `Idempotent-Replayed: true` where it was before"),
         (status = 402, description = "`credits.exhausted` or `trial.over`, with `upgrade_url`"),
+        (status = 403, description = "The key was not issued for this, or the user is disabled (`user.disabled`)"),
         (status = 409, description = "The id was used for something else"),
         (status = 429, description = "`limit.day`, `limit.month` or `limit.minute`, with `upgrade_url`, `RateLimit` and `Retry-After`"),
     ),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
 pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, Named(hold): Named<Hold>) -> Response {
     let reserved = async {
-        let reservation = reservations::reserve(&app, asked(&headers, hold)?).await?;
+        let ask = asked(&headers, hold)?;
+        users::let_in(&app, &ask.user).await?;
+        let reservation = reservations::reserve(&app, ask).await?;
         let replayed = reservation.replayed;
         let response = answer::json(&app, StatusCode::CREATED, View::of(reservation).body()?);
         Ok(verdicts::replayed(limits::degraded(&app, response), replayed))

@@ -10,6 +10,9 @@ use crate::store::mirror::Resource;
 use crate::store::users::{self, NewUser, User};
 use crate::store::{self, Tx, customers};
 
+/// The code of what is refused to a disabled user.
+pub const DISABLED: &str = "user.disabled";
+
 /// What is known of a user to be added.
 #[derive(Debug, Clone)]
 pub struct Add {
@@ -77,7 +80,8 @@ pub async fn set_admin(app: &App, id: &str, admin: bool) -> Result<()> {
     Ok(())
 }
 
-/// Disables a user: their sessions are good for nothing when this returns. Or enables them again.
+/// Disables a user: their sessions are good for nothing when this returns, and nothing is let through for them. Or enables them
+/// again.
 pub async fn set_disabled(app: &App, id: &str, disabled: bool) -> Result<()> {
     let now = app.clock.now();
     let id = id.to_owned();
@@ -86,6 +90,28 @@ pub async fn set_disabled(app: &App, id: &str, disabled: bool) -> Result<()> {
         app.db.outwait_other_readers().await;
     }
     Ok(())
+}
+
+/// Whether a user is disabled, as the database says now. Somebody unknown is not.
+pub async fn is_disabled(app: &App, id: &str) -> Result<bool> {
+    let epoch = match app.answers.disabled.get(id) {
+        Ok(disabled) => return Ok(disabled),
+        Err(epoch) => epoch,
+    };
+    let user = id.to_owned();
+    let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else { return Ok(false) };
+    if app.db.notices_other_writers() {
+        app.answers.disabled.keep(epoch, id, user.disabled);
+    }
+    Ok(user.disabled)
+}
+
+/// For what is let through or held only for somebody who is not disabled. What was used is recorded for everybody.
+///
+/// # Errors
+/// `user.disabled`.
+pub async fn let_in(app: &App, id: &str) -> Result<()> {
+    if is_disabled(app, id).await? { Err(Error::Forbidden { code: DISABLED }) } else { Ok(()) }
 }
 
 pub async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<User>> {

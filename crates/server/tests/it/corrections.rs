@@ -1,8 +1,8 @@
 //! Corrections: said once for ever, whatever the day; looked at before they are made; history that is good or named.
 
 use billhook::ops::usage::corrections::Effect;
-use billhook::ops::usage::{self, Told, Verdict, corrections};
-use billhook::store::log::Source;
+use billhook::ops::usage::{self, Candidate, Told, Verdict, corrections};
+use billhook::store::log::{Entry, Kind, Source};
 use billhook::store::users;
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
@@ -74,17 +74,17 @@ async fn a_pack_is_given_once(database: Database) {
 
 async fn a_correction_is_made_once(database: Database) {
     let (world, user) = somewhere(database).await;
-    let event = Told { at: Some(world.now()), source: Source::Own, ..told("e1", &user, "10") };
-    usage::record(&world.app, vec![event]).await.expect("recorded");
+    let event = |id, quantity| Told { at: Some(world.now()), source: Source::Own, ..told(id, &user, quantity) };
+    usage::record(&world.app, vec![event("e1", "10"), event("e2", "4")]).await.expect("recorded");
     let adjust = async |quantity: &str| {
         let asked = told("case-77", &user, quantity);
         corrections::adjust(&world.app, asked, true, "an outage", false).await.expect("a correction").verdict
     };
     let void = async |preview| corrections::void(&world.app, "e1", None, preview).await.expect("a correction").verdict;
     assert_eq!(void(true).await, None, "only looked at");
-    assert_eq!(stands(&world, &user).await.0, "10");
+    assert_eq!(stands(&world, &user).await.0, "14");
     assert!(matches!(adjust("4").await, Some(Verdict::Recorded { .. })));
-    assert_eq!(stands(&world, &user).await.0, "6");
+    assert_eq!(stands(&world, &user).await.0, "10");
     world.clock.set(world.now() + DAY * 3);
     assert!(matches!(adjust("4").await, Some(Verdict::Duplicate { .. })), "the same case, another day");
     assert_eq!(adjust("5").await, Some(Verdict::Conflict { member: "quantity" }));
@@ -116,7 +116,7 @@ async fn what_counted_is_taken_back(database: Database) {
         let done = corrections::void(&world.app, id, Some(at(time)), preview).await.expect("a correction");
         let place = match done.effect.expect("it fits") {
             Effect::Nothing => "nothing".to_owned(),
-            Effect::In { period, late } => format!("{} late={late}", period.strftime("%m-%d")),
+            Effect::In { period, late, .. } => format!("{} late={late}", period.strftime("%m-%d")),
         };
         (place, stands(&world, &user).await.0)
     };
@@ -157,6 +157,149 @@ async fn what_counted_is_taken_back(database: Database) {
 async fn what_counted_is_taken_back_where_it_counted_and_no_more() {
     what_counted_is_taken_back(Database::sqlite()).await;
     what_counted_is_taken_back(Database::postgres()).await;
+}
+
+const TAKES_TOO_MUCH: Verdict = Verdict::Refused {
+    code: "invalid",
+    pointer: "/quantity",
+    detail: "this is more than was counted in the credit period",
+};
+
+/// An entry that nobody has judged yet, of whole units of tts at half a credit.
+fn candidate(world: &World, user: &str, kind: Kind, id: &str, units: i64) -> Candidate {
+    let now_ms = world.now().as_millisecond();
+    let entry = Entry {
+        kind,
+        user: user.to_owned(),
+        event_type: "tts".to_owned(),
+        quantity: units * 1_000_000,
+        weight: 500_000,
+        event_ms: now_ms,
+        received_ms: now_ms,
+        id: usage::ids::entry_id(kind.as_str(), id),
+        fingerprint: units,
+        transaction_id: id.to_owned(),
+        source: if kind == Kind::Usage { Source::Own } else { Source::CommandLine },
+        body: (kind == Kind::Void).then(|| now_ms.to_string()),
+    };
+    Candidate { entry, timed: true }
+}
+
+/// What comes in one group is judged as if each had come after the one before it.
+async fn one_group_is_as_many(database: Database) {
+    let (world, user) = somewhere(database).await;
+    let one = |kind, id: &str, units| candidate(&world, &user, kind, id, units);
+    let append = async |group: Vec<Candidate>| {
+        let verdicts = world.app.usage.append(&world.app, group).await.expect("verdicts");
+        verdicts
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Recorded { .. } => "recorded",
+                Verdict::Duplicate { .. } => "duplicate",
+                verdict if verdict == TAKES_TOO_MUCH => "too much",
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    // The user has no account before it.
+    let group = vec![
+        one(Kind::Adjust, "early", -1),
+        one(Kind::Usage, "e1", 10),
+        one(Kind::Adjust, "a1", -6),
+        one(Kind::Void, "e1", 10),
+        one(Kind::Adjust, "a2", -5),
+        one(Kind::Adjust, "a1", -6),
+        one(Kind::Adjust, "a3", -4),
+        one(Kind::Adjust, "a4", 2),
+        one(Kind::Adjust, "a5", -2),
+    ];
+    let said =
+        ["too much", "recorded", "recorded", "too much", "too much", "duplicate", "recorded", "recorded", "recorded"];
+    assert_eq!(append(group).await, said);
+    assert_eq!(stands(&world, &user).await, ("0".to_owned(), "100".to_owned()));
+    // What the log knows already counts nothing more.
+    let group = vec![one(Kind::Usage, "e1", 10), one(Kind::Adjust, "a6", -1), one(Kind::Adjust, "a3", -4)];
+    assert_eq!(append(group).await, ["duplicate", "too much", "duplicate"]);
+    is_whole(&world).await;
+}
+
+/// Six hands take back the same ten, each under a name of its own.
+async fn at_once(database: Database) {
+    let (world, user) = somewhere(database).await;
+    let event = Told { at: Some(world.now()), source: Source::Own, ..told("e1", &user, "10") };
+    usage::record(&world.app, vec![event]).await.expect("recorded");
+    let mut hands = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let (app, asked) = (world.app.clone(), told(&format!("hand-{number}"), &user, "10"));
+        hands.spawn(async move { corrections::adjust(&app, asked, true, "at once", false).await });
+    }
+    let done = hands.join_all().await;
+    let verdicts: Vec<_> =
+        done.into_iter().map(|done| done.expect("a correction").verdict.expect("a verdict")).collect();
+    assert_eq!(
+        verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Recorded { .. })).count(),
+        1,
+        "{verdicts:?}"
+    );
+    assert_eq!(verdicts.iter().filter(|verdict| **verdict == TAKES_TOO_MUCH).count(), 5, "{verdicts:?}");
+    assert_eq!(stands(&world, &user).await, ("0".to_owned(), "100".to_owned()));
+}
+
+#[tokio::test]
+async fn i10_corrections_at_the_same_moment_take_no_more_than_was_counted() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        one_group_is_as_many(database).await;
+    }
+    for database in [Database::sqlite(), Database::postgres()] {
+        at_once(database).await;
+    }
+}
+
+#[tokio::test]
+async fn i10_what_was_taken_back_is_not_taken_back_again_either_way_about() {
+    for void_first in [true, false] {
+        let (world, user) = somewhere(Database::sqlite()).await;
+        let event = Told { at: Some(world.now()), source: Source::Own, ..told("e1", &user, "3") };
+        usage::record(&world.app, vec![event]).await.expect("recorded");
+        let correct = async |is_void: bool, preview| {
+            let asked = told("case", &user, "3");
+            let done = if is_void {
+                corrections::void(&world.app, "e1", None, preview).await
+            } else {
+                corrections::adjust(&world.app, asked, true, "twice", preview).await
+            };
+            done.expect("a correction").verdict
+        };
+        assert_eq!(correct(void_first, true).await, None, "only looked at");
+        assert!(matches!(correct(void_first, false).await, Some(Verdict::Recorded { .. })));
+        for preview in [true, false] {
+            assert_eq!(correct(!void_first, preview).await, Some(TAKES_TOO_MUCH), "void first: {void_first}");
+            assert!(matches!(correct(void_first, preview).await, Some(Verdict::Duplicate { .. })));
+        }
+        assert_eq!(stands(&world, &user).await, ("0".to_owned(), "100".to_owned()));
+        is_whole(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn i10_a_correction_by_a_greater_weight_gives_back_no_more_credits_than_were_used() {
+    let (world, user) = somewhere(Database::sqlite()).await;
+    // A hundred that weighed half a credit each, then ten at the catalogue's one.
+    let old = candidate(&world, &user, Kind::Usage, "old", 100);
+    world.app.usage.append(&world.app, vec![old]).await.expect("recorded");
+    let new = Told { at: Some(world.now()), source: Source::Own, ..told("new", &user, "10") };
+    usage::record(&world.app, vec![new]).await.expect("recorded");
+    assert_eq!(stands(&world, &user).await, ("60".to_owned(), "40".to_owned()));
+    for (units, verdict) in [("110", Some(TAKES_TOO_MUCH)), ("60.000001", Some(TAKES_TOO_MUCH)), ("60", None)] {
+        let asked = told(&format!("case-{units}"), &user, units);
+        let looked = corrections::adjust(&world.app, asked.clone(), true, "n", true).await.expect("a preview");
+        let Some(Effect::In { credits, .. }) = looked.effect else { panic!("{looked:?}") };
+        assert_eq!((credits.wire(), looked.verdict), (format!("-{units}"), verdict.clone()));
+        let done = corrections::adjust(&world.app, asked, true, "n", false).await.expect("a correction");
+        assert_eq!(done.verdict.filter(|said| !matches!(said, Verdict::Recorded { .. })), verdict);
+    }
+    assert_eq!(stands(&world, &user).await, ("0".to_owned(), "100".to_owned()));
+    is_whole(&world).await;
 }
 
 #[tokio::test]

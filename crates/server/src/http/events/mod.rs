@@ -15,6 +15,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 pub use list::{__path_list, list};
@@ -27,7 +28,7 @@ use super::query::Query;
 use super::wire::Exact;
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ops::usage;
+use crate::ops::usage::{self, Verdict};
 
 /// Something that was used.
 #[derive(Debug, ToSchema)]
@@ -161,6 +162,10 @@ async fn many(app: &App, read: Read<'_>) -> Result<Response> {
 /// are `inference`, embeddings `embedding`, speech `tts`, transcriptions `stt`; other calls go by their own name. Each call
 /// counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is sent again is counted
 /// once, by its call id. Prompts and answers are not kept.
+///
+/// As many calls as the body holds are recorded, 1,000 at a time. Where that ends on the way, what was recorded stays so, and each
+/// of the others is `rejected` with the code of what stood in the way, such as `usage.queue_full`: the same list again records
+/// those, and counts nothing twice.
 #[utoipa::path(post, path = "/api/v1/usage/litellm", tag = "usage", operation_id = "record_litellm",
     params(("count" = Option<String>, Query, description = "`calls` (the default) or `tokens`")),
     request_body(content = Vec<Object>, content_type = "application/json", description = "Calls, as `StandardLoggingPayload`"),
@@ -180,11 +185,45 @@ pub async fn create_litellm(
     let bytes = body::whole(body).await?;
     let text = read::text(&bytes)?;
     let items = if read::is_array(text) { read::array(text)? } else { body::sequence(text)? };
-    let read = match count {
-        Count::Calls => read::one_by_one::<ByCall<'_>>(&items)?,
-        Count::Tokens => read::one_by_one::<ByTokens<'_>>(&items)?,
+    match count {
+        Count::Calls => in_groups::<ByCall<'_>>(&app, &items).await,
+        Count::Tokens => in_groups::<ByTokens<'_>>(&app, &items).await,
+    }
+}
+
+/// However many there are: LiteLLM sends all that has gathered, once, and forgets it.
+async fn in_groups<'a, W: Wire<'a>>(app: &App, items: &[&'a RawValue]) -> Result<Response> {
+    let (mut lines, mut verdicts) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let mut in_the_way = None;
+    for group in items.chunks(read::ITEMS_MAX) {
+        let read = read::one_by_one::<W>(group)?;
+        let told = read.told.len();
+        lines.extend(read.lines);
+        if let Some(refused) = &in_the_way {
+            verdicts.extend(std::iter::repeat_n(Verdict::clone(refused), told));
+            continue;
+        }
+        match usage::record(app, read.told).await {
+            Ok(said) => verdicts.extend(said),
+            Err(error) if verdicts.is_empty() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, recorded = verdicts.len(), "a list of calls is recorded in part");
+                let refused = unrecorded(&error);
+                verdicts.extend(std::iter::repeat_n(refused.clone(), told));
+                in_the_way = Some(refused);
+            }
+        }
+    }
+    Ok(verdicts::batch(app, &lines, verdicts))
+}
+
+/// What is said of events that others before them have come through, and they have not.
+fn unrecorded(error: &Error) -> Verdict {
+    let code = match error {
+        Error::LimitReached { code, .. } | Error::Upstream { code, .. } => code,
+        _ => "internal",
     };
-    many(&app, read).await
+    Verdict::Refused { code, pointer: "", detail: "this is not known to be recorded: send it again, it counts once" }
 }
 
 fn count(query: &Query) -> Result<Count> {
@@ -193,5 +232,23 @@ fn count(query: &Query) -> Result<Count> {
         None | Some("calls") => Ok(Count::Calls),
         Some("tokens") => Ok(Count::Tokens),
         Some(_) => Err(Error::invalid("?count", "expected calls or tokens")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_stood_in_the_way_is_named() {
+        let full = Error::LimitReached { code: "usage.queue_full", retry_after: Duration::from_secs(1) };
+        for (error, expected) in [(full, "usage.queue_full"), (Error::internal("what only the log hears"), "internal")]
+        {
+            let Verdict::Refused { code, detail, .. } = unrecorded(&error) else { panic!("{error}") };
+            assert_eq!(code, expected);
+            assert!(!detail.contains("log"));
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::http::body::{self, Object};
 use crate::ops::usage::Told;
 
 /// Items of one batch.
-const ITEMS_MAX: usize = 1_000;
+pub const ITEMS_MAX: usize = 1_000;
 
 /// An event in somebody's notation.
 pub trait Wire<'a>: Deserialize<'a> {

@@ -9,13 +9,15 @@ use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
 use super::naming::{Which, usage_named};
-use super::{Candidate, Told, Verdict, ids, recount};
+use super::{Candidate, Told, Verdict, ids, judging, recount};
 use crate::app::App;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
 use crate::store::users;
 
+/// Millionths of a microcredit.
+const PICO: i128 = 1_000_000;
 /// The most credits of a pack: sums of many can still be counted.
 const PACK_MAX: Credits = Credits::from_micro(1_000_000_000_000 * 1_000_000);
 
@@ -63,7 +65,7 @@ pub enum Effect {
     /// None: what it takes back was shown on its day and counted nothing.
     Nothing,
     /// In the period that began then. `late`: its own is closed, and this is the running one.
-    In { period: Timestamp, late: bool },
+    In { period: Timestamp, late: bool, credits: Credits },
 }
 
 /// Takes an event back: what it counted, in the period where it counted. The same event is taken back at most once.
@@ -141,38 +143,10 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
         body: Some(body),
     };
     entry.fingerprint = ids::fingerprint(&entry, told.at.is_some());
-    let refused = refused(app, &entry).await?;
-    let mut correction = correct(app, entry, quantity, preview || refused.is_some()).await?;
-    if refused.is_some() {
-        correction.verdict = refused;
+    if entry.event_ms > entry.received_ms && !is_named(app, &entry.id).await? {
+        return Err(Error::invalid("/timestamp", "expected a time that is over"));
     }
-    Ok(correction)
-}
-
-/// Why a correction that was not made yet cannot be made: it is of a time to come, or it takes more than was counted in the period
-/// in which it counts, which would make credits out of nothing.
-async fn refused(app: &App, entry: &Entry) -> Result<Option<Verdict>> {
-    let refused = |pointer, detail| Ok(Some(Verdict::Refused { code: "invalid", pointer, detail }));
-    if is_named(app, &entry.id).await? {
-        return Ok(None);
-    }
-    if entry.event_ms > entry.received_ms {
-        return refused("/timestamp", "expected a time that is over");
-    }
-    let id = entry.user.clone();
-    let Some(user) = app.db.read(move |tx| users::get(tx, &id)).await? else { return Ok(None) };
-    let slot = super::account(app, &user).await?;
-    let counted = {
-        let state = slot.lock();
-        let late = state.account.is_late(entry.event_ms, entry.received_ms).map_err(super::failed)?;
-        let view = state.account.at(if late { entry.received_ms } else { entry.event_ms });
-        let sum = view.in_period.iter().find(|(kind, _)| **kind == *entry.event_type);
-        sum.map_or(0, |(_, quantity)| quantity.micro())
-    };
-    if entry.quantity < 0 && counted.saturating_add(entry.quantity) < 0 {
-        return refused("/quantity", "this is more than was counted in the credit period");
-    }
-    Ok(None)
+    correct(app, entry, quantity, preview).await
 }
 
 /// Whether the log has an entry of this name: a correction or a pack.
@@ -186,19 +160,24 @@ async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> 
     let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else {
         return Err(Error::invalid("/user_id", "expected the id of a user"));
     };
-    let mut correction = Correction {
+    let account = super::account(app, &user).await?.lock().account.clone();
+    Ok(Correction {
         user: entry.user.clone(),
         event_type: entry.event_type.clone(),
         quantity,
         transaction_id: entry.transaction_id.clone(),
-        effect: effect(&super::account(app, &user).await?.lock().account, &entry)?,
+        effect: effect(&account, &entry)?,
         preview,
-        verdict: None,
-    };
-    if !preview {
-        correction.verdict = append_one(app, entry).await?;
-    }
-    Ok(correction)
+        verdict: if preview { foreseen(app, &account, entry).await? } else { append_one(app, entry).await? },
+    })
+}
+
+/// What would become of it, unless it would be recorded.
+async fn foreseen(app: &App, account: &Account, entry: Entry) -> Result<Option<Verdict>> {
+    let refusal = judging::refusal(account, &entry, app.clock.now())?;
+    let candidate = Candidate { entry, timed: true };
+    let before = app.db.read(move |tx| judging::named_before(tx, &candidate)).await?;
+    Ok(before.or(refusal))
 }
 
 /// Where it would count, as the account stands.
@@ -209,7 +188,13 @@ fn effect(account: &Account, entry: &Entry) -> Result<Option<Effect>> {
     }
     let Ok(folded) = said.read(|entry| account.clone().fold(entry))? else { return Ok(None) };
     let period = Timestamp::from_millisecond(folded.period).map_err(Error::internal)?;
-    Ok(Some(Effect::In { period, late: folded.late }))
+    Ok(Some(Effect::In { period, late: folded.late, credits: shown(folded.cost_pico)? }))
+}
+
+/// Credits, rounded half up whatever their sign.
+fn shown(cost_pico: i128) -> Result<Credits> {
+    let micro = (cost_pico.abs() + PICO / 2) / PICO * cost_pico.signum();
+    i64::try_from(micro).map(Credits::from_micro).map_err(Error::internal)
 }
 
 async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
+use super::judging::{self, Ahead};
 use super::sameness::{self, Former, verdict_on};
 use super::{ids, plans};
 use crate::app::App;
@@ -55,21 +56,6 @@ pub enum Verdict {
 const NOT_YET: Verdict = Verdict::Recorded { position: 0, late: false };
 pub(super) const UNKNOWN_USER: Verdict =
     Verdict::Refused { code: "user.unknown", pointer: "/user_id", detail: "expected the id of a user" };
-const TOO_MUCH: Verdict =
-    Verdict::Refused { code: "invalid", pointer: "/quantity", detail: "this is more than an account can count" };
-/// A credit or a unit in millionths.
-const MICRO: i128 = 1_000_000;
-/// From a million units or credits on an entry is looked at before it is accepted.
-const LARGE: i128 = 1_000_000 * MICRO;
-/// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
-const MOST: i128 = 1 << 60;
-const TOO_OLD: Verdict = Verdict::Refused {
-    code: "too_old",
-    pointer: "/timestamp",
-    detail: "it is not known any more whether this was recorded: ids of its day were kept for a shorter window",
-};
-const TOO_LATE: Verdict =
-    Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
 
 /// The writer; one for each process.
 #[derive(Debug)]
@@ -209,7 +195,7 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
 
 /// Where an entry of the group is: a candidate of a batch, or made here.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Asked { batch: usize, at: usize },
     Made(usize),
 }
@@ -228,23 +214,26 @@ struct Group {
 }
 
 /// A group while it is put together.
-struct Draft<'g> {
-    app: &'g App,
-    now: Timestamp,
+pub(super) struct Draft<'g> {
+    pub(super) app: &'g App,
+    pub(super) batches: &'g [Batch],
+    pub(super) now: Timestamp,
     edition: u64,
     known: HashMap<&'g str, Option<usize>>,
-    users: Vec<Arc<Slot>>,
-    made: Vec<Entry>,
+    pub(super) users: Vec<Arc<Slot>>,
+    pub(super) made: Vec<Entry>,
     /// Each entry's place, user, and which verdict it decides.
-    order: Vec<(Place, usize, Option<usize>)>,
+    pub(super) order: Vec<(Place, usize, Option<usize>)>,
     /// Where in `order` the entries without a time of their own are, by day and id.
     timeless: HashMap<(i64, EntryId), usize>,
     /// The same again a day later: the verdict, the candidate's place, and which entry it repeats.
     repeated: Vec<(usize, Place, usize)>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
-    large: HashMap<usize, i128>,
+    pub(super) large: HashMap<usize, i128>,
+    /// The accounts of those for whom it has something made by hand, with what it adds to them.
+    pub(super) ahead: HashMap<usize, Ahead>,
     /// The first day whose ids are all kept, once somebody needs it.
-    ids_from: Option<i64>,
+    pub(super) ids_from: Option<i64>,
     /// CloudEvents that are in the log under their id alone.
     former: Former,
     verdicts: Vec<Verdict>,
@@ -258,6 +247,7 @@ impl Group {
         let former = Former::of(tx, batches.iter().flat_map(|batch| &batch.candidates))?;
         let mut draft = Draft {
             app,
+            batches,
             now,
             edition: app.book.edition(),
             known: HashMap::new(),
@@ -267,6 +257,7 @@ impl Group {
             timeless: HashMap::new(),
             repeated: Vec::new(),
             large: HashMap::new(),
+            ahead: HashMap::new(),
             ids_from: None,
             former,
             verdicts: Vec::with_capacity(total),
@@ -279,7 +270,7 @@ impl Group {
                 draft.add(tx, Place::Asked { batch: number, at }, candidate)?;
             }
         }
-        draft.write(tx, head, batches)
+        draft.write(tx, head)
     }
 
     /// Counts what was appended and says what became of each candidate.
@@ -324,7 +315,7 @@ impl Place {
         }
     }
 
-    fn entry<'e>(self, batches: &'e [Batch], made: &'e [Entry]) -> &'e Entry {
+    pub(super) fn entry<'e>(self, batches: &'e [Batch], made: &'e [Entry]) -> &'e Entry {
         match self {
             Place::Made(at) => &made[at],
             Place::Asked { batch, at } => &batches[batch].candidates[at].entry,
@@ -355,15 +346,21 @@ impl<'g> Draft<'g> {
         if self.app.config.late == crate::config::Late::Reject && self.is_too_late(user, entry) {
             // What came in time is answered as it was then, however late it is told again.
             let known = log::known(tx, entry.day(), &entry.id)?;
-            self.verdicts.push(known.map_or(Ok(TOO_LATE), |known| verdict_on(tx, candidate, known))?);
+            self.verdicts.push(known.map_or(Ok(judging::TOO_LATE), |known| verdict_on(tx, candidate, known))?);
             return Ok(());
         }
         if self.is_forgotten(tx, entry)? {
-            self.verdicts.push(TOO_OLD);
+            self.verdicts.push(judging::TOO_OLD);
+            return Ok(());
+        }
+        if judging::is_by_hand(entry)
+            && let Some(verdict) = self.judge(tx, user, candidate)?
+        {
+            self.verdicts.push(verdict);
             return Ok(());
         }
         if self.is_too_much(user, entry) {
-            self.verdicts.push(TOO_MUCH);
+            self.verdicts.push(judging::TOO_MUCH);
             return Ok(());
         }
         if !*timed {
@@ -378,40 +375,6 @@ impl<'g> Draft<'g> {
         self.order.push((place, user, Some(self.verdicts.len())));
         self.verdicts.push(NOT_YET);
         Ok(())
-    }
-
-    /// Whether an account could not hold it: what is in the log must count. Only very large entries are looked at; of others it
-    /// takes more than a period has milliseconds.
-    fn is_too_much(&mut self, user: usize, entry: &Entry) -> bool {
-        let quantity = i128::from(entry.quantity).abs();
-        let size = quantity.max(quantity * i128::from(entry.weight) / MICRO);
-        if size < LARGE || entry.kind == Kind::Void {
-            return false;
-        }
-        let sum = self.large.entry(user).or_default();
-        *sum += size;
-        let view = self.users[user].lock().account.at(self.now.as_millisecond());
-        let most = view.in_period.iter().map(|(_, quantity)| i128::from(quantity.micro())).max();
-        most.unwrap_or(0).max(i128::from(view.used.micro())) + *sum > MOST
-    }
-
-    /// Whether ids of its day were forgotten. Those of yesterday and today are always kept.
-    fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
-        let yesterday = self.now.as_millisecond().div_euclid(log::DAY_MS) - 1;
-        if entry.kind != Kind::Usage || entry.source.is_history() || entry.day() >= yesterday {
-            return Ok(false);
-        }
-        let from = match self.ids_from {
-            Some(from) => from,
-            None => *self.ids_from.insert(log::ids_from(tx)?),
-        };
-        Ok(entry.day() < from)
-    }
-
-    fn is_too_late(&self, user: usize, entry: &Entry) -> bool {
-        matches!(entry.kind, Kind::Usage)
-            && !entry.source.is_history()
-            && self.users[user].lock().account.is_late(entry.event_ms, entry.received_ms).unwrap_or(false)
     }
 
     /// The user's account, from memory, from the database, or a new one with a first entry of its terms.
@@ -482,7 +445,8 @@ impl<'g> Draft<'g> {
         Ok(())
     }
 
-    fn write(mut self, tx: &mut Tx<'_>, head: i64, batches: &[Batch]) -> Result<Group> {
+    fn write(mut self, tx: &mut Tx<'_>, head: i64) -> Result<Group> {
+        let batches = self.batches;
         let entries: Vec<&Entry> = self.order.iter().map(|(place, ..)| place.entry(batches, &self.made)).collect();
         let mut last: Vec<i64> = self.users.iter().map(|slot| slot.lock().account.position()).collect();
         let order = &self.order;

@@ -1,7 +1,7 @@
 //! `billhook usage …`: what is refused says so and leaves nothing on stdout.
 
 use super::{add_user, refused};
-use crate::harness::program::{Done, Program};
+use crate::harness::program::{Done, Program, Running};
 
 /// A user who has used so much.
 fn used(program: &Program, quantity: &str) -> String {
@@ -13,7 +13,7 @@ fn used(program: &Program, quantity: &str) -> String {
 
 /// In the period of now: the calendar's, as nobody pays for anything.
 fn corrected(id: &str, quantity: &str, user: &str) -> String {
-    format!("corrected {id}: {quantity} tts for {user}, in the period from 2026-11-01T00:00:00Z")
+    format!("corrected {id}: {quantity} tts for {user}, {quantity} credits in the period from 2026-11-01T00:00:00Z")
 }
 
 fn adjust(program: &Program, user: &str, quantity: &str, id: &str, more: &[&str]) -> Done {
@@ -54,6 +54,42 @@ fn a_correction_makes_no_credits_and_knows_no_future() {
 }
 
 #[test]
+fn what_was_corrected_before_is_said_before_it_is_tried() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    for dry in [&["--dry-run"][..], &[]] {
+        let again = adjust(&program, &user, "10", "before", dry);
+        assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");
+        assert!(again.stderr.contains("it was done before"), "{again:?}");
+        let other = adjust(&program, &user, "11", "before", dry);
+        assert!(refused(&other, 1).contains("this id stands for another quantity"));
+        let huge = adjust(&program, &user, "9000000000000", "huge", dry);
+        assert!(refused(&huge, 1).contains("/quantity: this is more than an account can count"));
+    }
+    let would = adjust(&program, &user, "-4", "after", &["--dry-run"]);
+    assert_eq!(would.line(), corrected("after", "-4", &user).replace("corrected", "would correct"));
+}
+
+#[test]
+fn corrections_by_many_commands_at_once_take_no_more_than_was_counted() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let ids: Vec<String> = (0..6).map(|number| format!("at-once-{number}")).collect();
+    let started = ids.iter().map(|id| {
+        let args = ["usage", "adjust", "--user", &user, "--type", "tts", "--quantity=-10", "--id", id, "--note", "n"];
+        program.start(&args)
+    });
+    let started: Vec<_> = started.collect();
+    let done: Vec<Done> = started.into_iter().map(Running::wait).collect();
+    let made = done.iter().filter(|done| done.code == Some(0)).count();
+    assert_eq!(made, 1, "{done:?}");
+    for done in done.iter().filter(|done| done.code != Some(0)) {
+        assert!(refused(done, 1).contains("/quantity: this is more than was counted in the credit period"), "{done:?}");
+    }
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
+
+#[test]
 fn a_pack_is_worth_something_or_is_refused() {
     let program = Program::new();
     let user = add_user(&program, "ada@here.test", &[]);
@@ -69,4 +105,20 @@ fn a_pack_is_worth_something_or_is_refused() {
     for _ in 0..2 {
         assert_eq!(revoke("a").code, Some(0));
     }
+}
+
+#[test]
+fn packs_beyond_what_an_account_can_hold_are_refused() {
+    let program = Program::new();
+    let user = add_user(&program, "ada@here.test", &[]);
+    let grant = |id| program.run(&["usage", "grant", "--user", &user, "--id", id, "--credits", "1000000000000"]);
+    assert_eq!([grant("a").code, grant("b").code], [Some(0), Some(0)]);
+    let before = entries(&program);
+    for _ in 0..2 {
+        assert!(refused(&grant("c"), 1).contains("/credits: this is more than an account can count"));
+    }
+    assert_eq!(entries(&program), before);
+    assert_eq!(grant("b").code, Some(0), "the same again is no second one");
+    assert_eq!(adjust(&program, &user, "3", "after", &[]).code, Some(0));
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
 }

@@ -1,13 +1,16 @@
 //! `/authorize`: a gateway asks before it lets a request through.
 
 use billhook::ops::keys::Scope;
-use serde_json::json;
+use billhook::ops::users;
+use serde_json::{Value, json};
 
 use super::{EVENTS, Meter, fault};
 use crate::access::key;
 use crate::counters::{Adapter, Rig};
-use crate::harness::Answer;
+use crate::harness::{Answer, Database, Plan};
 
+const CHECK: &str = "/api/v1/usage/check";
+const RESERVE: &str = "/api/v1/usage/reservations";
 const PATH: &str = "/api/v1/usage/authorize";
 
 async fn asked(meter: &Meter, query: &str, headers: &[(&str, &str)]) -> Answer {
@@ -88,4 +91,42 @@ async fn a_reading_key_uses_up_no_rate() {
     };
     let asked = [ask(&reader).await, ask(&reader).await, ask(&gateway).await, ask(&gateway).await, ask(&reader).await];
     assert_eq!(asked, [200, 200, 200, 429, 429]);
+}
+
+/// A gateway asks by its key, so no session stands in the way of a disabled user.
+async fn who_is_disabled_is_stopped(database: Database) {
+    let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
+    let ask = json!({ "user_id": meter.user, "type": "inference", "quantity": 1 });
+    let hold = |id: &str| {
+        let mut hold = ask.clone();
+        hold["id"] = json!(id);
+        hold.to_string()
+    };
+    let stands = async |id: &str| {
+        let named = [("authorization", meter.key.as_str()), ("x-billhook-user", &meter.user)];
+        let (check, let_through) =
+            (meter.post(CHECK, &ask.to_string()).await, asked(&meter, "?type=inference", &named).await);
+        let held = meter.post(RESERVE, &hold(id)).await;
+        assert_eq!(check.status, 200, "{}", check.body);
+        let check = check.json();
+        (check["allowed"].clone(), check["code"].clone(), fault(&let_through), fault(&held))
+    };
+    let open = |status: u16| (status, String::new(), vec![]);
+    let shut = || (403, "user.disabled".to_owned(), vec![]);
+    assert_eq!(stands("before").await, (json!(true), Value::Null, open(200), open(201)));
+    users::set_disabled(&meter.world.app, &meter.user, true).await.expect("disabled");
+    assert_eq!(stands("meanwhile").await, (json!(false), json!("user.disabled"), shut(), shut()));
+    // What was used is used: nothing of it is lost.
+    assert_eq!(meter.post(EVENTS, &meter.event("e1").to_string()).await.status, 201);
+    let commit = meter.post(&format!("{RESERVE}/before/commit"), r#"{"quantity":2}"#).await;
+    assert_eq!(commit.status, 200, "{}", commit.body);
+    users::set_disabled(&meter.world.app, &meter.user, false).await.expect("enabled");
+    assert_eq!(stands("after").await, (json!(true), Value::Null, open(200), open(201)));
+    assert_eq!(meter.used("inference").await, 5);
+}
+
+#[tokio::test]
+async fn who_is_disabled_is_not_let_through_and_what_they_used_counts() {
+    who_is_disabled_is_stopped(Database::sqlite()).await;
+    who_is_disabled_is_stopped(Database::postgres()).await;
 }

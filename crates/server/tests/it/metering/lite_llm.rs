@@ -6,6 +6,15 @@ use super::{Meter, fault};
 
 const PATH: &str = "/api/v1/usage/litellm";
 
+/// A list of calls, each named by its number.
+fn list(meter: &Meter, numbers: std::ops::Range<usize>) -> String {
+    Value::from(numbers.map(|number| call(meter, &format!("n{number}"))).collect::<Vec<_>>()).to_string()
+}
+
+fn tally(answer: &Value) -> [&Value; 4] {
+    ["recorded", "duplicates", "rejected", "ignored"].map(|name| &answer[name])
+}
+
 /// A logged call with the members that LiteLLM fills, most of which are none of our business.
 fn call(meter: &Meter, id: &str) -> Value {
     json!({
@@ -117,4 +126,62 @@ async fn what_is_wrong_with_a_call_is_said_and_the_others_count() {
     for body in ["", "{", "[", "{}{"] {
         assert_eq!(fault(&meter.post(PATH, body).await).0, 400, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_list_of_any_length_is_recorded_and_each_call_has_its_verdict() {
+    let meter = Meter::new().await;
+    let mut calls: Vec<Value> = (0..2_500).map(|number| call(&meter, &format!("n{number}"))).collect();
+    calls[1_500]["call_type"] = json!("telepathy");
+    calls[1_501]["metadata"] = json!(7);
+    calls[2_400]["status"] = json!("failure");
+    let body = Value::from(calls).to_string();
+    for expected in [[2_497, 0, 2, 1], [0, 2_497, 2, 1]] {
+        let answer = meter.post(PATH, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer = answer.json();
+        assert_eq!(tally(&answer), expected.map(|number| json!(number)).each_ref());
+        let results = answer["results"].as_array().expect("results");
+        assert_eq!(results.len(), 2_500);
+        for (place, id) in [(0, "n0"), (999, "n999"), (1_000, "n1000"), (2_499, "n2499")] {
+            assert_eq!(results[place]["transaction_id"], id);
+        }
+        assert_eq!(results[1_500]["pointer"], "/1500/type");
+        assert_eq!(results[1_501]["pointer"], "/1501/metadata");
+        assert_eq!(results[2_400]["status"], "ignored");
+    }
+    assert_eq!(meter.used("inference").await, 2_497);
+    // The other notations of a batch keep their thousand.
+    let events = Value::from((0..1_001).map(|number| meter.event(&format!("e{number}"))).collect::<Vec<_>>());
+    assert_eq!(fault(&meter.post("/api/v1/usage/events", &events.to_string()).await).0, 413);
+}
+
+/// Something keeps the second thousand from being recorded.
+#[tokio::test]
+async fn what_is_not_recorded_of_a_list_is_said_and_comes_again_without_counting_twice() {
+    let meter = Meter::new().await;
+    let on_the_writer = async |sql: &'static str| {
+        meter.world.app.db.write(move |tx| tx.run(sql, &[]).map(drop)).await.expect(sql);
+    };
+    on_the_writer(
+        "CREATE TRIGGER in_the_way BEFORE INSERT ON usage_log WHEN NEW.transaction_id = 'n1700'
+         BEGIN SELECT RAISE(ABORT, 'in the way'); END",
+    )
+    .await;
+    let body = list(&meter, 0..2_500);
+    let answer = meter.post(PATH, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer = answer.json();
+    assert_eq!(tally(&answer), [1_000, 0, 1_500, 0].map(|number| json!(number)).each_ref());
+    for place in [1_000, 1_999, 2_000, 2_499] {
+        assert_eq!(answer["results"][place]["code"], "internal");
+        assert_eq!(answer["results"][place]["pointer"], format!("/{place}"));
+    }
+    assert_eq!(meter.used("inference").await, 1_000);
+    // Where nothing at all was recorded, nobody has to read the verdicts.
+    assert_eq!(meter.post(PATH, &list(&meter, 1_000..2_500)).await.status, 500);
+    on_the_writer("DROP TRIGGER in_the_way").await;
+    let again = meter.post(PATH, &body).await.json();
+    assert_eq!(tally(&again), [1_500, 1_000, 0, 0].map(|number| json!(number)).each_ref());
+    assert_eq!(meter.used("inference").await, 2_500);
 }

@@ -1,0 +1,158 @@
+//! What an account can take. What is in the log must count, so an entry that would not is refused before it is there; and a
+//! correction takes back no more than was counted, however many are made at the same moment.
+
+use std::collections::HashSet;
+
+use billing::account::{Account, AccountError};
+use jiff::Timestamp;
+
+use super::sameness::verdict_on;
+use super::writer::{Candidate, Draft, Verdict};
+use crate::counters::reading::Said;
+use crate::error::Result;
+use crate::store::Tx;
+use crate::store::log::{self, Entry, EntryId, Kind};
+
+pub(super) const TOO_MUCH: Verdict = refused("/quantity", "this is more than an account can count");
+/// The same of a pack.
+const TOO_MANY: Verdict = refused("/credits", "this is more than an account can count");
+const TAKES_TOO_MUCH: Verdict = refused("/quantity", "this is more than was counted in the credit period");
+pub(super) const TOO_OLD: Verdict = Verdict::Refused {
+    code: "too_old",
+    pointer: "/timestamp",
+    detail: "it is not known any more whether this was recorded: ids of its day were kept for a shorter window",
+};
+pub(super) const TOO_LATE: Verdict =
+    Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
+
+const fn refused(pointer: &'static str, detail: &'static str) -> Verdict {
+    Verdict::Refused { code: "invalid", pointer, detail }
+}
+
+/// A credit or a unit in millionths.
+const MICRO: i128 = 1_000_000;
+/// From a million units or credits on an entry is looked at before it is accepted.
+const LARGE: i128 = 1_000_000 * MICRO;
+/// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
+const MOST: i128 = 1 << 60;
+
+impl Draft<'_> {
+    /// Why what is made by hand is not appended; nothing where it is. Its account is looked at as it stands behind what this group
+    /// adds before it: of two corrections that come together, the second can take what the first has left.
+    pub(super) fn judge(&mut self, tx: &mut Tx<'_>, user: usize, candidate: &Candidate) -> Result<Option<Verdict>> {
+        let entry = &candidate.entry;
+        if let Some(before) = named_before(tx, candidate)? {
+            return Ok(Some(before));
+        }
+        let ahead = self.ahead.entry(user).or_insert_with(|| Ahead::of(&self.users[user].lock().account));
+        for (place, ..) in self.order[ahead.seen..].iter().filter(|(_, of, _)| *of == user) {
+            ahead.add(tx, place.entry(self.batches, &self.made))?;
+        }
+        ahead.seen = self.order.len();
+        // The same twice in one group: the log will say so.
+        if ahead.has(entry) { Ok(None) } else { refusal(&ahead.account, entry, self.now) }
+    }
+
+    /// Whether an account could not hold it: what is in the log must count.
+    pub(super) fn is_too_much(&mut self, user: usize, entry: &Entry) -> bool {
+        let Some(size) = large(entry) else { return false };
+        let sum = self.large.entry(user).or_default();
+        *sum += size;
+        is_beyond(&self.users[user].lock().account, self.now, *sum)
+    }
+
+    /// Whether ids of its day were forgotten. Those of yesterday and today are always kept.
+    pub(super) fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
+        let yesterday = self.now.as_millisecond().div_euclid(log::DAY_MS) - 1;
+        if entry.kind != Kind::Usage || entry.source.is_history() || entry.day() >= yesterday {
+            return Ok(false);
+        }
+        let from = match self.ids_from {
+            Some(from) => from,
+            None => *self.ids_from.insert(log::ids_from(tx)?),
+        };
+        Ok(entry.day() < from)
+    }
+
+    pub(super) fn is_too_late(&self, user: usize, entry: &Entry) -> bool {
+        matches!(entry.kind, Kind::Usage)
+            && !entry.source.is_history()
+            && self.users[user].lock().account.is_late(entry.event_ms, entry.received_ms).unwrap_or(false)
+    }
+}
+
+/// Whether an entry is made by hand: rarely, and judged by all that its account says.
+pub(super) fn is_by_hand(entry: &Entry) -> bool {
+    match entry.kind {
+        Kind::Adjust | Kind::Void | Kind::Grant => true,
+        Kind::Usage | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => false,
+    }
+}
+
+/// What is said of what was made before under the same name, however the account stands by now.
+pub(super) fn named_before(tx: &mut Tx<'_>, candidate: &Candidate) -> Result<Option<Verdict>> {
+    let known = log::known(tx, candidate.entry.day(), &candidate.entry.id)?;
+    known.map(|known| verdict_on(tx, candidate, known)).transpose()
+}
+
+/// Why an account as it stands cannot take what is made by hand; nothing where it can.
+pub(super) fn refusal(account: &Account, entry: &Entry, now: Timestamp) -> Result<Option<Verdict>> {
+    let said = Said::at(account.position() + 1, entry);
+    if said.is_only_shown(account) {
+        return Ok(None);
+    }
+    Ok(match said.read(|entry| account.foresee(entry))? {
+        Ok(_) => large(entry).filter(|size| is_beyond(account, now, *size)).map(|_| TOO_MUCH),
+        Err(AccountError::TakesTooMuch) => Some(TAKES_TOO_MUCH),
+        Err(_) => Some(if entry.kind == Kind::Grant { TOO_MANY } else { TOO_MUCH }),
+    })
+}
+
+/// The size of a very large entry, in millionths of units or credits. Of others it takes more than a period has milliseconds to
+/// fill an account.
+fn large(entry: &Entry) -> Option<i128> {
+    let quantity = i128::from(entry.quantity).abs();
+    let size = quantity.max(quantity * i128::from(entry.weight) / MICRO);
+    (size >= LARGE && entry.kind != Kind::Void).then_some(size)
+}
+
+/// Whether an account could not hold so much more.
+fn is_beyond(account: &Account, now: Timestamp, more: i128) -> bool {
+    let view = account.at(now.as_millisecond());
+    let most = view.in_period.iter().map(|(_, quantity)| i128::from(quantity.micro())).max();
+    most.unwrap_or(0).max(i128::from(view.used.micro())) + more > MOST
+}
+
+/// An account with what a group adds to it before it is appended.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    account: Account,
+    /// How much of the group was looked through.
+    seen: usize,
+    ids: HashSet<(i64, EntryId)>,
+}
+
+impl Ahead {
+    fn of(account: &Account) -> Self {
+        Self { account: account.clone(), seen: 0, ids: HashSet::new() }
+    }
+
+    /// Whether the group has added an entry of this id.
+    fn has(&self, entry: &Entry) -> bool {
+        self.ids.contains(&(entry.day(), entry.id))
+    }
+
+    /// Adds an entry of the group; one that the log knows already counts nothing more.
+    fn add(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<()> {
+        let said = Said::at(self.account.position() + 1, entry);
+        if !self.ids.insert((entry.day(), entry.id))
+            || said.is_only_shown(&self.account)
+            || log::known(tx, entry.day(), &entry.id)?.is_some()
+        {
+            return Ok(());
+        }
+        // One that cannot be counted leaves the account as it was.
+        let _not_counted = said.read(|entry| self.account.fold(entry))?;
+        Ok(())
+    }
+}
