@@ -4,15 +4,29 @@
 //! terms give it: an upgrade from a calendar month to an anchored one neither forgets usage nor cuts a period in two. Its
 //! overage so far stays overage at the price under which it accrued. Days keep their sums too, should the zone change: a
 //! cap for a day is not lifted by moving.
+//!
+//! A calendar month that comes into another zone ends with the same month there, and never earlier than now.
 
 use std::sync::Arc;
 
-use super::period::{Period, Span};
+use super::period::{Period, Span, instant};
 use super::{Account, AccountError, ClosedPeriod, Moment};
-use crate::entry::{CREDITS_MOST, PlanChange, Terms};
+use crate::entry::{CREDITS_MOST, PeriodRule, PlanChange, Terms, first_ms};
 use crate::usage::Credits;
 
 impl Account {
+    /// How this account comes to terms that hold from an instant on (milliseconds since 1970). Only an anchor that was moved
+    /// and another kind of period begin anew, and only where that period begins later than the running one. Whatever else
+    /// changes (tier, price, zone), the period goes on with what was used.
+    pub fn change_to(&self, terms: &Terms, now_ms: i64) -> Result<PlanChange, AccountError> {
+        if self.period.terms.period == terms.period {
+            return Ok(PlanChange::KeepUsed);
+        }
+        let next = Span::of(terms.period_at(instant(now_ms)?)?)?;
+        let running = first_ms(self.at(now_ms).period.start).ok_or(AccountError::Overflow)?;
+        Ok(if next.start_ms > running { PlanChange::Reset } else { PlanChange::KeepUsed })
+    }
+
     /// Puts other terms in place; equal ones change nothing. Answers the periods that are frozen by it.
     pub(super) fn change_plan(
         &mut self,
@@ -55,7 +69,7 @@ impl Account {
         if from != to {
             return Err(AccountError::Currency { from, to });
         }
-        let end_ms = Period::around(terms, moment.now_ms)?.span.end_ms;
+        let end_ms = self.end_under(terms, moment.now_ms)?;
         // A change that is said to lie before the last one, or before the period, takes effect with it.
         let at_ms = moment.event_ms.max(self.period.since_ms);
         let included = included(&self.period, at_ms, end_ms).filter(|included| *included <= CREDITS_MOST);
@@ -64,6 +78,20 @@ impl Account {
         self.period.span.end_ms = end_ms;
         self.period.terms = Arc::clone(terms);
         Ok(())
+    }
+
+    /// Where the running period ends by other terms: always after this instant.
+    fn end_under(&self, terms: &Arc<Terms>, now_ms: i64) -> Result<i64, AccountError> {
+        if (self.period.terms.period, terms.period) != (PeriodRule::Calendar, PeriodRule::Calendar) {
+            return Ok(Period::around(terms, now_ms)?.span.end_ms);
+        }
+        // The same month's end in the other zone: a day away at most, and no other boundary is nearer. Where it has passed
+        // already, what was used since then is counted in this month, which ends when it would have.
+        let end_ms = self.period.span.end_ms;
+        let around = Period::around(terms, end_ms)?.span;
+        let (after, until) = (end_ms.saturating_sub(around.start_ms), around.end_ms.saturating_sub(end_ms));
+        let same_ms = if after <= until { around.start_ms } else { around.end_ms };
+        Ok(if same_ms > now_ms { same_ms } else { end_ms })
     }
 
     /// The running period ends, and one of the new terms begins with nothing used. Whatever was counted so far belongs to

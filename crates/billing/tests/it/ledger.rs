@@ -4,7 +4,8 @@
 //!
 //! First the terms: the included credits, then `bill=` a price or `block`, `cap=`, `tier=`, `anchored=`, `fixed=a..b`,
 //! `zone=`, `ends=`. Then steps: when it happened (in 2026, UTC), after `@` when it was accepted if that was later, and
-//! the fact. A bare quantity is of `inference`, `*` gives the weight, a plan is `plan keep_used|prorate|reset` and terms.
+//! the fact. A bare quantity is of `inference`, `*` gives the weight, a plan is `plan keep_used|prorate|reset` and terms;
+//! `become` and terms is the plan that the account itself answers for them.
 
 use std::borrow::Cow;
 
@@ -105,11 +106,19 @@ impl Ledger {
     pub fn step(&mut self, step: &str) {
         let (when, what) = step.split_once(' ').expect("when and what");
         let (event_ms, received_ms) = times(when);
-        let fact = fact(what, event_ms);
+        let fact = match what.strip_prefix("become ") {
+            Some(next) => self.becoming(&terms(next), received_ms),
+            None => fact(what, event_ms),
+        };
         let position = self.account.position() + 1;
         let entry = Entry { position, event_ms, received_ms, fact };
         self.folded.push(self.account.fold(&entry));
         self.now_ms = self.now_ms.max(received_ms);
+    }
+
+    fn becoming<'a>(&self, next: &Terms, received_ms: i64) -> Fact<'a> {
+        let change = self.account.change_to(next, received_ms).expect("a change");
+        Fact::Plan { terms: Cow::Owned(next.clone()), change }
     }
 
     pub fn view(&self) -> View {

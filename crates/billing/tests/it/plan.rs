@@ -79,6 +79,72 @@ fn what_becomes_of_the_period() {
     );
 }
 
+/// The period that holds the last step, and what is used in it.
+fn period(line: &str) -> String {
+    let view = ledger(line).view();
+    let (start, end) = (view.period.start.as_millisecond(), view.period.end.as_millisecond());
+    format!("{}..{} used {}", shown(start), shown(end), view.used)
+}
+
+#[test]
+fn only_another_kind_of_period_or_a_moved_anchor_begins_anew() {
+    check(
+        "
+        9 block; 11-10 use 5; 11-11 become 8 block                                      -> 11-01..12-01 used 5
+        9 block; 11-10 use 5; 11-11 become 9 block anchored=11-08                       -> 11-11..12-08 used 0
+        9 block; 11-10 use 5; 11-11 become 9 block anchored=10-28                       -> 11-01..11-28 used 5   # an older one: it goes on, to its end
+        9 block anchored=11-08; 11-10 use 5; 11-11 become 9 block                       -> 11-08..12-01 used 5
+        9 block anchored=10-20; 11-10 use 5; 11-11 become 9 block                       -> 11-11..12-01 used 0
+        9 block anchored=11-08; 11-10 use 5; 11-11 become 8 bill=1.00 anchored=11-08 zone=Asia/Tokyo -> 11-08..12-08 used 5
+        9 block anchored=11-08; 11-10 use 5; 11-11 become 9 block anchored=11-10T12:00  -> 11-11..12-10T12:00 used 0
+        9 block anchored=11-08; 11-10 use 5; 11-11 become 9 block fixed=11-08..11-20    -> 11-08..11-20 used 5
+        ",
+        period,
+    );
+}
+
+#[test]
+fn another_zone_of_the_calendar_gives_no_credits_anew() {
+    check(
+        "
+        9 block; 11-10 use 5; 11-20T10:00 become 9 block zone=America/Los_Angeles        -> 11-01..12-01T08:00 used 5
+        9 block; 11-10 use 5; 11-20T10:00 become 9 block zone=Asia/Tokyo                 -> 11-01..11-30T15:00 used 5
+        9 block; 11-10 use 5; 11-20 become 9 block zone=Asia/Tokyo; 11-21 become 9 block zone=Pacific/Niue; 11-22 become 9 block -> 11-01..12-01 used 5
+        9 block zone=Asia/Tokyo; 11-10 use 5; 11-20 become 9 block zone=Pacific/Niue     -> 10-31T15:00..12-01T11:00 used 5
+        9 block; 11-10 use 5; 11-20 become 9 block zone=Pacific/Niue; 12-01T11:00 use 1  -> 12-01T11:00..2027-01-01T11:00 used 1
+        9 block; 11-01T03:00 use 5; 11-01T04:00 become 9 block zone=America/Los_Angeles  -> 11-01..12-01T08:00 used 5   # October there
+        9 block; 11-10 use 5; 11-30T20:00 become 9 block zone=Asia/Tokyo                 -> 11-01..12-01 used 5         # December there
+        9 block; 11-10 use 5; 11-30T20:00 become 9 block zone=Asia/Tokyo; 12-01 use 1    -> 12-01..12-31T15:00 used 1
+        9 block; 11-10 use 5; 11-30T20:00 become 9 block zone=Asia/Tokyo; 11-30T21:00 become 9 block -> 11-01..12-01 used 5
+        9 block; 11-10 use 5; 11-20 become 9 block zone=Pacific/Niue; 12-01T04:00 become 9 block -> 11-01..12-01T11:00 used 5
+        9 block; 11-10 use 5; 11-20 become 9 block zone=Pacific/Niue; 12-01T04:00 become 9 block; 12-01T11:00 use 1 -> 12-01T11:00..2027-01-01 used 1
+        ",
+        period,
+    );
+}
+
+/// Every hour around the end of a month, from each zone to each other and back: the periods lie end to end, and each is a month.
+#[test]
+fn i12_periods_tile_the_line_through_zones() {
+    let zones = ["UTC", "Pacific/Kiritimati", "Asia/Kolkata", "America/St_Johns", "Pacific/Niue"];
+    for (from, to) in zones.iter().flat_map(|from| zones.iter().map(move |to| (from, to))) {
+        for hour in 0..96_i64 {
+            let (away, back) = (shown(ms("11-29") + hour * 3_600_000), shown(ms("11-29") + (hour + 7) * 3_600_000));
+            let line = format!(
+                "9 block zone={from}; 10-10 use 1; 11-10 use 1; {away} become 9 block zone={to}; {away} use 1; \
+                 {back} become 9 block zone={from}; {back} use 1; 12-10 use 1; 2027-01-10 use 1; 2027-02-10 use 1"
+            );
+            let windows: Vec<Window> = ledger(&line).closed().iter().map(|closed| closed.window).collect();
+            assert_eq!(windows.len(), 4, "October to January: {line}");
+            assert!(windows.windows(2).all(|pair| pair[0].end == pair[1].start), "{windows:?}: {line}");
+            for window in windows {
+                let days = (window.end.as_second() - window.start.as_second()) / 86_400;
+                assert!((28..=32).contains(&days), "{days} days: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn segments_keep_their_tier_and_price() {
     let ledger = ledger(

@@ -1,14 +1,13 @@
 //! The terms of an account: what the catalogue and the mirror say now, and the entries that the log gets of it.
 
 use billing::catalogue::{Catalogue, Overage};
-use billing::entry::{PeriodRule, PlanChange, Terms};
+use billing::entry::{PeriodRule, Terms};
 use billing::money::Money;
 use billing::time;
 use billing::usage::Credits;
 use jiff::Timestamp;
 
 use crate::app::App;
-use crate::counters::book::State;
 use crate::error::{Error, Result};
 use crate::ops::subscriptions;
 use crate::ops::users::database_time;
@@ -71,14 +70,6 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
         }
         _ => PeriodRule::Anchored(anchor),
     })
-}
-
-/// How an account comes to its new terms: a period that begins later than the running one begins anew, everything else goes on
-/// with what was used.
-pub fn change(state: &State, new: &Terms, now: Timestamp) -> Result<PlanChange> {
-    let running = state.account.at(now.as_millisecond()).period;
-    let next = new.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(if next.start > running.start { PlanChange::Reset } else { PlanChange::KeepUsed })
 }
 
 /// Brings the log up to date with everybody's terms that have changed. Called after whatever may change them.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use billing::account::Account;
+use billing::account::{Account, AccountError};
 use billing::entry::{PlanChange, Terms};
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
@@ -474,7 +474,8 @@ impl<'g> Draft<'g> {
             if *state.account.terms() == terms {
                 return Ok(());
             }
-            plan_entry(id, plans::change(&state, &terms, self.now)?, &state.account, &terms, self.now)
+            let change = state.account.change_to(&terms, self.now.as_millisecond()).map_err(impossible)?;
+            plan_entry(id, change, &state.account, &terms, self.now)
         };
         let Some(user) = self.user(tx, id)? else { return Ok(()) };
         self.order.push((Place::Made(self.made.len()), user, None));
@@ -531,7 +532,11 @@ impl<'g> Draft<'g> {
 }
 
 fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
-    Account::new(terms, now.as_millisecond()).map_err(|error| Error::internal(error.to_string()))
+    Account::new(terms, now.as_millisecond()).map_err(impossible)
+}
+
+fn impossible(error: AccountError) -> Error {
+    Error::internal(error.to_string())
 }
 
 /// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another
