@@ -122,6 +122,7 @@ impl App {
         usage::following::follow_log(self).await?;
         catalogue::adopt(self).await?;
         usage::plans::follow(self).await?;
+        usage::plans::watch_unknown(self).await?;
         reservations::restore(self).await
     }
 

@@ -30,6 +30,16 @@ pub fn mark_all(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Everybody who has an account and shows this tier.
+pub fn mark_tier(tx: &mut Tx<'_>, tier: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO stale_plans (user_id) SELECT id FROM users WHERE COALESCE(subscription_tier, 'trial') = ?1
+             AND id IN (SELECT user_id FROM accounts) ON CONFLICT DO NOTHING",
+        args![tier],
+    )?;
+    Ok(())
+}
+
 /// Some of the marked users.
 pub fn marked(tx: &mut Tx<'_>, most: i64) -> Result<Vec<String>> {
     let rows = tx.rows("SELECT user_id FROM stale_plans ORDER BY user_id LIMIT ?1", args![most])?;

@@ -27,11 +27,11 @@ pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp
     let zone = catalogue.time_zone.clone();
     Ok(match catalogue.tier(tier) {
         Some(known) => Terms::of(known, rule, zone),
-        // Nothing is included in a tier that the catalogue does not have, and no price is made up.
+        // Nothing is allowed in a tier that the catalogue does not have, and no price is made up: unknown is not unlimited.
         None => Terms {
             tier: tier.clone(),
             included: Credits::ZERO,
-            overage: Overage::Bill,
+            overage: Overage::Block,
             overage_cap: None,
             price_per_1k: Money::zero(catalogue.currency),
             period: rule,
@@ -70,6 +70,30 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
         }
         _ => PeriodRule::Anchored(anchor),
     })
+}
+
+/// Users whose tier the catalogue does not have, and those tiers. Nothing is allowed to them until it has.
+pub fn unknown(tx: &mut Tx<'_>, catalogue: &Catalogue) -> Result<(u64, Vec<String>)> {
+    let mut all = users::tiers(tx)?;
+    all.retain(|(tier, _)| catalogue.tier(tier).is_none());
+    let count = all.iter().map(|(_, count)| count).sum();
+    Ok((count, all.into_iter().map(|(tier, _)| tier).collect()))
+}
+
+/// Says so, and holds accounts to it that were opened by a version that allowed them everything.
+pub async fn watch_unknown(app: &App) -> Result<()> {
+    let catalogue = std::sync::Arc::clone(&app.catalogue);
+    let (count, tiers) = app.db.read(move |tx| unknown(tx, &catalogue)).await?;
+    if count == 0 {
+        return Ok(());
+    }
+    tracing::warn!(
+        users = count,
+        tiers = tiers.join(", "),
+        "users are in tiers that the catalogue does not have: nothing is allowed to them (billhook doctor names them)"
+    );
+    app.db.write(move |tx| tiers.iter().try_for_each(|tier| plans::mark_tier(tx, tier))).await?;
+    follow(app).await
 }
 
 /// Brings the log up to date with everybody's terms that have changed. Called after whatever may change them.

@@ -1,10 +1,13 @@
 //! Other terms: what becomes of usage when the catalogue changes.
 
-use billhook::ops::doctor;
+use billhook::ops::usage::{self, Verdict};
+use billhook::ops::{doctor, users};
+use billhook::store::Tx;
 use serde_json::{Value, json};
 
 use super::{Catalogue, record, session, shown, somebody, told};
-use crate::harness::{Database, Plan, World};
+use crate::access::key;
+use crate::harness::{Answer, Database, Plan, World};
 
 /// The next start of the program on the same database, by another catalogue.
 async fn restarted(first: &World, catalogue: &Catalogue) -> World {
@@ -54,4 +57,68 @@ async fn another_zone_gives_nobody_their_credits_anew() {
         assert_eq!(period(&here), ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"), "{name} and back");
         assert_eq!(faults(&back, "usage").await, Vec::<String>::new(), "{name} and back");
     }
+}
+
+/// A service asks whether so many inferences are allowed, reserves them, and asks as a gateway.
+async fn asked(world: &World, user: &str) -> (Value, [u16; 2], Answer) {
+    let key = key(world, billhook::ops::keys::Scope::UsageWrite).await;
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json"), ("x-billhook-user", user)];
+    let body = json!({ "user_id": user, "type": "inference", "quantity": 1 }).to_string();
+    let check = world.send("POST", "/api/v1/usage/check", &headers, &body).await;
+    let reserved = world.send("POST", "/api/v1/usage/reservations", &headers, &body).await;
+    let authorized = world.request("GET", "/api/v1/usage/authorize?type=inference", &headers).await;
+    (check.json()["allowed"].clone(), [check.status, reserved.status], authorized)
+}
+
+#[tokio::test]
+async fn a_tier_that_the_catalogue_does_not_have_allows_nothing() {
+    let with = Catalogue::with(&[]);
+    let without = Catalogue::with(&[("[tiers.professional]", "[tiers.gold]")]);
+    let first = World::planned(with.plan(None)).await;
+    let add = users::Add {
+        email: "p@example.com".to_owned(),
+        name: "P".to_owned(),
+        tier: Some("professional".to_owned()),
+        customer: None,
+        admin: false,
+    };
+    let user = users::add(&first.app, add).await.expect("a user");
+    record(&first, vec![told("e1", &user, "inference", "60", "2026-11-22T09:00:00Z")]).await;
+    let (allowed, statuses, authorized) = asked(&first, &user).await;
+    assert_eq!((allowed, statuses, authorized.status), (json!(true), [200, 201], 200));
+
+    let second = restarted(&first, &without).await;
+    let token = session(&second, &user).await;
+    let (allowed, statuses, authorized) = asked(&second, &user).await;
+    assert_eq!((allowed, statuses), (json!(false), [200, 402]));
+    assert_eq!((authorized.status, &authorized.json()["code"]), (402, &json!("credits.exhausted")));
+    // It happened, so it is counted; nobody has agreed to a price for it.
+    let verdicts = record(&second, vec![told("e2", &user, "inference", "1000", "2026-11-22T09:00:00Z")]).await;
+    assert!(matches!(verdicts[..], [Verdict::Recorded { late: false, .. }]), "{verdicts:?}");
+    let answer = shown(&second, &token).await;
+    assert_eq!(credits(&answer), (json!(1060), json!(0), json!(0.0)));
+    assert_eq!(faults(&second, "tiers").await, [format!("{user}: the catalogue has no tier professional")]);
+
+    let third = restarted(&first, &with).await;
+    assert_eq!(credits(&shown(&third, &token).await), (json!(1060), json!(0), json!(0.0)));
+    record(&third, vec![told("e3", &user, "inference", "1000", "2026-11-22T09:00:00Z")]).await;
+    assert_eq!(credits(&shown(&third, &token).await), (json!(2060), json!(0), json!(2.0)), "and is billed again");
+    assert_eq!(faults(&third, "tiers").await, Vec::<String>::new());
+}
+
+/// The accounts of a version that gave such users everything are mended by the next start, whatever its catalogue.
+#[tokio::test]
+async fn whoever_was_taken_over_with_an_unknown_tier_is_found_by_the_next_start() {
+    let first = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&first, None).await;
+    record(&first, vec![told("e1", &user, "inference", "1", "2026-11-22T09:00:00Z")]).await;
+    usage::totals::write_down_now(&first.app).await.expect("written down");
+    let id = user.clone();
+    let sql = "UPDATE users SET subscription_tier = 'vip_edition' WHERE id = ?1";
+    first.app.db.write(move |tx: &mut Tx<'_>| tx.run(sql, &[id.as_str().into()])).await.expect("another tier");
+    let same = Catalogue::with(&[]);
+    let second = restarted(&first, &same).await;
+    assert_eq!(shown(&second, &token).await["credits"]["tier"], "vip_edition");
+    assert_eq!(asked(&second, &user).await.0, json!(false));
+    assert_eq!(faults(&second, "tiers").await, [format!("{user}: the catalogue has no tier vip_edition")]);
 }
