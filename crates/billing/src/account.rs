@@ -27,7 +27,6 @@ pub use view::{PackLeft, Room, View};
 use packs::Packs;
 use period::{Period, Span};
 
-use crate::currency::Currency;
 use crate::entry::{Entry, Fact, Terms, TermsError};
 use crate::money::Money;
 use crate::time::{TimeError, Window};
@@ -128,13 +127,6 @@ pub enum AccountError {
     Time(TimeError),
     /// These terms mean nothing.
     Terms(TermsError),
-    /// Another currency in the middle of a period: its overage could not be added up. A reset can change it.
-    Currency {
-        /// The period's.
-        from: Currency,
-        /// The new terms'.
-        to: Currency,
-    },
     /// Another pack has this id.
     PackDiffers(String),
 }
@@ -147,9 +139,6 @@ impl fmt::Display for AccountError {
             AccountError::Overflow => f.write_str("a sum of the account would be too large"),
             AccountError::Time(error) => error.fmt(f),
             AccountError::Terms(error) => error.fmt(f),
-            AccountError::Currency { from, to } => {
-                write!(f, "the period is in {from}: only a reset changes it to {to}")
-            }
             AccountError::PackDiffers(id) => write!(f, "another pack has the id {id:?}"),
         }
     }
@@ -163,7 +152,6 @@ impl std::error::Error for AccountError {
             AccountError::Position { .. }
             | AccountError::Negative
             | AccountError::Overflow
-            | AccountError::Currency { .. }
             | AccountError::PackDiffers(_) => None,
         }
     }

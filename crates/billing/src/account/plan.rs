@@ -17,8 +17,11 @@ use crate::usage::Credits;
 impl Account {
     /// How this account comes to terms that hold from an instant on (milliseconds since 1970). Only an anchor that was moved
     /// and another kind of period begin anew, and only where that period begins later than the running one. Whatever else
-    /// changes (tier, price, zone), the period goes on with what was used.
+    /// changes (tier, price, zone), the period goes on with what was used. Overage of two currencies cannot be added up.
     pub fn change_to(&self, terms: &Terms, now_ms: i64) -> Result<PlanChange, AccountError> {
+        if self.period.currency() != terms.price_per_1k.currency() {
+            return Ok(PlanChange::Reset);
+        }
         if self.period.terms.period == terms.period {
             return Ok(PlanChange::KeepUsed);
         }
@@ -38,6 +41,10 @@ impl Account {
             return Ok(Vec::new());
         }
         terms.check().map_err(AccountError::Terms)?;
+        if change != PlanChange::Reset && self.period.currency() != terms.price_per_1k.currency() {
+            // Written by a version that took another currency for an ordinary change. The period's terms hold on.
+            return Ok(Vec::new());
+        }
         let terms = Arc::new(terms.clone());
         // An event from a little ahead may have turned a page already: what is turned stays turned (F-46, F-49).
         let turned_ms = self.period.span.start_ms.max(self.day.start_ms);
@@ -65,10 +72,6 @@ impl Account {
         moment: Moment,
         included: impl Fn(&Period, i64, i64) -> Option<Credits>,
     ) -> Result<(), AccountError> {
-        let (from, to) = (self.period.currency(), terms.price_per_1k.currency());
-        if from != to {
-            return Err(AccountError::Currency { from, to });
-        }
         let end_ms = self.end_under(terms, moment.now_ms)?;
         // A change that is said to lie before the last one, or before the period, takes effect with it.
         let at_ms = moment.event_ms.max(self.period.since_ms);
