@@ -231,8 +231,8 @@ impl Account {
                 self.packs.remove(pack);
                 self.at_no_cost(moment)?
             }
-            (Fact::Plan { terms, change }, None) => {
-                closed.append(&mut self.change_plan(terms, *change, moment)?);
+            (Fact::Plan { terms, change, moved }, None) => {
+                closed.append(&mut self.change_plan(terms, *change, moved, moment)?);
                 self.at_no_cost(moment)?
             }
             (Fact::Usage { .. } | Fact::Adjust { .. } | Fact::Void { .. } | Fact::Roll, None) => {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::period::{Period, Span, instant};
 use super::{Account, AccountError, ClosedPeriod, Moment};
-use crate::entry::{CREDITS_MOST, PeriodRule, PlanChange, Terms, first_ms};
+use crate::entry::{CREDITS_MOST, Moved, PeriodRule, PlanChange, Terms, first_ms};
 use crate::usage::Credits;
 
 impl Account {
@@ -35,6 +35,7 @@ impl Account {
         &mut self,
         terms: &Terms,
         change: PlanChange,
+        moved: &[Moved],
         moment: Moment,
     ) -> Result<Vec<ClosedPeriod>, AccountError> {
         if *self.period.terms == *terms {
@@ -58,7 +59,7 @@ impl Account {
                 self.go_on(&terms, moment, |period, at_ms, end_ms| prorated(period, &terms, at_ms, end_ms))?;
                 Vec::new()
             }
-            PlanChange::Reset => self.begin_anew(&terms, moment)?,
+            PlanChange::Reset => self.begin_anew(&terms, moved, moment)?,
         };
         self.move_days(&terms, moment.now_ms)?;
         Ok(closed)
@@ -97,12 +98,17 @@ impl Account {
         Ok(if same_ms > now_ms { same_ms } else { end_ms })
     }
 
-    /// The running period ends, and one of the new terms begins with nothing used. Whatever was counted so far belongs to
-    /// the old one.
-    fn begin_anew(&mut self, terms: &Arc<Terms>, moment: Moment) -> Result<Vec<ClosedPeriod>, AccountError> {
+    /// The running period ends when the entry says that it happened, and one of the new terms begins. What was counted so far
+    /// belongs to the old one, but for what the entry moves.
+    fn begin_anew(
+        &mut self,
+        terms: &Arc<Terms>,
+        moved: &[Moved],
+        moment: Moment,
+    ) -> Result<Vec<ClosedPeriod>, AccountError> {
         let mut next = Period::around(terms, moment.now_ms)?;
         let old = self.period.span;
-        let mut start_ms = moment.event_ms.max(self.period.since_ms).max(next.span.start_ms);
+        let mut start_ms = moment.event_ms.max(next.span.start_ms);
         if start_ms <= old.start_ms && self.is_untouched() {
             // It has just begun, so it begins with the new terms, and the one before keeps its place and its grace.
             next.span.start_ms = old.start_ms;
@@ -114,7 +120,9 @@ impl Account {
         next.span.start_ms = start_ms;
         next.since_ms = start_ms;
         self.period.span.end_ms = start_ms;
+        moved.iter().try_for_each(|moved| self.shift(moved, true, start_ms))?;
         let mut closed = self.succeed(next);
+        moved.iter().try_for_each(|moved| self.shift(moved, false, start_ms))?;
         closed.extend(self.end_grace(moment.received_ms));
         Ok(closed)
     }

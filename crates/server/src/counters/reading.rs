@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use billing::account::Account;
-use billing::entry::{Entry, Fact, Pack, PlanChange, Terms};
+use billing::entry::{Entry, Fact, Moved, Pack, PlanChange, Terms};
 use billing::usage::{Credits, Quantity};
 
 use crate::error::{Error, Result};
@@ -74,8 +74,8 @@ impl<'a> Said<'a> {
             Kind::Revoke => fold(&entry(Fact::Revoke { pack: body })),
             Kind::Expire => fold(&entry(Fact::Expire { pack: body })),
             Kind::Plan => {
-                let (change, terms) = plan(body)?;
-                fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change }))
+                let (change, terms, moved) = plan(body)?;
+                fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change, moved: Cow::Owned(moved) }))
             }
             Kind::Roll => fold(&entry(Fact::Roll)),
         })
@@ -99,23 +99,26 @@ impl<'a> From<&'a Logged> for Said<'a> {
 }
 
 /// The body of a void whose event counted nothing.
-const NOTHING: &str = "nothing";
+pub const NOTHING: &str = "nothing";
 
 /// The body of a void: the first millisecond of the period in which its event counted.
 pub fn void_body(counted_ms: Option<i64>) -> String {
     counted_ms.map_or_else(|| NOTHING.to_owned(), |counted_ms| counted_ms.to_string())
 }
 
-/// The body of a plan entry.
-pub fn plan_body(change: PlanChange, terms: &Terms) -> String {
-    format!("{} {}", change.as_str(), terms.encode())
+/// The body of a plan entry: how the account comes to its terms, and a line for each type of which something moves.
+pub fn plan_body(change: PlanChange, terms: &Terms, moved: &[Moved]) -> String {
+    let first = format!("{} {}", change.as_str(), terms.encode());
+    std::iter::once(first).chain(moved.iter().map(Moved::encode)).collect::<Vec<_>>().join("\n")
 }
 
-/// The terms in the body of a plan entry.
-pub fn plan(body: &str) -> Result<(PlanChange, Terms)> {
+/// What the body of a plan entry says.
+pub fn plan(body: &str) -> Result<(PlanChange, Terms, Vec<Moved>)> {
+    let (body, moved) = body.split_once('\n').unwrap_or((body, ""));
+    let moved = moved.lines().map(Moved::parse).collect::<Result<_, _>>().map_err(unreadable)?;
     let (change, terms) = body.split_once(' ').ok_or_else(|| unreadable("a plan entry without terms"))?;
     let change = PlanChange::parse(change).map_err(unreadable)?;
-    Ok((change, Terms::parse(terms).map_err(unreadable)?))
+    Ok((change, Terms::parse(terms).map_err(unreadable)?, moved))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Error {

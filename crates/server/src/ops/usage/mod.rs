@@ -5,6 +5,7 @@ mod batch;
 pub mod corrections;
 pub mod following;
 pub mod ids;
+mod moving;
 pub mod naming;
 pub mod plans;
 pub mod recount;

@@ -72,6 +72,16 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
     })
 }
 
+/// When the period of a user's terms had begun that holds now: at Stripe, however late it is heard of here. The calendar begins
+/// when a subscription no longer holds.
+pub fn began(tx: &mut Tx<'_>, user: &User, terms: &Terms, now: Timestamp) -> Result<Timestamp> {
+    let Some(current) = paying(tx, user)? else { return Ok(now) };
+    let month = terms.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
+    // The first month of a trial or of a later anchor is a part of one.
+    let own = current.period.map_or(current.created, |period| period.start);
+    Ok(month.start.max(own).min(now))
+}
+
 /// Users whose tier the catalogue does not have, and those tiers. Nothing is allowed to them until it has.
 pub fn unknown(tx: &mut Tx<'_>, catalogue: &Catalogue) -> Result<(u64, Vec<String>)> {
     let mut all = users::tiers(tx)?;

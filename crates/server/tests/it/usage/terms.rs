@@ -1,11 +1,11 @@
-//! Other terms: what becomes of usage when the catalogue changes.
+//! Other terms: what becomes of usage when the catalogue changes, and when a change at Stripe is heard of late.
 
 use billhook::ops::usage::{self, Verdict};
 use billhook::ops::{doctor, users};
 use billhook::store::Tx;
 use serde_json::{Value, json};
 
-use super::{Catalogue, record, session, shown, somebody, told};
+use super::{Catalogue, instant, record, recorded, session, shown, somebody, subscribe, told};
 use crate::access::key;
 use crate::harness::{Answer, Database, Plan, World};
 
@@ -121,4 +121,76 @@ async fn whoever_was_taken_over_with_an_unknown_tier_is_found_by_the_next_start(
     assert_eq!(shown(&second, &token).await["credits"]["tier"], "vip_edition");
     assert_eq!(asked(&second, &user).await.0, json!(false));
     assert_eq!(faults(&second, "tiers").await, [format!("{user}: the catalogue has no tier vip_edition")]);
+}
+
+/// The closed periods of everybody: start, end and summary.
+async fn closed(world: &World) -> Vec<(i64, i64, Value)> {
+    usage::totals::write_down_now(&world.app).await.expect("written down");
+    let sql = "SELECT start_ms, end_ms, summary FROM usage_periods ORDER BY start_ms";
+    let rows = world.app.db.read(move |tx| tx.rows(sql, &[])).await.expect("rows");
+    let summary = |text: String| serde_json::from_str(&text).expect("JSON");
+    rows.iter()
+        .map(|row| (row.int(0).expect("a start"), row.int(1).expect("an end"), summary(row.text(2).expect("text"))))
+        .collect()
+}
+
+/// F-46: the anchor is moved while nobody listens. What happens after it belongs to the new period, also what came before it
+/// was heard of.
+#[tokio::test]
+async fn f46_a_moved_anchor_that_is_heard_of_late_begins_when_it_was_moved() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let world = World::planned(Plan { database, ..Plan::default() }).await;
+        world.sync().await;
+        moved_anchor(&world).await;
+    }
+}
+
+async fn moved_anchor(world: &World) {
+    let (user, token) = somebody(world, Some(sandbox::USER_CUSTOMER)).await;
+    record(world, vec![told("e1", &user, "inference", "490", "2026-11-22T09:00:00Z")]).await;
+    let path = "/v1/subscriptions/sub_sandbox_user";
+    let found = world.at_stripe("GET", path, "").await;
+    let item = found["items"]["data"][0]["id"].as_str().expect("an item").to_owned();
+    world.clock.set(instant("2026-11-24T08:00:00Z"));
+    let form = format!(
+        "billing_cycle_anchor=now&proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly"
+    );
+    world.at_stripe("POST", path, &form).await;
+    world.clock.set(instant("2026-11-24T12:00:00Z"));
+    record(world, vec![told("e2", &user, "inference", "30", "2026-11-24T11:00:00Z")]).await;
+    record(world, vec![told("e3", &user, "tts", "5", "2026-11-24T07:00:00Z")]).await;
+    world.clock.set(instant("2026-11-25T20:00:00Z"));
+    world.sync().await;
+    let verdicts = record(world, vec![told("e4", &user, "inference", "4000", "2026-11-24T12:00:00Z")]).await;
+    assert!(matches!(verdicts[..], [Verdict::Recorded { late: false, .. }]), "{verdicts:?}");
+    let answer = shown(world, &token).await;
+    assert_eq!(period(&answer), ("2026-11-24T08:00:00Z", "2026-12-24T08:00:00Z"));
+    let subscription = world.get("/api/v1/billing/subscription", &token).await.json();
+    assert_eq!(subscription["current_period_start"], answer["period_start"]);
+    assert_eq!(credits(&answer), (json!(4030), json!(970), json!(0.0)), "e2 has come over");
+    assert_eq!((&answer["usage"]["month"]["inference"], &answer["usage"]["month"]["tts"]), (&json!(4030), &json!(0)));
+    // The old one ends where the new one begins, with what happened in it.
+    let (start, end, summary) = &closed(world).await[0];
+    let ms = |text: &str| instant(text).as_millisecond();
+    assert_eq!((*start, *end), (ms("2026-11-12T10:00:00Z"), ms("2026-11-24T08:00:00Z")));
+    assert_eq!((&summary["used"], &summary["overage"]), (&json!("495"), &json!("0")), "{summary}");
+    assert_eq!(faults(world, "usage").await, Vec::<String>::new(), "the log says the same when it is counted anew");
+}
+
+#[tokio::test]
+async fn f46_a_first_subscription_that_is_heard_of_late_takes_what_was_used_since() {
+    let world = World::planned(Plan::default()).await;
+    let (user, token) = somebody(&world, Some("cus_sandbox_130")).await;
+    world.sync().await;
+    assert_eq!(record(&world, vec![told("e1", &user, "inference", "90", "2026-11-22T09:00:00Z")]).await, [recorded(2)]);
+    subscribe(&world, "2026-11-24T08:00:00Z", "price_professional_monthly").await;
+    world.clock.set(instant("2026-11-25T12:00:00Z"));
+    record(&world, vec![told("e2", &user, "inference", "50", "2026-11-24T12:00:00Z")]).await;
+    world.clock.set(instant("2026-11-25T20:00:00Z"));
+    world.sync().await;
+    let answer = shown(&world, &token).await;
+    assert_eq!(period(&answer), ("2026-11-24T08:00:00Z", "2026-12-24T08:00:00Z"));
+    assert_eq!(credits(&answer), (json!(50), json!(450), json!(0.0)));
+    assert_eq!(closed(&world).await[0].2["used"], "90");
+    assert_eq!(faults(&world, "usage").await, Vec::<String>::new());
 }
