@@ -20,6 +20,8 @@ fn terms_change_in_the_middle_of_a_period() {
         "
         500 bill=2.00; 11-10 use 450; 11-11 plan keep_used 1000 bill=1.00            -> of 1000 used 450 left 550 over 0 cost 0.00
         500 bill=2.00; 11-10 use 585; 11-11 plan keep_used 1000 bill=1.00            -> of 1000 used 585 left 415 over 85 cost 0.17   # what was owed is owed
+        500 bill=2.00; 11-10 use 600; 11-11 plan keep_used 5000 bill=1.00; 11-12 use 4400 -> of 5000 used 5000 left 0 over 100 cost 0.20
+        500 bill=2.00; 11-10 use 600; 11-11 plan keep_used 5000 bill=1.00; 11-12 use 4500 -> of 5000 used 5100 left 0 over 200 cost 0.30 # all that was used counts
         500 bill=2.00; 11-10 use 585; 11-11 plan keep_used 500 bill=1.00; 11-12 use 85 -> of 500 used 670 left 0 over 170 cost 0.26   # 0.17 + 0.085, rounded once
         500 bill=2.00; 11-10 use 585; 11-11 plan keep_used 500 bill=1.00; 11-12 use 85; 11-13 void 100 -> of 500 used 570 left 0 over 70 cost 0.14   # the latest first
         500 bill=2.00; 11-10 use 300; 11-11 plan keep_used 100 bill=2.00             -> of 100 used 300 left 0 over 0 cost 0.00       # a downgrade sends no bill

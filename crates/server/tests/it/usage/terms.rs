@@ -194,3 +194,21 @@ async fn f46_a_first_subscription_that_is_heard_of_late_takes_what_was_used_sinc
     assert_eq!(closed(&world).await[0].2["used"], "90");
     assert_eq!(faults(&world, "usage").await, Vec::<String>::new());
 }
+
+/// The rule of an upgrade: whatever was used counts towards the new tier's credits, also what is billed as overage of the old one.
+#[tokio::test]
+async fn an_upgrade_within_the_period_keeps_what_was_used_and_what_is_owed() {
+    let world = World::new().await;
+    let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    record(&world, vec![told("e1", &user, "inference", "600", "2026-11-22T09:00:00Z")]).await;
+    assert_eq!(credits(&shown(&world, &token).await), (json!(600), json!(0), json!(0.2)));
+    let path = "/v1/subscriptions/sub_sandbox_user";
+    let found = world.at_stripe("GET", path, "").await;
+    let item = found["items"]["data"][0]["id"].as_str().expect("an item");
+    let form = format!("proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly");
+    world.at_stripe("POST", path, &form).await;
+    world.sync().await;
+    assert_eq!(credits(&shown(&world, &token).await), (json!(600), json!(4400), json!(0.2)));
+    record(&world, vec![told("e2", &user, "inference", "4500", "2026-11-22T09:00:00Z")]).await;
+    assert_eq!(credits(&shown(&world, &token).await), (json!(5100), json!(0), json!(0.3)));
+}
