@@ -28,7 +28,6 @@ pub use view::{PackLeft, Room, View};
 use packs::Packs;
 use period::{Period, Span};
 
-use crate::currency::Currency;
 use crate::entry::{Entry, Fact, Terms, TermsError};
 use crate::money::Money;
 use crate::time::{TimeError, Window};
@@ -129,13 +128,6 @@ pub enum AccountError {
     Time(TimeError),
     /// These terms mean nothing.
     Terms(TermsError),
-    /// Another currency in the middle of a period: its overage could not be added up. A reset can change it.
-    Currency {
-        /// The period's.
-        from: Currency,
-        /// The new terms'.
-        to: Currency,
-    },
     /// Another pack has this id.
     PackDiffers(String),
     /// A correction takes back more than is counted in its period. Only foreseen: one that is in the log must count.
@@ -150,9 +142,6 @@ impl fmt::Display for AccountError {
             AccountError::Overflow => f.write_str("a sum of the account would be too large"),
             AccountError::Time(error) => error.fmt(f),
             AccountError::Terms(error) => error.fmt(f),
-            AccountError::Currency { from, to } => {
-                write!(f, "the period is in {from}: only a reset changes it to {to}")
-            }
             AccountError::PackDiffers(id) => write!(f, "another pack has the id {id:?}"),
             AccountError::TakesTooMuch => f.write_str("this is more than was counted in the credit period"),
         }
@@ -167,7 +156,6 @@ impl std::error::Error for AccountError {
             AccountError::Position { .. }
             | AccountError::Negative
             | AccountError::Overflow
-            | AccountError::Currency { .. }
             | AccountError::PackDiffers(_)
             | AccountError::TakesTooMuch => None,
         }
@@ -248,8 +236,8 @@ impl Account {
                 self.packs.remove(pack);
                 self.at_no_cost(moment)?
             }
-            (Fact::Plan { terms, change }, None) => {
-                closed.append(&mut self.change_plan(terms, *change, moment)?);
+            (Fact::Plan { terms, change, moved }, None) => {
+                closed.append(&mut self.change_plan(terms, *change, moved, moment)?);
                 self.at_no_cost(moment)?
             }
             (Fact::Usage { .. } | Fact::Adjust { .. } | Fact::Void { .. } | Fact::Roll, None) => {

@@ -79,6 +79,8 @@ pub enum Fact<'a> {
         terms: Cow<'a, Terms>,
         /// What becomes of the running period.
         change: PlanChange,
+        /// What was counted in the period that a reset ends, and belongs to the one that it begins.
+        moved: Cow<'a, [Moved]>,
     },
     /// Nothing but that time has passed.
     Roll,
@@ -98,6 +100,40 @@ pub struct Pack {
     pub expires_ms: Option<i64>,
     /// When it was given.
     pub granted_ms: i64,
+}
+
+/// Usage of one type that goes from a period to the next, because the next began earlier than was known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The event type.
+    pub kind: String,
+    /// How much of it, above zero.
+    pub quantity: Quantity,
+    /// What it cost, in millionths of a microcredit; never negative.
+    pub cost_pico: i128,
+}
+
+impl Moved {
+    /// One line of text, the same for equal ones: `1 kind=inference quantity=30000000 cost=30000000000000`.
+    pub fn encode(&self) -> String {
+        let mut line = notation::Line::new();
+        line.text("kind", &self.kind);
+        line.plain("quantity", self.quantity.micro());
+        line.plain("cost", self.cost_pico);
+        line.finish()
+    }
+
+    /// Reads the line. A quantity that is not above zero and a negative cost are errors.
+    pub fn parse(text: &str) -> Result<Moved, NotationError> {
+        let mut members = notation::Members::read(text)?;
+        let (kind, quantity) = (members.text("kind")?, members.number("quantity")?);
+        let cost_pico: i128 = members.number("cost")?;
+        members.finish()?;
+        if quantity <= 0 || cost_pico < 0 {
+            return Err(NotationError::malformed("quantity", text));
+        }
+        Ok(Moved { kind, quantity: Quantity::from_micro(quantity), cost_pico })
+    }
 }
 
 /// What becomes of the running period when other terms begin.

@@ -32,7 +32,7 @@ pub mod usage;
 pub use catalogue::{Catalogue, CatalogueFault, PastDue, Tier, TierEvidence, TierId};
 pub use currency::Currency;
 pub use decimal::{Decimal, DecimalError};
-pub use entry::{Entry, Fact, Pack, PeriodRule, PlanChange, Terms};
+pub use entry::{Entry, Fact, Moved, Pack, PeriodRule, PlanChange, Terms};
 pub use money::{Money, MoneyError};
 pub use subscription::{Status, Subscription};
 pub use time::Window;

@@ -119,11 +119,15 @@ impl App {
 
     /// Brings everything that is derived up to date with us.
     async fn take_over(&self) -> Result<()> {
+        // Before anything is taken: who is refused here must not count as running.
+        usage::following::follow_log(self).await?;
+        catalogue::in_its_currency(self).await?;
         catalogue::serve_by(&self.db, &self.catalogue, &self.holder, self.clock.now()).await?;
         usage::adoption::adopt(self).await?;
         usage::following::follow_log(self).await?;
         catalogue::adopt(self).await?;
         usage::plans::follow(self).await?;
+        usage::plans::watch_unknown(self).await?;
         reservations::restore(self).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::period::Span;
 use super::{Account, AccountError, Folded, GRACE_MS, Kind, Moment};
-use crate::entry::Fact;
+use crate::entry::{Fact, Moved};
 use crate::usage::{Credits, Quantity, UsageError};
 
 /// What an entry counts: a quantity with its sign.
@@ -93,20 +93,37 @@ impl Account {
     /// Counts an event in slots that hold its moment. All of it is known to fit before any of it is done.
     pub(super) fn count(&mut self, counted: &Counted<'_>, moment: Moment) -> Result<Folded, AccountError> {
         let place = self.place_in(counted.in_ms.unwrap_or(moment.event_ms), moment);
+        let day = self.day_of(place, moment)?;
+        let period = self.put(counted, place, moment.event_ms)?;
+        Ok(Folded { late: place.late, day, period, cost_pico: counted.cost_pico, ..Folded::default() })
+    }
+
+    /// The same in the running period and on no day: what another period has counted comes here, or goes from here.
+    pub(super) fn shift(&mut self, moved: &Moved, away: bool, at_ms: i64) -> Result<(), AccountError> {
+        let (quantity, cost_pico) = if away {
+            (moved.quantity.negated().map_err(overflow)?, moved.cost_pico.saturating_neg())
+        } else {
+            (moved.quantity, moved.cost_pico)
+        };
+        let counted = Counted { kind: &moved.kind, quantity, cost_pico, in_ms: None };
+        self.put(&counted, Place { before: false, late: false, day: None }, at_ms).map(drop)
+    }
+
+    /// Books it in its place; answers where that period begins.
+    fn put(&mut self, counted: &Counted<'_>, place: Place, at_ms: i64) -> Result<i64, AccountError> {
         let known = self.kinds.iter().position(|kind| &*kind.name == counted.kind);
         let fresh = if known.is_none() { Some(Kind::new(counted.kind)) } else { None };
         let at = known.unwrap_or(self.kinds.len());
         let kind = self.kinds.get(at).or(fresh.as_ref()).ok_or(AccountError::Overflow)?;
         let sums = kind.with(counted.quantity, place)?;
-        let day = self.day_of(place, moment)?;
-        let (in_packs, from_packs) = (self.packs.left_at(moment.event_ms), self.packs.used_in(place.before));
+        let (in_packs, from_packs) = (self.packs.left_at(at_ms), self.packs.used_in(place.before));
         let period = if place.before { &mut self.before } else { &mut self.period };
         let charge = period.charge(counted.cost_pico, in_packs, from_packs)?;
         let start_ms = period.span.start_ms;
 
         period.book(charge);
         if charge.packs > 0 {
-            self.packs.take(charge.packs, moment.event_ms, place.before);
+            self.packs.take(charge.packs, at_ms, place.before);
         } else if charge.packs < 0 {
             self.packs.give_back(charge.packs.saturating_neg(), place.before);
         }
@@ -114,7 +131,7 @@ impl Account {
         if let Some(kind) = self.kinds.get_mut(at) {
             kind.set(sums);
         }
-        Ok(Folded { late: place.late, day, period: start_ms, cost_pico: counted.cost_pico, ..Folded::default() })
+        Ok(start_ms)
     }
 
     /// What is said of an entry that counts nothing.

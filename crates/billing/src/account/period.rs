@@ -65,7 +65,7 @@ pub(super) struct Charge {
 }
 
 impl Span {
-    fn of(window: Window) -> Result<Span, AccountError> {
+    pub(super) fn of(window: Window) -> Result<Span, AccountError> {
         let ms = |at: Timestamp| first_ms(at).ok_or(AccountError::Overflow);
         Ok(Span { start_ms: ms(window.start)?, end_ms: ms(window.end)? })
     }

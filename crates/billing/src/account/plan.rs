@@ -4,26 +4,48 @@
 //! terms give it: an upgrade from a calendar month to an anchored one neither forgets usage nor cuts a period in two. Its
 //! overage so far stays overage at the price under which it accrued. Days keep their sums too, should the zone change: a
 //! cap for a day is not lifted by moving.
+//!
+//! A calendar month that comes into another zone ends with the same month there, and never earlier than now.
 
 use std::sync::Arc;
 
-use super::period::{Period, Span};
+use super::period::{Period, Span, instant};
 use super::{Account, AccountError, ClosedPeriod, Moment};
-use crate::entry::{CREDITS_MOST, PlanChange, Terms};
+use crate::entry::{CREDITS_MOST, Moved, PeriodRule, PlanChange, Terms, first_ms};
 use crate::usage::Credits;
 
 impl Account {
+    /// How this account comes to terms that hold from an instant on (milliseconds since 1970). Only an anchor that was moved
+    /// and another kind of period begin anew, and only where that period begins later than the running one. Whatever else
+    /// changes (tier, price, zone), the period goes on with what was used. Overage of two currencies cannot be added up.
+    pub fn change_to(&self, terms: &Terms, now_ms: i64) -> Result<PlanChange, AccountError> {
+        if self.period.currency() != terms.price_per_1k.currency() {
+            return Ok(PlanChange::Reset);
+        }
+        if self.period.terms.period == terms.period {
+            return Ok(PlanChange::KeepUsed);
+        }
+        let next = Span::of(terms.period_at(instant(now_ms)?)?)?;
+        let running = first_ms(self.at(now_ms).period.start).ok_or(AccountError::Overflow)?;
+        Ok(if next.start_ms > running { PlanChange::Reset } else { PlanChange::KeepUsed })
+    }
+
     /// Puts other terms in place; equal ones change nothing. Answers the periods that are frozen by it.
     pub(super) fn change_plan(
         &mut self,
         terms: &Terms,
         change: PlanChange,
+        moved: &[Moved],
         moment: Moment,
     ) -> Result<Vec<ClosedPeriod>, AccountError> {
         if *self.period.terms == *terms {
             return Ok(Vec::new());
         }
         terms.check().map_err(AccountError::Terms)?;
+        if change != PlanChange::Reset && self.period.currency() != terms.price_per_1k.currency() {
+            // Written by a version that took another currency for an ordinary change. The period's terms hold on.
+            return Ok(Vec::new());
+        }
         let terms = Arc::new(terms.clone());
         // An event from a little ahead may have turned a page already: what is turned stays turned (F-46, F-49).
         let turned_ms = self.period.span.start_ms.max(self.day.start_ms);
@@ -37,7 +59,7 @@ impl Account {
                 self.go_on(&terms, moment, |period, at_ms, end_ms| prorated(period, &terms, at_ms, end_ms))?;
                 Vec::new()
             }
-            PlanChange::Reset => self.begin_anew(&terms, moment)?,
+            PlanChange::Reset => self.begin_anew(&terms, moved, moment)?,
         };
         self.move_days(&terms, moment.now_ms)?;
         Ok(closed)
@@ -51,11 +73,7 @@ impl Account {
         moment: Moment,
         included: impl Fn(&Period, i64, i64) -> Option<Credits>,
     ) -> Result<(), AccountError> {
-        let (from, to) = (self.period.currency(), terms.price_per_1k.currency());
-        if from != to {
-            return Err(AccountError::Currency { from, to });
-        }
-        let end_ms = Period::around(terms, moment.now_ms)?.span.end_ms;
+        let end_ms = self.end_under(terms, moment.now_ms)?;
         // A change that is said to lie before the last one, or before the period, takes effect with it.
         let at_ms = moment.event_ms.max(self.period.since_ms);
         let included = included(&self.period, at_ms, end_ms).filter(|included| *included <= CREDITS_MOST);
@@ -66,12 +84,31 @@ impl Account {
         Ok(())
     }
 
-    /// The running period ends, and one of the new terms begins with nothing used. Whatever was counted so far belongs to
-    /// the old one.
-    fn begin_anew(&mut self, terms: &Arc<Terms>, moment: Moment) -> Result<Vec<ClosedPeriod>, AccountError> {
+    /// Where the running period ends by other terms: always after this instant.
+    fn end_under(&self, terms: &Arc<Terms>, now_ms: i64) -> Result<i64, AccountError> {
+        if (self.period.terms.period, terms.period) != (PeriodRule::Calendar, PeriodRule::Calendar) {
+            return Ok(Period::around(terms, now_ms)?.span.end_ms);
+        }
+        // The same month's end in the other zone: a day away at most, and no other boundary is nearer. Where it has passed
+        // already, what was used since then is counted in this month, which ends when it would have.
+        let end_ms = self.period.span.end_ms;
+        let around = Period::around(terms, end_ms)?.span;
+        let (after, until) = (end_ms.saturating_sub(around.start_ms), around.end_ms.saturating_sub(end_ms));
+        let same_ms = if after <= until { around.start_ms } else { around.end_ms };
+        Ok(if same_ms > now_ms { same_ms } else { end_ms })
+    }
+
+    /// The running period ends when the entry says that it happened, and one of the new terms begins. What was counted so far
+    /// belongs to the old one, but for what the entry moves.
+    fn begin_anew(
+        &mut self,
+        terms: &Arc<Terms>,
+        moved: &[Moved],
+        moment: Moment,
+    ) -> Result<Vec<ClosedPeriod>, AccountError> {
         let mut next = Period::around(terms, moment.now_ms)?;
         let old = self.period.span;
-        let mut start_ms = moment.event_ms.max(self.period.since_ms).max(next.span.start_ms);
+        let mut start_ms = moment.event_ms.max(next.span.start_ms);
         if start_ms <= old.start_ms && self.is_untouched() {
             // It has just begun, so it begins with the new terms, and the one before keeps its place and its grace.
             next.span.start_ms = old.start_ms;
@@ -83,7 +120,9 @@ impl Account {
         next.span.start_ms = start_ms;
         next.since_ms = start_ms;
         self.period.span.end_ms = start_ms;
+        moved.iter().try_for_each(|moved| self.shift(moved, true, start_ms))?;
         let mut closed = self.succeed(next);
+        moved.iter().try_for_each(|moved| self.shift(moved, false, start_ms))?;
         closed.extend(self.end_grace(moment.received_ms));
         Ok(closed)
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
+use std::str::FromStr;
 
 use jiff::Timestamp;
 
@@ -154,7 +155,7 @@ impl<'a> Members<'a> {
         unescaped(written).ok_or_else(|| NotationError::malformed(member, written))
     }
 
-    pub(super) fn number(&mut self, member: &'static str) -> Result<i64, NotationError> {
+    pub(super) fn number<N: FromStr + Display>(&mut self, member: &'static str) -> Result<N, NotationError> {
         whole(member, self.required(member)?)
     }
 
@@ -189,8 +190,8 @@ fn credits(member: &'static str, text: &str) -> Result<Credits, NotationError> {
     Credits::parse(text).map_err(|cause| NotationError::Credits { member, cause })
 }
 
-fn whole(member: &'static str, text: &str) -> Result<i64, NotationError> {
-    let number: i64 = text.parse().map_err(|_| NotationError::malformed(member, text))?;
+fn whole<N: FromStr + Display>(member: &'static str, text: &str) -> Result<N, NotationError> {
+    let number: N = text.parse().map_err(|_| NotationError::malformed(member, text))?;
     // One number, one text: no `+1`, no `007`, no `-0`.
     if number.to_string() == text { Ok(number) } else { Err(NotationError::malformed(member, text)) }
 }

@@ -298,7 +298,6 @@ fn what_cannot_be_folded_changes_nothing() {
         500 bill=1000000000000.00; 11-10 use 2000000000000          -> Overflow   # more money than can be owed
         0 bill=1000000000000.00; 11-10 use 92233721                 -> Overflow   # 2^63 cents
         0 bill=1000000000000.00; 11-10 use 92233720                 -> folded
-        500 bill=2.00; 11-10 plan keep_used 600 bill=2.00:eur       -> Currency
         500 bill=2.00; 11-10 plan reset 600 bill=2.00:eur           -> folded
         500 block; 11-10 grant a 5; 11-11 grant a 6                 -> PackDiffers
         500 block; 11-10 plan reset 5 fixed=11-10..11-01            -> Terms

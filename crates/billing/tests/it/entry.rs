@@ -1,7 +1,7 @@
 //! Terms, packs and plan changes as the lines that lie in the log for years.
 
-use billing::entry::{Pack, PlanChange, Terms};
-use billing::usage::Credits;
+use billing::entry::{Moved, Pack, PlanChange, Terms};
+use billing::usage::{Credits, Quantity};
 use proptest::prelude::*;
 
 use crate::ledger::terms;
@@ -93,6 +93,22 @@ fn packs_in_one_line() {
     );
     assert!(Pack::parse("1 id=a amount=-1 priority=0 granted=0").is_err());
     assert!(Pack::parse("1 id=a amount=1 priority=0").is_err());
+}
+
+#[test]
+fn what_is_moved_in_one_line() {
+    let cost_pico = i128::from(i64::MAX) * i128::from(i64::MAX);
+    let moved = Moved { kind: "a b".to_owned(), quantity: Quantity::from_micro(5), cost_pico };
+    let line = "1 kind=a%20b quantity=5 cost=85070591730234615847396907784232501249";
+    assert_eq!((moved.encode().as_str(), Moved::parse(line)), (line, Ok(moved)));
+    for wrong in [
+        "1 kind=a quantity=0 cost=1",
+        "1 kind=a quantity=1 cost=-1",
+        "1 kind=a quantity=1",
+        "1 kind=a quantity=1 cost=01",
+    ] {
+        assert!(Moved::parse(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use billing::account::{AHEAD_MS, Account, AccountError, ClosedPeriod, Folded, GRACE_MS};
-use billing::entry::{Entry, Fact, Pack, PlanChange, Terms};
+use billing::entry::{Entry, Fact, Moved, Pack, PlanChange, Terms};
 use billing::time;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
@@ -35,7 +35,8 @@ enum Happens {
     Event(u8, u8, i64, i64, i64),
     Grant(u8, i64, i64, Option<i64>),
     Gone(u8, bool),
-    Plan(PlanChange, u8),
+    /// To which terms, and how long before they were heard of they began.
+    Plan(PlanChange, u8, i64),
     Roll,
 }
 
@@ -62,7 +63,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => (0..3_u8, 0..300_000_000_i64, -2..3_i64, prop::option::of(0..20 * DAY_MS))
             .prop_map(|(id, amount, priority, life)| Happens::Grant(id, amount, priority, life)),
         1 => (0..3_u8, any::<bool>()).prop_map(|(id, revoked)| Happens::Gone(id, revoked)),
-        2 => (change, 0..5_u8).prop_map(|(change, terms)| Happens::Plan(change, terms)),
+        2 => (change, 0..5_u8, prop_oneof![Just(0), 0..3 * DAY_MS])
+            .prop_map(|(change, terms, earlier)| Happens::Plan(change, terms, earlier)),
         1 => Just(Happens::Roll),
     ]
 }
@@ -107,7 +109,12 @@ fn fact(happens: &Happens, now_ms: i64) -> (Fact<'static>, i64) {
         }
         Happens::Gone(id, true) => (Fact::Revoke { pack: PACKS[usize::from(id)] }, 0),
         Happens::Gone(id, false) => (Fact::Expire { pack: PACKS[usize::from(id)] }, 0),
-        Happens::Plan(change, terms) => (Fact::Plan { terms: Cow::Owned(given(terms)), change }, 0),
+        Happens::Plan(change, terms, earlier) => {
+            // More than was counted, or of a type that was not: nothing of it may be lost or made either.
+            let moved = Moved { kind: KINDS[0].to_owned(), quantity: Quantity::from_micro(5), cost_pico: 5_000_000 };
+            let moved = if earlier > 0 { vec![moved] } else { Vec::new() };
+            (Fact::Plan { terms: Cow::Owned(given(terms)), change, moved: Cow::Owned(moved) }, earlier)
+        }
         Happens::Roll => (Fact::Roll, 0),
     }
 }

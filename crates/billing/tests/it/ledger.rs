@@ -4,13 +4,15 @@
 //!
 //! First the terms: the included credits, then `bill=` a price or `block`, `cap=`, `tier=`, `anchored=`, `fixed=a..b`,
 //! `zone=`, `ends=`. Then steps: when it happened (in 2026, UTC), after `@` when it was accepted if that was later, and
-//! the fact. A bare quantity is of `inference`, `*` gives the weight, a plan is `plan keep_used|prorate|reset` and terms.
+//! the fact. A bare quantity is of `inference`, `*` gives the weight, a plan is `plan keep_used|prorate|reset` and terms,
+//! and after `move` what goes to the new period;
+//! `become` and terms is the plan that the account itself answers for them.
 
 use std::borrow::Cow;
 
 use billing::account::{Account, AccountError, ClosedPeriod, Folded, View};
 use billing::catalogue::Overage;
-use billing::entry::{Entry, Fact, Pack, PeriodRule, PlanChange, Terms};
+use billing::entry::{Entry, Fact, Moved, Pack, PeriodRule, PlanChange, Terms};
 use billing::money::Money;
 use billing::time::{self, Window};
 use billing::usage::{Credits, Quantity};
@@ -112,7 +114,16 @@ impl Ledger {
     pub fn next<'s>(&self, step: &'s str) -> Entry<'s> {
         let (when, what) = step.split_once(' ').expect("when and what");
         let (event_ms, received_ms) = times(when);
-        Entry { position: self.account.position() + 1, event_ms, received_ms, fact: fact(what, event_ms) }
+        let fact = match what.strip_prefix("become ") {
+            Some(next) => self.becoming(&terms(next), received_ms),
+            None => fact(what, event_ms),
+        };
+        Entry { position: self.account.position() + 1, event_ms, received_ms, fact }
+    }
+
+    fn becoming<'a>(&self, next: &Terms, received_ms: i64) -> Fact<'a> {
+        let change = self.account.change_to(next, received_ms).expect("a change");
+        Fact::Plan { terms: Cow::Owned(next.clone()), change, moved: Cow::default() }
     }
 
     pub fn view(&self) -> View {
@@ -161,14 +172,27 @@ fn fact(text: &str, event_ms: i64) -> Fact<'_> {
         "plan" => {
             let (change, terms) = rest.split_once(' ').expect("a change and terms");
             let change = PlanChange::parse(change).expect("a change");
-            Fact::Plan { terms: Cow::Owned(self::terms(terms)), change }
+            let (terms, moved) =
+                terms.split_once(" move ").map_or((terms, None), |(terms, moved)| (terms, Some(moved)));
+            let moved = moved.into_iter().flat_map(|moved| moved.split(' ').map(self::moved)).collect();
+            Fact::Plan { terms: Cow::Owned(self::terms(terms)), change, moved: Cow::Owned(moved) }
         }
         _ => panic!("{verb} is no fact"),
     }
 }
 
+fn moved(text: &str) -> Moved {
+    let mut found = None;
+    counted(text, |kind, quantity, weight| {
+        let cost_pico = i128::from(quantity.micro()) * i128::from(weight.micro());
+        found = Some(Moved { kind: kind.to_owned(), quantity, cost_pico });
+        Fact::Roll
+    });
+    found.expect("a type and a quantity")
+}
+
 /// `450`, `tts=10`, `tts=10*2.5`
-fn counted<'a>(text: &'a str, fact: impl Fn(&'a str, Quantity, Credits) -> Fact<'a>) -> Fact<'a> {
+fn counted<'a>(text: &'a str, mut fact: impl FnMut(&'a str, Quantity, Credits) -> Fact<'a>) -> Fact<'a> {
     let (kind, amount) = text.split_once('=').unwrap_or(("inference", text));
     let (quantity, weight) = amount.split_once('*').unwrap_or((amount, "1"));
     fact(kind, Quantity::from_micro(credits(quantity).micro()), credits(weight))

@@ -4,6 +4,7 @@ use super::progress::ProgressLine;
 use super::{Ending, configured, out, visit};
 use crate::app::BuildError;
 use crate::config::{Environment, Process, VARIABLES};
+use crate::ops::usage::plans;
 use crate::store::{Db, migrations, users};
 
 /// `billhook sync`
@@ -51,6 +52,14 @@ pub(super) async fn migrate() -> Result<(), Ending> {
     }
     if let Some(count) = report.adopted_users {
         out::say(&format!("adopted {count} users"));
+        let catalogue = config.catalogue;
+        let (unknown, tiers) = db.read(move |tx| plans::unknown(tx, &catalogue)).await?;
+        if unknown > 0 {
+            let tiers = tiers.join(", ");
+            out::complain(&format!(
+                "{unknown} users are in tiers that the catalogue does not have ({tiers}): nothing is allowed to them"
+            ));
+        }
     }
     for (user, _) in db.read(users::unusable_links).await? {
         out::complain(&format!("user {user}: stripe_customer_id holds no customer id (cus_…) and is ignored"));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use billing::account::Account;
-use billing::entry::{Entry, Fact, Pack, PlanChange, Terms};
+use billing::entry::{Entry, Fact, Moved, Pack, PlanChange, Terms};
 use billing::usage::{Credits, Quantity};
 
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ impl<'a> Said<'a> {
 
     /// Whether it is shown on its day and counts for nothing else: history of a period that is over, and what takes such back.
     pub fn is_only_shown(&self, account: &Account) -> bool {
-        let takes_nothing = self.kind == Kind::Void && self.body.is_some_and(|body| words(body).0 == NOTHING);
+        let takes_nothing = self.kind == Kind::Void && self.body.is_some_and(takes_nothing);
         takes_nothing || (self.is_history && account.is_late(self.event_ms, self.received_ms).unwrap_or(true))
     }
 
@@ -67,15 +67,15 @@ impl<'a> Said<'a> {
             Kind::Usage => fold(&entry(Fact::Usage { kind, quantity, weight })),
             Kind::Adjust => fold(&entry(Fact::Adjust { kind, quantity, weight })),
             Kind::Void => {
-                let counted_ms = self.body.and_then(|body| words(body).0.parse().ok());
+                let counted_ms = self.body.and_then(counted_ms);
                 fold(&entry(Fact::Void { kind, quantity, weight, counted_ms }))
             }
             Kind::Grant => fold(&entry(Fact::Grant(Pack::parse(body).map_err(unreadable)?))),
             Kind::Revoke => fold(&entry(Fact::Revoke { pack: body })),
             Kind::Expire => fold(&entry(Fact::Expire { pack: body })),
             Kind::Plan => {
-                let (change, terms) = plan(body)?;
-                fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change }))
+                let (change, terms, moved) = plan(body)?;
+                fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change, moved: Cow::Owned(moved) }))
             }
             Kind::Roll => fold(&entry(Fact::Roll)),
         })
@@ -107,6 +107,16 @@ pub fn void_body(counted_ms: Option<i64>, position: i64) -> String {
     format!("{counted} {position}")
 }
 
+/// Whether its event counted nothing.
+pub fn takes_nothing(body: &str) -> bool {
+    words(body).0 == NOTHING
+}
+
+/// The first millisecond of the period in which its event counted.
+pub fn counted_ms(body: &str) -> Option<i64> {
+    words(body).0.parse().ok()
+}
+
 /// The position of the event that a void takes back; the first versions did not write it down.
 pub fn voided(body: &str) -> Option<i64> {
     words(body).1.parse().ok()
@@ -116,16 +126,19 @@ fn words(body: &str) -> (&str, &str) {
     body.split_once(' ').unwrap_or((body, ""))
 }
 
-/// The body of a plan entry.
-pub fn plan_body(change: PlanChange, terms: &Terms) -> String {
-    format!("{} {}", change.as_str(), terms.encode())
+/// The body of a plan entry: how the account comes to its terms, and a line for each type of which something moves.
+pub fn plan_body(change: PlanChange, terms: &Terms, moved: &[Moved]) -> String {
+    let first = format!("{} {}", change.as_str(), terms.encode());
+    std::iter::once(first).chain(moved.iter().map(Moved::encode)).collect::<Vec<_>>().join("\n")
 }
 
-/// The terms in the body of a plan entry.
-pub fn plan(body: &str) -> Result<(PlanChange, Terms)> {
+/// What the body of a plan entry says.
+pub fn plan(body: &str) -> Result<(PlanChange, Terms, Vec<Moved>)> {
+    let (body, moved) = body.split_once('\n').unwrap_or((body, ""));
+    let moved = moved.lines().map(Moved::parse).collect::<Result<_, _>>().map_err(unreadable)?;
     let (change, terms) = body.split_once(' ').ok_or_else(|| unreadable("a plan entry without terms"))?;
     let change = PlanChange::parse(change).map_err(unreadable)?;
-    Ok((change, Terms::parse(terms).map_err(unreadable)?))
+    Ok((change, Terms::parse(terms).map_err(unreadable)?, moved))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Error {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use billing::account::Account;
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
@@ -12,12 +13,14 @@ use super::lago::codes;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::db::{Dialect, Isolation};
-use crate::store::{Db, Tx, facts, leases};
+use crate::store::{Db, Tx, accounts, facts, leases};
 
 /// How long others take us for running after we have last said so.
 const HELD: Duration = Duration::from_secs(15);
 /// How often we say so.
 pub const SAID: Duration = Duration::from_secs(5);
+/// How many accounts are looked at in one transaction.
+const PAGE: i64 = 200;
 /// Serving processes, each with a lease of its own whose holder is its catalogue.
 const SERVING: &str = "serve %";
 
@@ -68,6 +71,40 @@ pub async fn adopt(app: &App) -> Result<()> {
     }
     let catalogue = Arc::clone(&app.catalogue);
     app.db.write_in(Isolation::Statement, move |tx| keep(tx, &fingerprint, &catalogue)).await
+}
+
+/// Refuses a currency in which no account is: overage of two currencies cannot be added up, and nobody has said what a credit is
+/// worth in the other. A version before this one took it, and left a database with accounts in both: that goes on with either.
+pub async fn in_its_currency(app: &App) -> Result<()> {
+    let ours = app.catalogue.currency;
+    let mut theirs = None;
+    let mut seen = |account: &Account| {
+        let currency = account.terms().price_per_1k.currency();
+        theirs.get_or_insert(currency);
+        currency == ours
+    };
+    if app.book.slots().iter().any(|slot| seen(&slot.lock().account)) {
+        return Ok(());
+    }
+    let mut after = String::new();
+    loop {
+        let from = after;
+        let page = app.db.read(move |tx| accounts::page(tx, &from, PAGE)).await?;
+        // One that cannot be read says nothing here.
+        if page.iter().filter_map(|kept| Account::decode(&kept.state).ok()).any(|account| seen(&account)) {
+            return Ok(());
+        }
+        let Some(last) = page.into_iter().next_back() else { break };
+        after = last.user;
+    }
+    theirs.map_or(Ok(()), |theirs| {
+        let (ours, theirs) = (ours.code(), theirs.code());
+        let detail = format!(
+            "BILLHOOK_CATALOG: its currency is {ours}, and the accounts of this database are in {theirs}: they keep it, so give \
+             billhook serve a catalogue in {theirs}, or a database of its own"
+        );
+        Err(Error::Conflict { code: "catalogue.other", detail })
+    })
 }
 
 /// The fingerprint and the text of the database's catalogue. A version before this one kept no text.

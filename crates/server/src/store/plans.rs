@@ -1,7 +1,7 @@
 //! Users whose terms may have changed, until the log has an entry of it.
 
-use super::Tx;
 use super::db::args;
+use super::{Tx, accounts};
 use crate::error::Result;
 
 /// A user's own row has changed.
@@ -19,11 +19,23 @@ pub fn mark_customer(tx: &mut Tx<'_>, customer: &str) -> Result<()> {
     Ok(())
 }
 
-/// Everybody who has an account: the catalogue is another one.
+/// Everybody who has an account, written down or only in the log so far: the catalogue is another one.
 pub fn mark_all(tx: &mut Tx<'_>) -> Result<()> {
+    let written = accounts::position(tx)?;
     tx.run(
-        "INSERT INTO stale_plans (user_id) SELECT user_id FROM accounts WHERE TRUE ON CONFLICT DO NOTHING",
-        args![],
+        "INSERT INTO stale_plans (user_id) SELECT user_id FROM accounts UNION SELECT user_id FROM usage_log WHERE position > ?1
+         ON CONFLICT DO NOTHING",
+        args![written],
+    )?;
+    Ok(())
+}
+
+/// Everybody who has an account and shows this tier.
+pub fn mark_tier(tx: &mut Tx<'_>, tier: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO stale_plans (user_id) SELECT id FROM users WHERE COALESCE(subscription_tier, 'trial') = ?1
+             AND id IN (SELECT user_id FROM accounts) ON CONFLICT DO NOTHING",
+        args![tier],
     )?;
     Ok(())
 }

@@ -60,6 +60,12 @@ pub fn page(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<User>> {
     .collect()
 }
 
+/// The tiers that are shown, each with the number of its users.
+pub fn tiers(tx: &mut Tx<'_>) -> Result<Vec<(String, u64)>> {
+    let sql = "SELECT COALESCE(subscription_tier, 'trial'), COUNT(*) FROM users GROUP BY 1 ORDER BY 1";
+    tx.rows(sql, args![])?.iter().map(|row| Ok((row.text(0)?, row.count(1)?))).collect()
+}
+
 /// A user to be added.
 #[derive(Debug, Clone)]
 pub struct NewUser {

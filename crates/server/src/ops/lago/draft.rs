@@ -105,7 +105,7 @@ pub(super) fn fit(
 
 fn tier_in(entry: &Logged) -> Result<String> {
     let body = entry.body.as_deref().ok_or_else(|| Error::internal("impossible row: a plan has terms"))?;
-    reading::plan(body).map(|(_, terms)| terms.tier)
+    reading::plan(body).map(|(_, terms, _)| terms.tier)
 }
 
 /// The tier by the log; for entries that are older than its first word about their user, by what holds now.

@@ -95,7 +95,7 @@ pub fn opened_by(entry: &log::Logged) -> Result<Arc<Slot>> {
     let (Kind::Plan, Some(body)) = (entry.kind, entry.body.as_deref()) else {
         return Err(Error::internal(format!("the entry {} is the first of its user and has no terms", entry.position)));
     };
-    let (_, terms) = reading::plan(body)?;
+    let (_, terms, _) = reading::plan(body)?;
     let account = Account::new(terms, entry.received_ms).map_err(|error| Error::internal(error.to_string()))?;
     Ok(Slot::new(&entry.user, account))
 }

@@ -6,6 +6,7 @@ pub mod corrections;
 pub mod following;
 pub mod ids;
 mod judging;
+mod moving;
 pub mod naming;
 pub mod plans;
 pub mod recount;

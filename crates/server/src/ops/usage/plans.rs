@@ -1,14 +1,13 @@
 //! The terms of an account: what the catalogue and the mirror say now, and the entries that the log gets of it.
 
 use billing::catalogue::{Catalogue, Overage};
-use billing::entry::{PeriodRule, PlanChange, Terms};
+use billing::entry::{PeriodRule, Terms};
 use billing::money::Money;
 use billing::time;
 use billing::usage::Credits;
 use jiff::Timestamp;
 
 use crate::app::App;
-use crate::counters::book::State;
 use crate::error::{Error, Result};
 use crate::ops::subscriptions;
 use crate::ops::users::database_time;
@@ -28,11 +27,11 @@ pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp
     let zone = catalogue.time_zone.clone();
     Ok(match catalogue.tier(tier) {
         Some(known) => Terms::of(known, rule, zone),
-        // Nothing is included in a tier that the catalogue does not have, and no price is made up.
+        // Nothing is allowed in a tier that the catalogue does not have, and no price is made up: unknown is not unlimited.
         None => Terms {
             tier: tier.clone(),
             included: Credits::ZERO,
-            overage: Overage::Bill,
+            overage: Overage::Block,
             overage_cap: None,
             price_per_1k: Money::zero(catalogue.currency),
             period: rule,
@@ -73,12 +72,38 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
     })
 }
 
-/// How an account comes to its new terms: a period that begins later than the running one begins anew, everything else goes on
-/// with what was used.
-pub fn change(state: &State, new: &Terms, now: Timestamp) -> Result<PlanChange> {
-    let running = state.account.at(now.as_millisecond()).period;
-    let next = new.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(if next.start > running.start { PlanChange::Reset } else { PlanChange::KeepUsed })
+/// When the period of a user's terms had begun that holds now: at Stripe, however late it is heard of here. The calendar begins
+/// when a subscription no longer holds.
+pub fn began(tx: &mut Tx<'_>, user: &User, terms: &Terms, now: Timestamp) -> Result<Timestamp> {
+    let Some(current) = paying(tx, user)? else { return Ok(now) };
+    let month = terms.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
+    // The first month of a trial or of a later anchor is a part of one.
+    let own = current.period.map_or(current.created, |period| period.start);
+    Ok(month.start.max(own).min(now))
+}
+
+/// Users whose tier the catalogue does not have, and those tiers. Nothing is allowed to them until it has.
+pub fn unknown(tx: &mut Tx<'_>, catalogue: &Catalogue) -> Result<(u64, Vec<String>)> {
+    let mut all = users::tiers(tx)?;
+    all.retain(|(tier, _)| catalogue.tier(tier).is_none());
+    let count = all.iter().map(|(_, count)| count).sum();
+    Ok((count, all.into_iter().map(|(tier, _)| tier).collect()))
+}
+
+/// Says so, and holds accounts to it that were opened by a version that allowed them everything.
+pub async fn watch_unknown(app: &App) -> Result<()> {
+    let catalogue = std::sync::Arc::clone(&app.catalogue);
+    let (count, tiers) = app.db.read(move |tx| unknown(tx, &catalogue)).await?;
+    if count == 0 {
+        return Ok(());
+    }
+    tracing::warn!(
+        users = count,
+        tiers = tiers.join(", "),
+        "users are in tiers that the catalogue does not have: nothing is allowed to them (billhook doctor names them)"
+    );
+    app.db.write(move |tx| tiers.iter().try_for_each(|tier| plans::mark_tier(tx, tier))).await?;
+    follow(app).await
 }
 
 /// Brings the log up to date with everybody's terms that have changed. Called after whatever may change them.

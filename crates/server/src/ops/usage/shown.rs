@@ -12,6 +12,8 @@ use crate::store::{self, Tx};
 
 /// How many users are looked at in one transaction.
 const BATCH: i64 = 200;
+/// How many users of unknown tiers are named: a catalogue without a tier can have thousands of them.
+const NAMED: usize = 20;
 
 /// What is wrong with the tier that a row shows.
 enum Wrong {
@@ -19,13 +21,15 @@ enum Wrong {
     NotSubscribed { expected: Option<String> },
     /// Without a subscription the tier is the user's own, and that is not the one by which the log counts.
     NotGiven { given: String },
+    /// The catalogue does not have it, so nothing is allowed.
+    Unknown { tier: String },
     /// Paid for by nobody. An operator may give such a tier, so this is no fault.
     Unpaid,
 }
 
 /// Adds to the report whoever is shown another tier than is theirs.
 pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
-    let (mut count, mut wrong, mut after) = (0, 0, String::new());
+    let (mut count, mut wrong, mut unknown, mut after) = (0, 0, 0_usize, String::new());
     loop {
         let (program, from) = (app.clone(), after.clone());
         let rows = app.db.read(move |tx| {
@@ -38,8 +42,16 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
         count += rows.len();
         for (what, row) in rows {
             wrong += usize::from(what.is_some());
-            tell(report, &row, what);
+            unknown += usize::from(matches!(what, Some(Wrong::Unknown { .. })));
+            if unknown <= NAMED || !matches!(what, Some(Wrong::Unknown { .. })) {
+                tell(report, &row, what);
+            }
         }
+    }
+    if unknown > NAMED {
+        let more =
+            format!("{unknown} users are in tiers that the catalogue does not have, {NAMED} of them are named here");
+        report.fault("tiers", more, CATALOGUE);
     }
     if wrong == 0 {
         report.ok("tiers", format!("{count} users show the tier that is theirs"));
@@ -59,6 +71,9 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
         Some(Wrong::NotGiven { given }) => {
             report.fault("tiers", format!("{shown}, and usage is counted by {given}"), REPAIR);
         }
+        Some(Wrong::Unknown { tier }) => {
+            report.fault("tiers", format!("{}: the catalogue has no tier {tier}", row.user.id), CATALOGUE);
+        }
         Some(Wrong::Unpaid) => {
             report.warn("tiers", format!("{shown} without a subscription"), "nothing, if you have given it");
         }
@@ -67,6 +82,7 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
 }
 
 const REPAIR: &str = "run billhook doctor --repair";
+const CATALOGUE: &str = "put the tier into the catalogue, or the user into another tier: until then nothing is allowed";
 
 /// Makes every row show the tier that is its user's.
 pub async fn repair(app: &App) -> Result<()> {
@@ -90,7 +106,7 @@ fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
     match examined(tx, app, row)? {
         Some(Wrong::NotSubscribed { .. }) => plans::show_tier(tx, &app.catalogue, &row.user, now),
         Some(Wrong::NotGiven { given }) => users::show_own_tier(tx, &row.user.id, &given, &database_time(now)),
-        Some(Wrong::Unpaid) | None => Ok(()),
+        Some(Wrong::Unknown { .. } | Wrong::Unpaid) | None => Ok(()),
     }
 }
 
@@ -106,6 +122,9 @@ fn examined(tx: &mut Tx<'_>, app: &App, row: &Shown) -> Result<Option<Wrong>> {
     }
     if sold.is_some() {
         return Ok(None);
+    }
+    if app.catalogue.tier(&user.tier).is_none() {
+        return Ok(Some(Wrong::Unknown { tier: user.tier.clone() }));
     }
     let slot = app.book.get(&user.id).map_or_else(|| following::written(tx, &user.id), |slot| Ok(Some(slot)))?;
     let given = slot.map(|slot| slot.lock().account.terms().tier.clone());

@@ -15,7 +15,7 @@ use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::judging::{self, Ahead};
 use super::sameness::{self, Former, verdict_on};
-use super::{ids, plans};
+use super::{ids, moving, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::{self, Said};
@@ -262,10 +262,11 @@ impl Group {
             former,
             verdicts: Vec::with_capacity(total),
         };
+        // Before anything else of the group, so that whatever a period has counted so far is in the log.
+        for user in batches.iter().flat_map(|batch| &batch.plans) {
+            draft.add_plan(tx, user)?;
+        }
         for (number, batch) in batches.iter().enumerate() {
-            for user in &batch.plans {
-                draft.add_plan(tx, user)?;
-            }
             for (at, candidate) in batch.candidates.iter().enumerate() {
                 draft.add(tx, Place::Asked { batch: number, at }, candidate)?;
             }
@@ -405,7 +406,8 @@ impl<'g> Draft<'g> {
         plans::show_tier(tx, &self.app.catalogue, &user, self.now)?;
         let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
         let account = new_account(terms, self.now)?;
-        let entry = plan_entry(id, PlanChange::KeepUsed, &account, account.terms(), self.now);
+        let body = reading::plan_body(PlanChange::KeepUsed, account.terms(), &[]);
+        let entry = plan_entry(id, &body, account.position(), self.now.as_millisecond());
         // Its place is the next in the list of users, where the caller puts the slot.
         self.order.push((Place::Made(self.made.len()), self.users.len(), None));
         self.made.push(entry);
@@ -432,13 +434,14 @@ impl<'g> Draft<'g> {
             state.there.life = Arc::default();
             return Ok(());
         }
-        let entry = {
-            let state = slot.lock();
-            if *state.account.terms() == terms {
-                return Ok(());
-            }
-            plan_entry(id, plans::change(&state, &terms, self.now)?, &state.account, &terms, self.now)
-        };
+        if *slot.lock().account.terms() == terms {
+            return Ok(());
+        }
+        let began = plans::began(tx, &user, &terms, self.now)?;
+        let now_ms = self.now.as_millisecond();
+        let (body, event_ms) = moving::change(tx, &slot, &terms, began.as_millisecond(), now_ms)?;
+        let position = slot.lock().account.position();
+        let entry = Entry { event_ms, ..plan_entry(id, &body, position, now_ms) };
         let Some(user) = self.user(tx, id)? else { return Ok(()) };
         self.order.push((Place::Made(self.made.len()), user, None));
         self.made.push(entry);
@@ -500,10 +503,8 @@ fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
 
 /// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another
 /// one, even if it says the same.
-fn plan_entry(user: &str, change: PlanChange, account: &Account, terms: &Terms, now: Timestamp) -> Entry {
-    let now_ms = now.as_millisecond();
-    let body = reading::plan_body(change, terms);
-    let transaction_id = format!("plan-{user}-{}", account.position());
+fn plan_entry(user: &str, body: &str, position: i64, now_ms: i64) -> Entry {
+    let transaction_id = format!("plan-{user}-{position}");
     Entry {
         kind: Kind::Plan,
         user: user.to_owned(),
@@ -516,7 +517,7 @@ fn plan_entry(user: &str, change: PlanChange, account: &Account, terms: &Terms, 
         fingerprint: 0,
         transaction_id,
         source: Source::Program,
-        body: Some(body),
+        body: Some(body.to_owned()),
     }
 }
 

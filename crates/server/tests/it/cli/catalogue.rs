@@ -119,6 +119,37 @@ fn a_command_that_cannot_know_the_catalogue_is_refused() {
     assert!(refused(&done, 78).contains("BILLHOOK_CATALOG: this database is priced by another catalogue"), "{done:?}");
 }
 
+/// Overage of two currencies could not be added up, and nobody has said what their credits are worth in the other.
+#[test]
+fn another_currency_is_refused_once_there_is_an_account() {
+    let mut program = Program::new();
+    let built_in = billing::catalogue::Catalogue::BUILT_IN;
+    let euro = program.path("euro.toml");
+    std::fs::write(&euro, built_in.replace("currency = \"usd\"", "currency = \"eur\"")).expect("a file");
+    let usd = program.path("usd.toml");
+    std::fs::write(&usd, built_in).expect("a file");
+    program.set("BILLHOOK_CATALOG", &usd.display().to_string());
+    serving(&program).stop();
+    program.set("BILLHOOK_CATALOG", &euro.display().to_string());
+    serving(&program).stop();
+    program.set("BILLHOOK_CATALOG", &usd.display().to_string());
+    let running = serving(&program);
+    let user = add_user(&program, "ada@here.test", &[]);
+    let args =
+        ["usage", "adjust", "--user", &user, "--type", "inference", "--quantity", "1", "--note", "n", "--id", "a"];
+    assert_eq!(program.run(&args).code, Some(0));
+    running.stop();
+    let before = kept(&program.database());
+    program.set("BILLHOOK_CATALOG", &euro.display().to_string());
+    let done = program.run(&SERVE);
+    let expected = "BILLHOOK_CATALOG: its currency is eur, and the accounts of this database are in usd";
+    assert!(refused(&done, 78).contains(expected), "{done:?}");
+    assert_eq!(kept(&program.database()), before, "nothing was changed by it");
+    program.set("BILLHOOK_CATALOG", &usd.display().to_string());
+    serving(&program).stop();
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
+
 #[test]
 fn two_servers_of_one_database_have_one_catalogue() {
     let database = Database::postgres();

@@ -60,6 +60,16 @@ fn every_step() -> String {
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }
 
+/// A tier that Ops Center writes in its own way is none of the catalogue's: that is said, because nothing is allowed in it.
+#[test]
+fn tiers_that_the_catalogue_does_not_have_are_said_when_they_are_adopted() {
+    let program =
+        ops_center(&format!("{OPS_CENTER} UPDATE users SET subscription_tier = 'Professional' WHERE id <> 'third';"));
+    let done = program.run(&["migrate"]);
+    let told = "2 users are in tiers that the catalogue does not have (Professional): nothing is allowed to them";
+    assert!(done.code == Some(0) && done.stderr.contains(told), "{done:?}");
+}
+
 #[test]
 fn an_ops_center_file_is_adopted_without_loss() {
     let program = ops_center(OPS_CENTER);
