@@ -93,6 +93,21 @@ pub fn know_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64) -> Re
     )
 }
 
+/// From an entry to the one before it of the same user; on SQLite only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub position: i64,
+    pub previous: Option<i64>,
+}
+
+/// Has entries lead to the ones before them.
+pub fn mend_links(tx: &mut Tx<'_>, links: &[Link]) -> Result<()> {
+    for link in links {
+        tx.run("UPDATE usage_log SET previous = ?2 WHERE position = ?1", args![link.position, link.previous])?;
+    }
+    Ok(())
+}
+
 /// What is wrong with the end of the log where it is kept apart.
 pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
     let kept = tx.row("SELECT position FROM usage_head WHERE one = 1", args![])?.map_or(Ok(-1), |row| row.int(0))?;

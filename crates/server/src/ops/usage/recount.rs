@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::kept::Rows;
 use super::{failed, following, totals};
 use crate::app::App;
-use crate::counters::book::{Book, Slot};
+use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::store::accounts::{self, Closed, Day, Snapshot, Warning};
-use crate::store::db::Isolation;
+use crate::store::db::{Dialect, Isolation};
 use crate::store::log::DAY_MS;
+use crate::store::proof::Link;
 use crate::store::{Tx, log, proof};
 
 /// How many entries are read at a time.
@@ -33,6 +34,15 @@ pub struct Recount {
     pub users: usize,
     /// Each names the user, and the type and the period or day where there is one.
     pub differences: Vec<String>,
+}
+
+impl Recount {
+    /// Named as long as there are few: a log can be wrong in every entry.
+    fn differs(&mut self, difference: String) {
+        if self.differences.len() < NAMED {
+            self.differences.push(difference);
+        }
+    }
 }
 
 /// Counts the log anew and compares with it: what was written down, at the entry where it was, and the accounts in memory at the
@@ -101,6 +111,8 @@ struct Counting {
     last_account: String,
     /// The first day of which events are still accepted.
     oldest_day: i64,
+    /// Links of the portion that was counted last that are wrong, each with the right one.
+    links: Vec<Link>,
     recount: Recount,
 }
 
@@ -115,6 +127,7 @@ impl Default for Counting {
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
             oldest_day: i64::MAX,
+            links: Vec::new(),
             recount: Recount::default(),
         }
     }
@@ -122,7 +135,7 @@ impl Default for Counting {
 
 impl Counting {
     fn differs(&mut self, difference: String) {
-        self.recount.differences.push(difference);
+        self.recount.differs(difference);
     }
 
     fn count(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
@@ -138,6 +151,8 @@ impl Counting {
 
     /// Folds the log up to an entry, and names the entries that it has not, or whose ids are not known.
     fn count_to(&mut self, tx: &mut Tx<'_>, to: i64) -> Result<()> {
+        self.links.clear();
+        let has_links = tx.dialect() == Dialect::Sqlite;
         while self.book.applied() < to {
             let mut expected = self.book.applied();
             let until = to.min(expected + READ);
@@ -148,13 +163,17 @@ impl Counting {
             for entry in &entries {
                 expected += 1;
                 if entry.position != expected {
-                    self.recount.differences.push(format!("the log has no entry {expected}"));
+                    self.recount.differs(format!("the log has no entry {expected}"));
                     expected = entry.position;
                 }
-                fold(&self.book, &mut turn, entry, &mut self.recount);
+                let Some(slot) = slot_of(&self.book, entry, &mut self.recount) else { continue };
+                if has_links {
+                    self.links.extend(wrong_link(&slot, entry, &mut self.recount));
+                }
+                fold(&mut turn, &slot, entry, &mut self.recount);
             }
             if expected < until {
-                self.recount.differences.push(format!("the log has no entry {}", expected + 1));
+                self.recount.differs(format!("the log has no entry {}", expected + 1));
             }
             turn.moved_to(until);
         }
@@ -252,27 +271,49 @@ fn compare_memory(app: &App, book: &Book, head: i64, recount: &mut Recount) {
         match book.get(&slot.user) {
             Some(counted) if counted.lock().account == state.account => {}
             Some(counted) => {
-                recount.differences.push(words::accounts(&slot.user, &state.account.encode(), &counted.lock().account));
+                recount.differs(words::accounts(&slot.user, &state.account.encode(), &counted.lock().account));
             }
             // Somebody who was looked at and has no entry.
             None if state.account.position() == 0 => {}
-            None => recount.differences.push(format!("user {}: an account in memory without an entry", slot.user)),
+            None => recount.differs(format!("user {}: an account in memory without an entry", slot.user)),
         }
     }
     drop(turn);
 }
 
-fn fold(book: &Book, turn: &mut crate::counters::book::Turn<'_>, entry: &log::Logged, recount: &mut Recount) {
-    let slot = match book.get(&entry.user) {
-        Some(slot) => slot,
-        None => match following::opened_by(entry) {
-            Ok(slot) => book.put(slot),
-            Err(error) => return recount.differences.push(format!("user {}: {error}", entry.user)),
-        },
-    };
-    turn.fold(&slot, Said::from(entry), None);
+/// The account that an entry counts in, opened where it is the first of its user.
+fn slot_of(book: &Book, entry: &log::Logged, recount: &mut Recount) -> Option<Arc<Slot>> {
+    if let Some(slot) = book.get(&entry.user) {
+        return Some(slot);
+    }
+    match following::opened_by(entry) {
+        Ok(slot) => Some(book.put(slot)),
+        Err(error) => {
+            recount.differs(format!("user {}: {error}", entry.user));
+            None
+        }
+    }
+}
+
+/// Where an entry does not lead to the one before it of the same user, which the account has counted last: where it should.
+fn wrong_link(slot: &Slot, entry: &log::Logged, recount: &mut Recount) -> Option<Link> {
+    let before = Some(slot.lock().account.position()).filter(|position| *position > 0);
+    if entry.previous == before {
+        return None;
+    }
+    let [kept, right] =
+        [entry.previous, before].map(|link| link.map_or("none".to_owned(), |position| format!("the entry {position}")));
+    recount.differs(format!(
+        "user {}, entry {}: leads to {kept} as the one before it, which is {right}",
+        entry.user, entry.position
+    ));
+    Some(Link { position: entry.position, previous: before })
+}
+
+fn fold(turn: &mut Turn<'_>, slot: &Arc<Slot>, entry: &log::Logged, recount: &mut Recount) {
+    turn.fold(slot, Said::from(entry), None);
     if let Some(fault) = slot.lock().fault() {
-        recount.differences.push(format!("user {}, entry {}: {fault}", entry.user, entry.position));
+        recount.differs(format!("user {}, entry {}: {fault}", entry.user, entry.position));
     }
 }
 
@@ -301,8 +342,9 @@ pub async fn repair(app: &App) -> Result<()> {
     let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     let to = if written == head { (head - 1).max(0) } else { head };
     let counting = Arc::new(Mutex::new(Counting::default()));
-    to_the_end(app, &counting, move |counting, tx, _| counting.count_some(tx, to)).await?;
+    mend_to(app, &counting, to).await?;
     let page = lock(&counting).book.turn().take().map(|taken| taken.page).unwrap_or_default();
+    mend_to(app, &counting, head).await?;
     app.db
         .write(move |tx| {
             accounts::forget(tx)?;
@@ -310,6 +352,20 @@ pub async fn repair(app: &App) -> Result<()> {
         })
         .await?;
     totals::start_over(app).await
+}
+
+/// Counts up to an entry, and puts right what the entries on the way say beside what counts, in steps.
+async fn mend_to(app: &App, counting: &Arc<Mutex<Counting>>, to: i64) -> Result<()> {
+    let mut more = true;
+    while more {
+        let for_step = Arc::clone(counting);
+        more = app.db.read(move |tx| lock(&for_step).count_some(tx, to)).await?;
+        let links = std::mem::take(&mut lock(counting).links);
+        if !links.is_empty() {
+            app.db.write(move |tx| proof::mend_links(tx, &links)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away ids without an entry, and makes every entry known that could come again: in steps, so that nobody waits for it.

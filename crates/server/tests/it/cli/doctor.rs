@@ -108,6 +108,17 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         ("INSERT INTO usage_days VALUES (20779, 'u2', 'tts', 1000000, 1, 1, 0)", "usage", "u2"),
         ("UPDATE usage_days SET cost_pico = cost_pico + 1 WHERE type = 'tts'", "usage", "credits kept"),
         ("UPDATE accounts SET state = x''", "usage", &user),
+        (
+            "UPDATE usage_log SET previous = NULL WHERE position = 3",
+            "usage",
+            "entry 3: leads to none as the one before it, which is the entry 2",
+        ),
+        (
+            "UPDATE usage_log SET previous = previous - 1 WHERE position = 4",
+            "usage",
+            "entry 4: leads to the entry 2 as the one before it, which is the entry 3",
+        ),
+        ("UPDATE usage_log SET previous = 7 WHERE position = 1", "usage", "which is none"),
         ("DELETE FROM usage_ids", "usage", "could come again"),
         ("DELETE FROM usage_ids WHERE position = 2", "usage", "the id of the entry 2 is not known"),
         ("UPDATE usage_ids SET position = position + 1000 WHERE position = 2", "usage", "the entry"),

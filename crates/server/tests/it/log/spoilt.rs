@@ -111,6 +111,34 @@ async fn i04_ids_that_are_gone_are_known_again_on_postgres() {
     ids_that_are_gone(Database::postgres()).await;
 }
 
+/// A user's list goes from entry to entry: a wrong link loses what lies before it, and is put right from the log alone.
+#[tokio::test]
+async fn links_from_entry_to_entry_are_named_and_put_right() {
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 3).await;
+    record(&app, (0..30).map(|number| one(&format!("e{number}"), &users[number % 3])).collect()).await;
+    settled(&app).await;
+    let whole = whole_log(&app).await;
+    let elsewhere =
+        whole.iter().filter(|entry| entry.previous.is_some_and(|before| before != entry.position - 1)).count();
+    let first = whole.iter().filter(|entry| entry.previous.is_none() && entry.position > 1).count();
+    for (sql, links) in [
+        ("UPDATE usage_log SET previous = NULL WHERE position = 20", 1),
+        ("UPDATE usage_log SET previous = previous - 3 WHERE position = 20", 1),
+        ("UPDATE usage_log SET previous = position - 1 WHERE position > 1", elsewhere + first),
+        ("UPDATE usage_log SET previous = 999 WHERE position = 33", 1),
+    ] {
+        run_sql(&app, sql).await;
+        let named = differences(&app).await;
+        let wrong = |line: &String| line.contains("as the one before it, which is ") && line.starts_with("user usr_");
+        assert!(named.len() == links && named.iter().all(wrong), "{sql}: {named:?}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        assert_eq!(whole_log(&app).await, whole, "{sql}");
+    }
+}
+
 /// Where the next entry would come over one that is there, or leave a gap, nothing may be recorded until it is put right.
 #[tokio::test]
 async fn the_end_of_the_log_is_put_right() {
