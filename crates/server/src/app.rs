@@ -94,12 +94,25 @@ impl App {
     }
 
     /// The program for a command beside whoever serves: it works by the database's own catalogue, and of itself writes nothing.
-    pub async fn visit(mut config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
-        let db = opened(&config).await?;
-        config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
-        let app = Self::join(db, config, clock, chance, |settings| settings).await?;
+    pub async fn visit(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let app = Self::beside(config, clock, chance).await?;
         usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
         Ok(app)
+    }
+
+    /// The same for who looks for what is wrong: a log that cannot be followed is for them to name.
+    pub async fn inspect(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let app = Self::beside(config, clock, chance).await?;
+        if let Err(error) = usage::following::follow_log(&app).await {
+            tracing::error!(%error, "the log cannot be followed to its end");
+        }
+        Ok(app)
+    }
+
+    async fn beside(mut config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let db = opened(&config).await?;
+        config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
+        Self::join(db, config, clock, chance, |settings| settings).await
     }
 
     /// The same with other limits of the client of Stripe's: a test has no time for a deadline of half a minute.

@@ -233,6 +233,11 @@ async fn visit(config: Config) -> Result<App, Ending> {
     Ok(App::visit(config, Arc::new(System), Chance::system()).await?)
 }
 
+/// The same for `doctor`.
+async fn inspect(config: Config) -> Result<App, Ending> {
+    Ok(App::inspect(config, Arc::new(System), Chance::system()).await?)
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text, Duration::from_secs(1))
 }

@@ -503,6 +503,11 @@ impl State {
         self.fault.as_deref()
     }
 
+    /// Why an entry could not be counted, said once: the next one has a fault of its own.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
+    }
+
     /// `start_ms`: the day's first millisecond.
     fn add_day(&mut self, user: &str, start_ms: i64, said: &Said<'_>, cost_pico: i128) -> Result<()> {
         let quantity = said.signed();

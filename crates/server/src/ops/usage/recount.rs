@@ -1,5 +1,6 @@
 //! The log counted anew from its first entry, and what is kept compared with it.
 
+mod entries;
 mod kept;
 mod words;
 
@@ -24,17 +25,38 @@ const READ: i64 = 2_000;
 const PAGE: i64 = 1_000;
 /// How many differences are named.
 const NAMED: usize = 100;
-/// The same, for a query.
-const MOST: i64 = 100;
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Recount {
     pub entries: i64,
     pub users: usize,
-    /// Each names the user, and the type and the period or day where there is one.
+    /// Each names the user, and the type and the period or day where there is one. `repair` puts it right.
     pub differences: Vec<String>,
+    /// What is wrong with the log itself, and nobody can make up.
+    pub damage: Vec<Damage>,
 }
+
+/// Something that a recount cannot put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub what: String,
+    /// What to do instead.
+    pub remedy: &'static str,
+}
+
+impl Damage {
+    /// Every entry is there and can be read: what is kept can be counted anew.
+    pub fn leaves_whole(&self) -> bool {
+        [UNCOUNTED, STRANGER, TWICE].contains(&self.remedy)
+    }
+}
+
+const LOST: &str = "put a backup of the database back: --repair cannot make up what the log does not say";
+const UNCOUNTED: &str = "it counts nothing, and --repair cannot change that: billhook usage adjust can";
+const TWICE: &str = "one event is in the log twice: billhook usage void --position takes one back";
+const STRANGER: &str = "put the user back with this id (from a backup), or nobody can be asked to pay";
+const CUT_OFF: &str = "entries are gone: put a backup of the database back, or have --repair count what is left";
 
 impl Recount {
     /// Named as long as there are few: a log can be wrong in every entry.
@@ -43,6 +65,16 @@ impl Recount {
             self.differences.push(difference);
         }
     }
+
+    fn damaged(&mut self, what: String, remedy: &'static str) {
+        if self.damage.len() < NAMED {
+            self.damage.push(Damage { what, remedy });
+        }
+    }
+
+    pub fn agrees(&self) -> bool {
+        self.differences.is_empty() && self.damage.is_empty()
+    }
 }
 
 /// Counts the log anew and compares with it: what was written down, at the entry where it was, and the accounts in memory at the
@@ -50,8 +82,9 @@ impl Recount {
 pub async fn recount(app: &App) -> Result<Recount> {
     let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     if written > head {
-        let difference = format!("the accounts stand at {written}, the log ends at {head}");
-        return Ok(Recount { entries: head, differences: vec![difference], ..Recount::default() });
+        let mut recount = Recount { entries: head, ..Recount::default() };
+        recount.damaged(format!("the accounts stand at {written}, the log ends at {head}"), CUT_OFF);
+        return Ok(recount);
     }
     let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ..Counting::default() }));
     let steps: [Step; 7] = [
@@ -111,8 +144,8 @@ struct Counting {
     last_account: String,
     /// The first day of which events are still accepted.
     oldest_day: i64,
-    /// Links of the portion that was counted last that are wrong, each with the right one.
-    links: Vec<Link>,
+    /// What the portion that was counted last says wrongly beside what counts.
+    wrong: entries::Wrong,
     recount: Recount,
 }
 
@@ -127,7 +160,7 @@ impl Default for Counting {
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
             oldest_day: i64::MAX,
-            links: Vec::new(),
+            wrong: entries::Wrong::default(),
             recount: Recount::default(),
         }
     }
@@ -149,33 +182,23 @@ impl Counting {
         Ok(self.book.applied() < to)
     }
 
-    /// Folds the log up to an entry, and names the entries that it has not, or whose ids are not known.
+    /// Folds the log up to an entry, and names what is wrong with the entries on the way.
     fn count_to(&mut self, tx: &mut Tx<'_>, to: i64) -> Result<()> {
-        self.links.clear();
+        self.wrong = entries::Wrong::default();
         let has_links = tx.dialect() == Dialect::Sqlite;
         while self.book.applied() < to {
-            let mut expected = self.book.applied();
-            let until = to.min(expected + READ);
-            self.recount.differences.extend(proof::check_entries(tx, expected, until, self.oldest_day, MOST)?);
-            let mut entries = log::read(tx, expected, until - expected)?;
-            entries.retain(|entry| entry.position <= until);
+            let from = self.book.applied();
+            let portion = entries::read(tx, from..to.min(from + READ), self.oldest_day, &mut self.recount)?;
             let mut turn = self.book.turn();
-            for entry in &entries {
-                expected += 1;
-                if entry.position != expected {
-                    self.recount.differs(format!("the log has no entry {expected}"));
-                    expected = entry.position;
-                }
+            for entry in &portion.entries {
                 let Some(slot) = slot_of(&self.book, entry, &mut self.recount) else { continue };
                 if has_links {
-                    self.links.extend(wrong_link(&slot, entry, &mut self.recount));
+                    self.wrong.links.extend(wrong_link(&slot, entry, &mut self.recount));
                 }
                 fold(&mut turn, &slot, entry, &mut self.recount);
             }
-            if expected < until {
-                self.recount.differs(format!("the log has no entry {}", expected + 1));
-            }
-            turn.moved_to(until);
+            self.wrong.fingerprints.extend(portion.fingerprints);
+            turn.moved_to(portion.to);
         }
         Ok(())
     }
@@ -184,7 +207,8 @@ impl Counting {
     fn catch_up(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         let written = accounts::position(tx)?;
         if written < self.book.applied() {
-            return Err(Error::internal("what is written down was begun anew while it was compared: look again"));
+            let detail = "what is written down was begun anew while it was compared: look again".to_owned();
+            return Err(Error::Conflict { code: "usage.begun_anew", detail });
         }
         self.count_to(tx, written)?;
         let made = self.book.turn().take().map(|taken| taken.page).unwrap_or_default();
@@ -209,6 +233,9 @@ impl Counting {
             self.compare_account(kept);
         }
         let Some(last) = page.last() else { return Ok(false) };
+        for user in accounts::strangers(tx, &self.last_account, &last.user)? {
+            self.recount.damaged(format!("user {user}: has an account and entries, and nobody knows them"), STRANGER);
+        }
         self.last_account.clone_from(&last.user);
         Ok(true)
     }
@@ -289,7 +316,8 @@ fn slot_of(book: &Book, entry: &log::Logged, recount: &mut Recount) -> Option<Ar
     match following::opened_by(entry) {
         Ok(slot) => Some(book.put(slot)),
         Err(error) => {
-            recount.differs(format!("user {}: {error}", entry.user));
+            let why = if let Error::Internal(cause) = error { cause.to_string() } else { error.to_string() };
+            recount.damaged(format!("user {}: {why}", entry.user), LOST);
             None
         }
     }
@@ -312,8 +340,8 @@ fn wrong_link(slot: &Slot, entry: &log::Logged, recount: &mut Recount) -> Option
 
 fn fold(turn: &mut Turn<'_>, slot: &Arc<Slot>, entry: &log::Logged, recount: &mut Recount) {
     turn.fold(slot, Said::from(entry), None);
-    if let Some(fault) = slot.lock().fault() {
-        recount.differs(format!("user {}, entry {}: {fault}", entry.user, entry.position));
+    if let Some(fault) = slot.lock().take_fault() {
+        recount.damaged(format!("user {}, entry {}: {fault}", entry.user, entry.position), UNCOUNTED);
     }
 }
 
@@ -360,9 +388,9 @@ async fn mend_to(app: &App, counting: &Arc<Mutex<Counting>>, to: i64) -> Result<
     while more {
         let for_step = Arc::clone(counting);
         more = app.db.read(move |tx| lock(&for_step).count_some(tx, to)).await?;
-        let links = std::mem::take(&mut lock(counting).links);
-        if !links.is_empty() {
-            app.db.write(move |tx| proof::mend_links(tx, &links)).await?;
+        let wrong = std::mem::take(&mut lock(counting).wrong);
+        if !wrong.is_empty() {
+            app.db.write(move |tx| wrong.mend(tx)).await?;
         }
     }
     Ok(())

@@ -123,6 +123,12 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         ("DELETE FROM usage_ids WHERE position = 2", "usage", "the id of the entry 2 is not known"),
         ("UPDATE usage_ids SET position = position + 1000 WHERE position = 2", "usage", "the entry"),
         ("UPDATE usage_head SET position = 1000000", "usage", "usage_head"),
+        ("DELETE FROM usage_head", "usage", "usage_head is empty"),
+        (
+            "UPDATE usage_ids SET fingerprint = fingerprint + 1 WHERE position = 3",
+            "usage",
+            "entry 3: its id was given to",
+        ),
         ("INSERT INTO usage_periods VALUES ('u2', 0, 1, 2, '{}')", "usage", "user u2, closed period"),
         ("INSERT INTO usage_warnings VALUES ('u2', 0, 50, 2, 0)", "usage", "user u2, warning of 50 per cent"),
         ("UPDATE accounts SET user_id = 'u2'", "usage", "u"),
@@ -138,6 +144,52 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         let repaired = program.run(&["doctor", "--repair"]);
         assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
         assert_eq!(faults(&program), [], "{sql}");
+    }
+}
+
+/// What the log does not say any more nobody can make up: it is named with its place, everything else is looked at all the same,
+/// and nobody is sent to a repair that would not help.
+#[test]
+fn what_repair_cannot_put_right_says_what_to_do_instead() {
+    let (program, _stripe) = synced();
+    used(&program);
+    let (file, kept) = (program.path("billhook.db"), program.path("kept.db"));
+    program.database().execute("VACUUM INTO ?1", [kept.to_str().expect("a path")]).expect("kept");
+    for (sql, words, remedy) in [
+        ("UPDATE usage_log SET kind = 99 WHERE position = 3", "the entry 3 cannot be read", "put a backup"),
+        ("UPDATE usage_log SET weight_micro = 1.5 WHERE position = 3", "the entry 3 cannot be read", "put a backup"),
+        (
+            "UPDATE usage_log SET kind = 99 WHERE position = 4; UPDATE facts SET value = 3 WHERE name = 'accounts_position'",
+            "the entry 4 cannot be read",
+            "put a backup",
+        ),
+        ("DELETE FROM usage_log WHERE position = 3", "the log has no entry 3", "put a backup"),
+        ("DELETE FROM usage_log WHERE position IN (2, 3)", "the log has no entry 2 to 3", "put a backup"),
+        ("UPDATE usage_log SET user_id = 'u2' WHERE position = 3", "user u2: the entry 3 is the first", "put a backup"),
+        ("DELETE FROM users", "nobody knows them", "put the user back"),
+    ] {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(program.path(&format!("billhook.db{suffix}")));
+        }
+        std::fs::copy(&kept, &file).expect("put back");
+        assert_eq!(faults(&program), [], "{sql}");
+        program.database().execute_batch(sql).expect(sql);
+        for repair in [false, true] {
+            let done = program.run(if repair { &["doctor", "--json", "--repair"] } else { &["doctor", "--json"] });
+            let (code, checks) = (done.code, done.objects());
+            let text = |check: &serde_json::Value, member: &str| check[member].as_str().unwrap_or_default().to_owned();
+            let bad: Vec<_> = checks.iter().filter(|check| check["state"] == "fault").collect();
+            assert_eq!(code, Some(1), "{sql}: {done:?}");
+            let is_named = |check: &&serde_json::Value| {
+                text(check, "detail").contains(words) && text(check, "fix").starts_with(remedy)
+            };
+            assert!(bad.iter().any(is_named), "{sql}, {repair}: {bad:?}");
+            assert!(!bad.iter().any(|check| text(check, "fix").starts_with("run billhook")), "{sql}: {bad:?}");
+            for looked_at in ["totals", "users", "reservations"] {
+                assert!(checks.iter().any(|check| check["check"] == looked_at), "{sql}: {looked_at}: {done:?}");
+            }
+        }
+        assert_eq!(program.run(&["usage", "replay"]).code, Some(1), "{sql}");
     }
 }
 

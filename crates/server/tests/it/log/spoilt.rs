@@ -4,6 +4,8 @@ use billhook::app::App;
 use billhook::clock::Clock;
 use billhook::ops::usage::{self, Verdict};
 use billhook::store::log::Kind;
+use billing::entry::Pack;
+use billing::usage::Credits;
 use futures_util::future::FutureExt;
 use jiff::SignedDuration;
 
@@ -109,6 +111,49 @@ async fn i04_ids_that_are_gone_are_known_again_on_sqlite() {
 #[tokio::test]
 async fn i04_ids_that_are_gone_are_known_again_on_postgres() {
     ids_that_are_gone(Database::postgres()).await;
+}
+
+/// What was given a name for ever is the same again after its id was lost and put back, whenever it is said.
+async fn names_that_are_gone(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    record(&app, ["e1", "e2"].map(|id| one(id, &users[0])).to_vec()).await;
+    let again = async || {
+        let granted_ms = clock.now().as_millisecond();
+        let amount = Credits::parse("5").expect("credits");
+        let pack = Pack { id: "p1".to_owned(), amount, priority: 0, expires_ms: None, granted_ms };
+        let granted = usage::corrections::grant(&app, &users[0], &pack).await.expect("a pack");
+        let told = usage::Told { at: None, ..one("a1", &users[0]) };
+        let adjusted = usage::corrections::adjust(&app, told, true, "note", false).await.expect("a correction");
+        let voided = usage::corrections::void(&app, "e1", None, false).await.expect("a void");
+        [granted, adjusted.verdict, voided.verdict].map(|verdict| verdict.expect("an answer"))
+    };
+    again().await;
+    settled(&app).await;
+    for sql in [
+        "DELETE FROM usage_ids",
+        "UPDATE usage_ids SET fingerprint = fingerprint + 1",
+        "UPDATE usage_ids SET fingerprint = 0 WHERE position > 3",
+    ] {
+        run_sql(&app, sql).await;
+        assert_ne!(differences(&app).await, [""; 0], "{sql}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        clock.advance(std::time::Duration::from_mins(1));
+        let said = again().await;
+        assert!(said.iter().all(|verdict| matches!(verdict, Verdict::Duplicate { .. })), "{sql}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn i04_names_that_are_gone_are_known_again_on_sqlite() {
+    names_that_are_gone(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_names_that_are_gone_are_known_again_on_postgres() {
+    names_that_are_gone(Database::postgres()).await;
 }
 
 /// A user's list goes from entry to entry: a wrong link loses what lies before it, and is put right from the log alone.
