@@ -233,7 +233,12 @@ async fn visit(config: Config) -> Result<App, Ending> {
     Ok(App::visit(config, Arc::new(System), Chance::system()).await?)
 }
 
-/// The same for `doctor`.
+/// The same for a command that only looks: it makes no database.
+async fn look(config: Config) -> Result<App, Ending> {
+    Ok(App::look(config, Arc::new(System), Chance::system()).await?)
+}
+
+/// The same for who looks for what is wrong.
 async fn inspect(config: Config) -> Result<App, Ending> {
     Ok(App::inspect(config, Arc::new(System), Chance::system()).await?)
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ending, configured, inspect, out, visit};
+use super::{Ending, configured, inspect, look, out};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction, Effect};
 use crate::ops::usage::naming::Which;
@@ -113,7 +113,7 @@ pub(super) enum UsageRole {
 pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
     let config = configured()?;
     let is_replay = matches!(role, UsageRole::Replay { .. });
-    let app = if is_replay { inspect(config).await? } else { visit(config).await? };
+    let app = if is_replay { inspect(config).await? } else { look(config).await? };
     match role {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,

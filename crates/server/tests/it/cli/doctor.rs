@@ -10,9 +10,9 @@ use billhook::ops::usage::{self, Told};
 use billhook::store::log::Source;
 use billing::usage::Quantity;
 
-use super::{add_user, synced};
-use crate::harness::KEY;
+use super::{add_user, refused, synced};
 use crate::harness::program::Program;
+use crate::harness::{Database, KEY};
 
 /// What doctor complains about: (check, detail) of every fault.
 fn faults(program: &Program) -> Vec<(String, String)> {
@@ -236,9 +236,59 @@ fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     named("stripe", "no connection to Stripe");
 }
 
+/// Who only looks, in a folder where nothing is, has looked at nothing: that is no clean bill, and nothing is made there.
+#[test]
+fn who_only_looks_says_that_there_is_no_database_and_makes_none() {
+    let foreign = "CREATE TABLE users (id TEXT); CREATE TABLE schema_migrations (version TEXT)";
+    for (case, words) in
+        [("nothing", "no such database"), ("an empty file", "no database of ours"), (foreign, "no database of ours")]
+    {
+        let program = Program::new();
+        let file = program.path("billhook.db");
+        match case {
+            "nothing" => {}
+            "an empty file" => std::fs::write(&file, "").expect("written"),
+            sql => program.database().execute_batch(sql).expect(sql),
+        }
+        let before = std::fs::read(&file).ok();
+        for args in [
+            &["doctor"][..],
+            &["doctor", "--repair"],
+            &["usage", "replay"],
+            &["usage", "replay", "--dry-run"],
+            &["user", "list"],
+            &["key", "list"],
+            &["webhooks", "list"],
+            &["revenue", "show", "cus_1"],
+        ] {
+            let done = program.run(args);
+            let said = refused(&done, 78);
+            assert!(said.contains("DATABASE_URL: ") && said.contains(words), "{case}, {args:?}: {said}");
+            assert_eq!(said.lines().count(), 1, "{case}, {args:?}: {said}");
+            assert_eq!(std::fs::read(&file).ok(), before, "{case}, {args:?}");
+        }
+        if case != "nothing" {
+            continue;
+        }
+        add_user(&program, "ada@here.test", &[]);
+        assert_eq!(program.run(&["doctor"]).code, Some(0), "who has something to write makes one");
+    }
+}
+
+#[test]
+fn the_same_on_postgres() {
+    let database = Database::postgres();
+    let program = Program::new().with("DATABASE_URL", &database.address());
+    assert!(refused(&program.run(&["doctor"]), 78).contains("no database of ours"));
+    assert!(refused(&program.run(&["usage", "replay", "--dry-run"]), 78).contains("no database of ours"));
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
+    assert_eq!(program.run(&["usage", "replay", "--dry-run"]).code, Some(0));
+}
+
 #[test]
 fn a_redis_that_is_away_is_named() {
     let program = Program::new().with("REDIS_URL", "redis://127.0.0.1:1");
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
     let found = faults(&program);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "redis");
