@@ -48,6 +48,8 @@ pub struct Book {
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
     moved: watch::Sender<i64>,
+    /// The latest acceptance of an entry that was counted, in milliseconds.
+    latest_ms: AtomicI64,
     turn: Mutex<Changed>,
     count: AtomicUsize,
     /// How often it was begun anew: an account taken in hand before that is not one of this book any more.
@@ -175,6 +177,7 @@ impl Book {
             hasher: RandomState::new(),
             applied: AtomicI64::new(written),
             moved: watch::Sender::new(written),
+            latest_ms: AtomicI64::new(i64::MIN),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
             count: AtomicUsize::new(0),
             edition: AtomicU64::new(0),
@@ -248,6 +251,11 @@ impl Book {
         self.applied.load(Ordering::Acquire)
     }
 
+    /// The latest acceptance of an entry that was counted here, in milliseconds.
+    pub fn latest_ms(&self) -> i64 {
+        self.latest_ms.load(Ordering::Relaxed)
+    }
+
     /// Which edition of the book this is; another one after every new beginning.
     pub fn edition(&self) -> u64 {
         self.edition.load(Ordering::Acquire)
@@ -303,6 +311,7 @@ impl Turn<'_> {
             }
         }
         self.book.moves.note(slot, released);
+        self.book.latest_ms.fetch_max(said.received_ms, Ordering::Relaxed);
         self.changed.entries += 1;
         if !state.changed {
             state.changed = true;

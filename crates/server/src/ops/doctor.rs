@@ -288,6 +288,13 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
     if recount.agrees() {
         report.ok("usage", format!("{} entries of {} users agree with what is kept", recount.entries, recount.users));
     }
+    for ahead in recount.to_come {
+        report.fault(
+            "clock",
+            ahead,
+            "this machine's clock was ahead: set it (NTP); it is over when that time has come",
+        );
+    }
     let is_whole = recount.damage.iter().all(|damage| damage.leaves_whole());
     for damage in recount.damage {
         report.fault("usage", damage.what, damage.remedy);

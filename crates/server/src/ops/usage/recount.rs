@@ -1,5 +1,6 @@
 //! The log counted anew from its first entry, and what is kept compared with it.
 
+mod ahead;
 mod entries;
 mod kept;
 mod words;
@@ -7,12 +8,14 @@ mod words;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::ahead::Ahead;
 use self::kept::Rows;
 use super::{failed, following, totals};
 use crate::app::App;
 use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
+use crate::ops::readiness;
 use crate::store::accounts::{self, Closed, Day, Snapshot, Warning};
 use crate::store::db::{Dialect, Isolation};
 use crate::store::log::DAY_MS;
@@ -35,6 +38,8 @@ pub struct Recount {
     pub differences: Vec<String>,
     /// What is wrong with the log itself, and nobody can make up.
     pub damage: Vec<Damage>,
+    /// What a clock that was ahead has left behind: the numbers agree, and are those of a time to come.
+    pub to_come: Vec<String>,
 }
 
 /// Something that a recount cannot put right.
@@ -86,7 +91,9 @@ pub async fn recount(app: &App) -> Result<Recount> {
         recount.damaged(format!("the accounts stand at {written}, the log ends at {head}"), CUT_OFF);
         return Ok(recount);
     }
-    let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ..Counting::default() }));
+    let to_come_ms = app.clock.now().as_millisecond().saturating_add(readiness::AHEAD_MAX_MS);
+    let ahead = Ahead::of(to_come_ms);
+    let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ahead, ..Counting::default() }));
     let steps: [Step; 7] = [
         Counting::count,
         Counting::check_ids,
@@ -144,6 +151,7 @@ struct Counting {
     last_account: String,
     /// The first day of which events are still accepted.
     oldest_day: i64,
+    ahead: Ahead,
     /// What the portion that was counted last says wrongly beside what counts.
     wrong: entries::Wrong,
     recount: Recount,
@@ -160,6 +168,7 @@ impl Default for Counting {
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
             oldest_day: i64::MAX,
+            ahead: Ahead::default(),
             wrong: entries::Wrong::default(),
             recount: Recount::default(),
         }
@@ -191,6 +200,7 @@ impl Counting {
             let portion = entries::read(tx, from..to.min(from + READ), self.oldest_day, &mut self.recount)?;
             let mut turn = self.book.turn();
             for entry in &portion.entries {
+                self.ahead.look(entry);
                 let Some(slot) = slot_of(&self.book, entry, &mut self.recount) else { continue };
                 if has_links {
                     self.wrong.links.extend(wrong_link(&slot, entry, &mut self.recount));
@@ -282,6 +292,7 @@ impl Counting {
         self.recount.differences.extend(proof::check_end(tx, head)?);
         self.count_to(tx, head)?;
         (self.recount.entries, self.recount.users) = (head, self.book.len());
+        self.recount.to_come = self.ahead.name(&self.book);
         compare_memory(app, &self.book, head, &mut self.recount);
         Ok(false)
     }

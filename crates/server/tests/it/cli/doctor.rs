@@ -236,6 +236,28 @@ fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     named("stripe", "no connection to Stripe");
 }
 
+/// A clock that was ahead for a while: everything adds up, in a period that has not begun.
+#[test]
+fn f49_what_a_clock_that_was_ahead_has_left_behind_is_named() {
+    let (program, _stripe) = synced();
+    let user = used(&program);
+    let ahead = "UPDATE usage_log SET received_ms = received_ms + 40 * 86400000, event_ms = event_ms + 40 * 86400000
+         WHERE position = 4";
+    assert_eq!(program.database().execute(ahead, []).expect("ahead"), 1);
+    program.run(&["doctor", "--repair"]);
+    let found = faults(&program);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|(check, _)| check == "clock"), "{found:?}");
+    assert!(found[0].1.starts_with("1 entries (4 to 4) were accepted at a time to come"), "{found:?}");
+    assert!(found[1].1.starts_with(&format!("user {user}: the running period begins at ")), "{found:?}");
+    let back =
+        "UPDATE usage_log SET received_ms = received_ms - 40 * 86400000 + 30000, event_ms = event_ms - 40 * 86400000
+         WHERE position = 4";
+    assert_eq!(program.database().execute(back, []).expect("back"), 1);
+    program.run(&["doctor", "--repair"]);
+    assert_eq!(faults(&program), [], "half a minute is no wrong clock");
+}
+
 /// Who only looks, in a folder where nothing is, has looked at nothing: that is no clean bill, and nothing is made there.
 #[test]
 fn who_only_looks_says_that_there_is_no_database_and_makes_none() {

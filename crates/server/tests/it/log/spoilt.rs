@@ -406,6 +406,45 @@ async fn plans_that_change_back_and_forth_within_a_millisecond_all_count() {
     settled(&app).await;
 }
 
+/// The server's own clock goes ahead over the end of a month and is set back: who counts in the month to come is named.
+#[tokio::test]
+async fn f49_a_clock_that_was_ahead_is_never_silent() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 2).await;
+    let used = async |id: &str, user: &str| record(&app, vec![told(id, user, "tts", 1_000_000, clock.now())]).await;
+    let named = async || {
+        let report = billhook::ops::doctor::examine(&app).await.expect("a report").0;
+        let ahead = report.into_iter().filter(|check| check.check == "clock").map(|check| check.detail);
+        let degraded = billhook::ops::readiness::look(&app).await.degraded;
+        (ahead.collect::<Vec<_>>(), degraded.iter().map(|missing| missing.part).collect::<Vec<_>>())
+    };
+    clock.set(instant("2026-11-30T20:00:00Z"));
+    used("a", &users[0]).await;
+    used("b", &users[1]).await;
+    assert_eq!(named().await, (vec![], vec![]));
+    clock.set(instant("2026-12-01T02:00:00Z"));
+    used("c", &users[0]).await;
+    clock.set(instant("2026-11-30T20:10:00Z"));
+    let late = used("d", &users[0]).await;
+    assert!(matches!(late[..], [Verdict::Recorded { late: true, .. }]), "{late:?}");
+    let (ahead, degraded) = named().await;
+    let of = &users[0];
+    assert_eq!(degraded, ["clock.was_ahead"]);
+    assert_eq!(
+        ahead,
+        [
+            "1 entries (5 to 5) were accepted at a time to come, the latest at 2026-12-01T02:00:00Z".to_owned(),
+            format!(
+                "user {of}: the running period begins at 2026-12-01T00:00:00Z, and what is used before counts in it"
+            ),
+        ]
+    );
+    clock.set(instant("2026-12-01T02:00:00Z"));
+    assert_eq!(named().await, (vec![], vec![]));
+    settled(&app).await;
+}
+
 /// An event that no account could hold is refused by name: what is accepted counts.
 #[tokio::test]
 async fn i02_what_would_be_too_much_to_count_is_refused_and_not_lost() {
