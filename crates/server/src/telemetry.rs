@@ -281,6 +281,8 @@ impl Collector for WatchedEach {
 /// How far shipping to Lago has come; written by its job.
 #[derive(Debug, Default)]
 pub struct LagoNumbers {
+    /// The database has told, and tells: what is not known is not shown, and is no zero.
+    pub known: AtomicBool,
     /// Entries of the log that are not delivered yet.
     pub depth: AtomicI64,
     /// How long the oldest of them has been waiting.
@@ -304,6 +306,9 @@ impl Collector for LagoNumbers {
             ("billhook_lago_differing_subscriptions", "Subscriptions that Lago counts differently", &self.differing),
             ("billhook_lago_failures", "Tries in a row that failed", &self.failures),
         ] {
+            if !self.known.load(Ordering::Relaxed) {
+                break;
+            }
             let gauge = ConstGauge::new(value.load(Ordering::Relaxed));
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }

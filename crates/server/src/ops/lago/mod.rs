@@ -135,11 +135,11 @@ pub async fn status(app: &App) -> Result<Status> {
                 fault: cursor.fault,
             })
         })
-        .await?;
+        .await;
     if let Some(lago) = &app.lago {
-        show(&lago.numbers, &status);
+        show(&lago.numbers, status.as_ref().ok());
     }
-    Ok(status)
+    status
 }
 
 /// Sums are kept for so many days, beyond every monthly period that Lago still shows; applied webhooks for fewer.
@@ -153,7 +153,9 @@ pub async fn sweep(app: &App) -> Result<()> {
     app.db.write(move |tx| lago::forget(tx, before(SUMS_KEPT_DAYS), before(NOTICES_KEPT_DAYS))).await
 }
 
-fn show(numbers: &LagoNumbers, status: &Status) {
+fn show(numbers: &LagoNumbers, status: Option<&Status>) {
+    numbers.known.store(status.is_some(), Ordering::Relaxed);
+    let Some(status) = status else { return };
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     numbers.depth.store(count(status.depth), Ordering::Relaxed);
     numbers.lag_ms.store(status.lag_ms, Ordering::Relaxed);
