@@ -17,6 +17,7 @@ use crate::ops::page::CursorKey;
 use crate::ops::usage::writer::Writer;
 use crate::ops::{catalogue, reservations, usage};
 use crate::sessions::ForeignSessions;
+use crate::store::db::OpenError;
 use crate::store::{self, Db};
 use crate::telemetry::WebhookNumbers;
 
@@ -70,7 +71,7 @@ impl std::ops::Deref for App {
 /// Why the program cannot be built.
 #[derive(Debug)]
 pub enum BuildError {
-    Database(store::db::OpenError),
+    Database(OpenError),
     Stripe(crate::gateways::stripe::SettingsError),
     Lago(crate::gateways::lago::SettingsError),
     Schema(crate::error::Error),
@@ -96,12 +97,35 @@ impl App {
     }
 
     /// The program for a command beside whoever serves: it works by the database's own catalogue, and of itself writes nothing.
-    pub async fn visit(mut config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+    pub async fn visit(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
         let db = opened(&config).await?;
-        config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
-        let app = Self::join(db, config, clock, chance, |settings| settings).await?;
-        usage::following::follow_log(&app).await.map_err(BuildError::Schema)?;
+        Self::beside(db, config, clock, chance).await?.followed().await
+    }
+
+    /// The same for a command that only looks: it makes no database.
+    pub async fn look(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let db = found(&config).await?;
+        Self::beside(db, config, clock, chance).await?.followed().await
+    }
+
+    /// The same for who looks for what is wrong: a log that cannot be followed is for them to name.
+    pub async fn inspect(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        let db = found(&config).await?;
+        let app = Self::beside(db, config, clock, chance).await?;
+        if let Err(error) = usage::following::follow_log(&app).await {
+            tracing::error!(%error, "the log cannot be followed to its end");
+        }
         Ok(app)
+    }
+
+    async fn beside(db: Db, mut config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, BuildError> {
+        config.catalogue = catalogue::of_database(&db, config.catalogue).await.map_err(BuildError::Schema)?;
+        Self::join(db, config, clock, chance, |settings| settings).await
+    }
+
+    async fn followed(self) -> Result<Self, BuildError> {
+        usage::following::follow_log(&self).await.map_err(BuildError::Schema)?;
+        Ok(self)
     }
 
     /// The same with other limits of the client of Stripe's: a test has no time for a deadline of half a minute.
@@ -182,18 +206,27 @@ impl App {
 
 /// The database, with its schema up to date.
 async fn opened(config: &Config) -> Result<Db, BuildError> {
-    let db = open(config).await?;
+    let db = open(config, Db::open).await?;
+    store::migrations::run(&db).await.map_err(BuildError::Schema)?;
+    Ok(db)
+}
+
+/// The same where it is there already.
+async fn found(config: &Config) -> Result<Db, BuildError> {
+    let db = open(config, Db::open_there).await?;
+    if !db.read(store::migrations::are_there).await.map_err(BuildError::Schema)? {
+        let detail = "this is no database of ours: billhook serve and billhook migrate make it one".to_owned();
+        return Err(BuildError::Database(OpenError::Missing(detail)));
+    }
     store::migrations::run(&db).await.map_err(BuildError::Schema)?;
     Ok(db)
 }
 
 /// Opens the database on a thread where waiting is allowed.
-async fn open(config: &Config) -> Result<Db, BuildError> {
+async fn open(config: &Config, open: fn(&str) -> Result<Db, OpenError>) -> Result<Db, BuildError> {
     let address = config.database_url.clone();
-    let opened = tokio::task::spawn_blocking(move || Db::open(secrecy::ExposeSecret::expose_secret(&address))).await;
-    opened
-        .map_err(|error| BuildError::Database(store::db::OpenError::Unusable(error.into())))?
-        .map_err(BuildError::Database)
+    let opened = tokio::task::spawn_blocking(move || open(secrecy::ExposeSecret::expose_secret(&address))).await;
+    opened.map_err(|error| BuildError::Database(OpenError::Unusable(error.into())))?.map_err(BuildError::Database)
 }
 
 /// In Redis where there is one, else in memory.

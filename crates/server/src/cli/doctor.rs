@@ -1,6 +1,7 @@
 //! `billhook doctor`
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, inspect, out};
+use crate::error::Error;
 use crate::ops::doctor::{self, Check, State};
 
 #[derive(Debug, clap::Args)]
@@ -14,9 +15,13 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let app = inspect(configured()?).await?;
     if args.repair {
-        doctor::repair(&app).await?;
+        match doctor::repair(&app).await {
+            // A row that means nothing is named by the report.
+            Err(Error::Internal(cause)) => out::complain(&format!("not everything could be put right: {cause}")),
+            done => done?,
+        }
     }
     let report = doctor::examine(&app).await?;
     for check in &report.0 {

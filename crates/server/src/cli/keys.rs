@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, look, out, visit};
 use crate::error::Error;
 use crate::ops::keys::{self, Scope};
 use crate::store::keys::ServiceKey;
@@ -34,7 +34,8 @@ pub(super) enum KeyRole {
 }
 
 pub(super) async fn key(role: KeyRole) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let config = configured()?;
+    let app = if matches!(role, KeyRole::List { .. }) { look(config).await? } else { visit(config).await? };
     match role {
         KeyRole::Issue { name, scope } => out::say(&keys::issue(&app, &name, &scope).await?),
         KeyRole::List { json } => {

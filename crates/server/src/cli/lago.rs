@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, look, out, visit};
 use crate::app::App;
 use crate::error::Error;
 use crate::ops::lago::examine::period;
@@ -60,7 +60,7 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
     if config.lago.is_none() {
         return Err(Ending::Configuration(vec!["LAGO_API_URL: is not set: there is no Lago to speak to".to_owned()]));
     }
-    let app = visit(config).await?;
+    let app = if matches!(role, LagoRole::Setup { .. }) { visit(config).await? } else { look(config).await? };
     match role {
         LagoRole::Setup { json } => make(&app, json).await,
         LagoRole::Status { json } => {

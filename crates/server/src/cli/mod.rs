@@ -233,6 +233,16 @@ async fn visit(config: Config) -> Result<App, Ending> {
     Ok(App::visit(config, Arc::new(System), Chance::system()).await?)
 }
 
+/// The same for a command that only looks: it makes no database.
+async fn look(config: Config) -> Result<App, Ending> {
+    Ok(App::look(config, Arc::new(System), Chance::system()).await?)
+}
+
+/// The same for who looks for what is wrong.
+async fn inspect(config: Config) -> Result<App, Ending> {
+    Ok(App::inspect(config, Arc::new(System), Chance::system()).await?)
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text, Duration::from_secs(1))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Ending, configured, out, parse_duration, visit};
+use super::{Ending, configured, look, out, parse_duration, visit};
 use crate::ops::{sessions, users};
 
 #[derive(Debug, Subcommand)]
@@ -77,7 +77,8 @@ pub(super) enum SessionRole {
 }
 
 pub(super) async fn user(role: UserRole) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let config = configured()?;
+    let app = if matches!(role, UserRole::List { .. }) { look(config).await? } else { visit(config).await? };
     match role {
         UserRole::Add { email, name, admin, tier, customer } => {
             let id = users::add(&app, users::Add { email, name, tier, customer, admin }).await?;

@@ -6,7 +6,7 @@ use billing::time;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, look, out};
 use crate::error::Error;
 use crate::ops::revenue::history::{self, History};
 use crate::store::revenue::Point;
@@ -26,7 +26,7 @@ pub(super) enum RevenueRole {
 
 pub(super) async fn revenue(role: RevenueRole) -> Result<(), Ending> {
     let RevenueRole::Show { customer, json } = role;
-    let app = visit(configured()?).await?;
+    let app = look(configured()?).await?;
     let history = history::of_customer(&app, &customer).await.map_err(|error| match error {
         Error::NotFound => Ending::Refused("nothing was ever said of a subscription of this customer".to_owned()),
         other => other.into(),

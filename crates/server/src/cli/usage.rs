@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, inspect, look, out};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction, Effect};
 use crate::ops::usage::naming::Which;
@@ -111,7 +111,9 @@ pub(super) enum UsageRole {
 }
 
 pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let config = configured()?;
+    let is_replay = matches!(role, UsageRole::Replay { .. });
+    let app = if is_replay { inspect(config).await? } else { look(config).await? };
     match role {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,
@@ -163,15 +165,19 @@ fn no_such_pack(error: crate::error::Error) -> Ending {
 
 async fn replay(app: &App, dry_run: bool) -> Result<(), Ending> {
     let recount = recount::recount(app).await?;
+    for damage in &recount.damage {
+        out::say(&format!("{}  -> {}", damage.what, damage.remedy));
+    }
     for difference in &recount.differences {
         out::say(difference);
     }
     out::complain(&format!("{} entries of {} users were counted", recount.entries, recount.users));
     if dry_run {
-        return if recount.differences.is_empty() { Ok(()) } else { Err(Ending::Said) };
+        return if recount.agrees() { Ok(()) } else { Err(Ending::Said) };
     }
     recount::repair(app).await?;
-    Ok(())
+    // What it cannot put right is still there.
+    if recount.damage.is_empty() { Ok(()) } else { Err(Ending::Said) }
 }
 
 /// A line of history. The quantity is read from its own text, so that no digit is lost.

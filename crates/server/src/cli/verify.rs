@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, look, out};
 use crate::ops::verify::difference::Difference;
 use crate::ops::verify::{self, Mode, Uncompared};
 
@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let app = look(configured()?).await?;
     if app.stripe.is_none() {
         return Err(Ending::Configuration(vec![
             "STRIPE_SECRET_KEY: is not set: there is nothing to compare with".to_owned(),

@@ -5,7 +5,7 @@ use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Ending, configured, out, visit};
+use super::{Ending, configured, look, out};
 use crate::app::App;
 use crate::error::Error;
 use crate::ops::webhooks::replay::{self, Shown, way};
@@ -65,7 +65,7 @@ pub(super) enum Named {
 const DEAD_MAX: usize = 10_000;
 
 pub(super) async fn webhooks(role: WebhooksRole) -> Result<(), Ending> {
-    let app = visit(configured()?).await?;
+    let app = look(configured()?).await?;
     match role {
         WebhooksRole::List { state, limit, json } => list(&app, which(state), usize::from(limit), json).await,
         WebhooksRole::Dead { json } => list(&app, Which::Dead, DEAD_MAX, json).await,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -14,8 +14,8 @@ use crate::ops::lago::{is_ours, notices, ship, status, sweep};
 const REST: Duration = Duration::from_millis(500);
 /// How long to rest while another process ships.
 const ELSEWHERE: Duration = Duration::from_secs(10);
-/// Between two looks at how far everything has come.
-const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at how far everything has come, whoever ships.
+const LOOK: Duration = Duration::from_secs(2);
 /// After a fault of ours or of the database's.
 const OUR_FAULT: Duration = Duration::from_secs(10);
 const COMPARISON: Duration = Duration::from_hours(1);
@@ -25,19 +25,23 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = shipping(&app) => {}
         () = comparing(&app) => {}
+        () = looking(&app) => {}
         _ = stop.changed() => {}
     }
 }
 
-async fn shipping(app: &App) {
-    let mut looked: Option<Instant> = None;
+/// What waits is a matter of the database: each process shows it, also while another one ships, or nobody.
+async fn looking(app: &App) {
     loop {
-        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            looked = Some(Instant::now());
-            if let Err(error) = status(app).await {
-                tracing::error!(%error, "how far shipping to Lago has come is not known");
-            }
+        if let Err(error) = status(app).await {
+            tracing::error!(%error, "how far shipping to Lago has come is not known");
         }
+        sleep(LOOK).await;
+    }
+}
+
+async fn shipping(app: &App) {
+    loop {
         let rest = once(app).await.unwrap_or_else(|error| {
             tracing::error!(%error, "shipping to Lago stopped; it goes on from its window");
             OUR_FAULT

@@ -54,25 +54,50 @@ impl Report {
         self.0.push(Check { check, state: State::Fault, detail: detail.to_string(), fix: Some(fix) });
     }
 
+    /// A row that means nothing ends the check that met it, and no other.
+    fn unless_broken(&mut self, check: &'static str, looked: Result<()>) -> Result<()> {
+        match looked {
+            Err(Error::Internal(cause)) => {
+                self.fault(check, format!("could not be looked at to the end: {cause}"), BACKUP);
+                Ok(())
+            }
+            looked => looked,
+        }
+    }
+
     pub fn healthy(&self) -> bool {
         self.0.iter().all(|check| check.state != State::Fault)
     }
 }
+
+const REPAIR: &str = "run billhook doctor --repair";
+const BACKUP: &str = "put a backup of the database back, or this row right";
+/// Counted anew from a log that lacks something, what is kept would lack it as well.
+const LOG_FIRST: &str = "see to the log first: --repair would count only what is left of it";
 
 /// Runs every check.
 pub async fn examine(app: &App) -> Result<Report> {
     let mut report = Report::default();
     configuration(app, &mut report);
     connections(app, &mut report).await;
-    lists(app, &mut report).await?;
-    counts(app, &mut report).await?;
-    webhooks::examine(app, &mut report).await?;
-    sampling::examine(app, &mut report).await?;
-    people(app, &mut report).await?;
-    usage::shown::examine(app, &mut report).await?;
-    metadata::examine(app, &mut report).await?;
-    log(app, &mut report).await?;
-    lago::examine::examine(app, &mut report).await?;
+    let looked = lists(app, &mut report).await;
+    report.unless_broken("mirror", looked)?;
+    let looked = counts(app, &mut report).await;
+    report.unless_broken("counts", looked)?;
+    let looked = webhooks::examine(app, &mut report).await;
+    report.unless_broken("webhooks", looked)?;
+    let looked = sampling::examine(app, &mut report).await;
+    report.unless_broken("verify", looked)?;
+    let looked = people(app, &mut report).await;
+    report.unless_broken("users", looked)?;
+    let looked = usage::shown::examine(app, &mut report).await;
+    report.unless_broken("tiers", looked)?;
+    let looked = metadata::examine(app, &mut report).await;
+    report.unless_broken("metadata", looked)?;
+    let looked = log(app, &mut report).await;
+    report.unless_broken("usage", looked)?;
+    let looked = lago::examine::examine(app, &mut report).await;
+    report.unless_broken("lago", looked)?;
     Ok(report)
 }
 
@@ -174,11 +199,7 @@ async fn counts(app: &App, report: &mut Report) -> Result<()> {
         if kept == counted {
             report.ok("counts", format!("{name}: {kept}"));
         } else {
-            report.fault(
-                "counts",
-                format!("{name}: counted {kept}, there are {counted}"),
-                "run billhook doctor --repair",
-            );
+            report.fault("counts", format!("{name}: counted {kept}, there are {counted}"), REPAIR);
         }
     }
     compare(report, &kept, &counted);
@@ -209,7 +230,7 @@ fn compare(report: &mut Report, kept: &[Total], counted: &[Total]) {
         report.ok("totals", format!("{} rows agree with their subscriptions", kept.len()));
     }
     for difference in wrong {
-        report.fault("totals", difference, "run billhook doctor --repair");
+        report.fault("totals", difference, REPAIR);
     }
 }
 
@@ -220,11 +241,11 @@ fn points(report: &mut Report, recount: &revenue::Recount) {
         report.ok("revenue", detail);
     }
     for unsettled in &recount.named {
-        report.fault("revenue", unsettled, "run billhook doctor --repair");
+        report.fault("revenue", unsettled, REPAIR);
     }
     let more = recount.wrong - recount.named.len() as u64;
     if more > 0 {
-        report.fault("revenue", format!("and {more} more subscriptions"), "run billhook doctor --repair");
+        report.fault("revenue", format!("and {more} more subscriptions"), REPAIR);
     }
 }
 
@@ -264,18 +285,29 @@ async fn people(app: &App, report: &mut Report) -> Result<()> {
 /// Every account and every day, against the log counted anew.
 async fn log(app: &App, report: &mut Report) -> Result<()> {
     let recount = usage::recount::recount(app).await?;
-    if recount.differences.is_empty() {
+    if recount.agrees() {
         report.ok("usage", format!("{} entries of {} users agree with what is kept", recount.entries, recount.users));
     }
+    for ahead in recount.to_come {
+        report.fault(
+            "clock",
+            ahead,
+            "this machine's clock was ahead: set it (NTP); it is over when that time has come",
+        );
+    }
+    let is_whole = recount.damage.iter().all(|damage| damage.leaves_whole());
+    for damage in recount.damage {
+        report.fault("usage", damage.what, damage.remedy);
+    }
     for difference in recount.differences {
-        report.fault("usage", difference, "run billhook doctor --repair");
+        report.fault("usage", difference, if is_whole { REPAIR } else { LOG_FIRST });
     }
     let reservations = reservations::proof::compare(app).await?;
     if reservations.is_empty() {
         report.ok("reservations", "what is written down as open can be open");
     }
     for reservation in reservations {
-        report.fault("reservations", reservation, "run billhook doctor --repair");
+        report.fault("reservations", reservation, REPAIR);
     }
     if app.config.redis_url.is_none() {
         return Ok(());
@@ -284,7 +316,7 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
         Ok(differences) if differences.is_empty() => report.ok("counters", "Redis has what the log says"),
         Ok(differences) => {
             for difference in differences {
-                report.fault("counters", difference, "run billhook doctor --repair");
+                report.fault("counters", difference, REPAIR);
             }
         }
         Err(error) => {

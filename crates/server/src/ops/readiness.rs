@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::verify::sampling;
@@ -30,6 +31,20 @@ pub struct Readiness {
 
 /// A server clock that differs by more than this makes signatures and ages doubtful.
 const SKEW_MAX_S: i64 = 30;
+
+/// What was accepted later than this from now was accepted by a clock that was ahead, in milliseconds.
+pub const AHEAD_MAX_MS: i64 = 60_000;
+
+/// The latest acceptance that this process has counted, where it is to come: the clock was set back since.
+fn counted_ahead(app: &App) -> Option<Missing> {
+    let latest_ms = app.book.latest_ms();
+    let limit_ms = app.clock.now().as_millisecond().saturating_add(AHEAD_MAX_MS);
+    let latest = Timestamp::from_millisecond(latest_ms).ok().filter(|_| latest_ms > limit_ms)?;
+    Some(Missing {
+        part: "clock.was_ahead",
+        detail: format!("usage was accepted at {latest}, which is to come: billhook doctor names whose"),
+    })
+}
 
 /// By how many seconds Stripe's clock is ahead of ours (negative: behind), as far as Stripe has told.
 pub fn clock_skew_s(app: &App) -> Option<i64> {
@@ -84,7 +99,7 @@ pub async fn look(app: &App) -> Readiness {
         part: "clock.skew",
         detail: format!("this machine's clock is {skew} s away from Stripe's: set it (NTP)"),
     });
-    Readiness { missing, degraded: skewed.into_iter().collect(), facts }
+    Readiness { missing, degraded: skewed.into_iter().chain(counted_ahead(app)).collect(), facts }
 }
 
 async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {

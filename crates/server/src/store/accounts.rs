@@ -96,6 +96,13 @@ pub fn page(tx: &mut Tx<'_>, after: &str, most: i64) -> Result<Vec<Snapshot>> {
     .collect()
 }
 
+/// Accounts after this one, up to that one, whose users nobody knows.
+pub fn strangers(tx: &mut Tx<'_>, after: &str, to: &str) -> Result<Vec<String>> {
+    let sql = "SELECT a.user_id FROM accounts a WHERE a.user_id > ?1 AND a.user_id <= ?2
+         AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = a.user_id) ORDER BY a.user_id";
+    tx.rows(sql, args![after, to])?.iter().map(|row| row.text(0)).collect()
+}
+
 /// The accounts of a shard.
 pub fn of_shard(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<Snapshot>> {
     tx.rows("SELECT user_id, shard, position, state FROM accounts WHERE shard = ?1 ORDER BY user_id", args![shard])?

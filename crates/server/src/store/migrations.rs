@@ -38,6 +38,16 @@ pub struct Report {
     pub adopted_users: Option<u64>,
 }
 
+/// Whether there is a schema of ours at all; asked before anything is written. SQLite is asked before its file is opened.
+pub fn are_there(tx: &mut Tx<'_>) -> Result<bool> {
+    if tx.dialect() == Dialect::Sqlite {
+        return Ok(true);
+    }
+    let table = tx.row("SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL", args![])?;
+    let step = "SELECT 1 FROM schema_migrations WHERE name = ?1";
+    Ok(table.is_some() && tx.row(step, args![STEPS[0].0])?.is_some())
+}
+
 /// Applies the steps that are missing. A database of a newer version is refused by name.
 pub async fn run(db: &Db) -> Result<Report> {
     db.write(migrate).await

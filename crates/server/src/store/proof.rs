@@ -2,8 +2,8 @@
 //! next entry comes after the last. What is wrong is named, and put right in steps.
 
 use super::Tx;
-use super::db::{Dialect, args};
-use super::log::{self, hold_head};
+use super::db::{Dialect, Row, args};
+use super::log::{self, EntryId, Known, hold_head};
 use crate::error::{Error, Result};
 
 /// A page of ids that was looked at.
@@ -60,29 +60,59 @@ macro_rules! with_entries {
     };
 }
 
-/// Entries after this one, up to that one, that no id of their day leads to although an event of that day is still accepted: they
-/// could come again. Each in words, at most so many.
-pub fn check_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64, most: i64) -> Result<Vec<String>> {
-    let unknown = tx.rows(
-        with_entries!(
-            "SELECT l.position, COALESCE(k.position, 0) FROM l LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id
-             WHERE k.position <> l.position OR (k.position IS NULL AND l.day >= ?3) ORDER BY l.position LIMIT ?4"
-        ),
-        args![after, to, oldest_day, most],
-    )?;
-    let mut wrong = Vec::new();
-    for row in &unknown {
-        let (position, other) = (row.int(0)?, row.int(1)?);
-        wrong.push(match other {
-            0 => format!("the id of the entry {position} is not known: it could come again"),
-            other => format!("the entry {position} has the id of the entry {other}"),
-        });
-    }
-    Ok(wrong)
+/// An entry and a day under which its id has to be known, with what that id leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownAs {
+    pub position: i64,
+    pub day: i64,
+    pub known: Option<Known>,
 }
 
-/// Makes the entries after this one, up to that one, known by their ids. What the same event said is compared with the entry
-/// itself where the fingerprint does not agree, so it need not be known here.
+/// The entries after this one, up to that one, by the ids of their days, in the order of the log. History is there for each of its
+/// two days. What an entry says is not read, so it may be anything.
+pub fn known_as(tx: &mut Tx<'_>, after: i64, to: i64) -> Result<Vec<KnownAs>> {
+    let rows = tx.rows(
+        with_entries!(
+            "SELECT l.position, l.day, k.position, k.fingerprint FROM l
+             LEFT JOIN usage_ids k ON k.day = l.day AND k.id = l.id ORDER BY l.position"
+        ),
+        args![after, to],
+    )?;
+    let read = |row: &Row| {
+        let known = match (row.int_or_null(2)?, row.int_or_null(3)?) {
+            (Some(position), Some(fingerprint)) => Some(Known { position, fingerprint }),
+            _ => None,
+        };
+        Ok(KnownAs { position: row.int(0)?, day: row.int(1)?, known })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Whether two entries have the same id.
+pub fn share_an_id(tx: &mut Tx<'_>, one: i64, other: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM usage_log o, usage_log t WHERE o.position = ?1 AND t.position = ?2 AND o.id = t.id";
+    Ok(tx.row(sql, args![one, other])?.is_some())
+}
+
+/// What an id of a day should say of its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub day: i64,
+    pub id: EntryId,
+    pub fingerprint: i64,
+}
+
+/// Has ids say of their entries what these say.
+pub fn mend_fingerprints(tx: &mut Tx<'_>, right: &[Fingerprint]) -> Result<()> {
+    for Fingerprint { day, id, fingerprint } in right {
+        let sql = "UPDATE usage_ids SET fingerprint = ?3 WHERE day = ?1 AND id = ?2";
+        tx.run(sql, args![*day, id.to_vec(), *fingerprint])?;
+    }
+    Ok(())
+}
+
+/// Makes the entries after this one, up to that one, known by their ids. What an event said is compared with the entry itself where
+/// the fingerprint does not agree; of others it is made afterwards.
 pub fn know_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64) -> Result<u64> {
     tx.run(
         with_entries!(
@@ -93,6 +123,21 @@ pub fn know_entries(tx: &mut Tx<'_>, after: i64, to: i64, oldest_day: i64) -> Re
     )
 }
 
+/// From an entry to the one before it of the same user; on SQLite only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub position: i64,
+    pub previous: Option<i64>,
+}
+
+/// Has entries lead to the ones before them.
+pub fn mend_links(tx: &mut Tx<'_>, links: &[Link]) -> Result<()> {
+    for link in links {
+        tx.run("UPDATE usage_log SET previous = ?2 WHERE position = ?1", args![link.position, link.previous])?;
+    }
+    Ok(())
+}
+
 /// What is wrong with the end of the log where it is kept apart.
 pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
     let kept = tx.row("SELECT position FROM usage_head WHERE one = 1", args![])?.map_or(Ok(-1), |row| row.int(0))?;
@@ -100,6 +145,7 @@ pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
         Dialect::Postgres if kept != last => {
             Some(format!("the log ends at {last}, the next entry would come after {kept} (usage_head)"))
         }
+        Dialect::Sqlite if kept == -1 => Some("usage_head is empty".to_owned()),
         Dialect::Sqlite if kept != 0 => Some(format!("usage_head is at {kept}: the log says by itself where it ends")),
         Dialect::Postgres | Dialect::Sqlite => None,
     })
@@ -109,8 +155,8 @@ pub fn check_end(tx: &mut Tx<'_>, last: i64) -> Result<Option<String>> {
 /// is waited for.
 pub fn mend_end(tx: &mut Tx<'_>) -> Result<()> {
     let mut last = 0;
+    tx.run("INSERT INTO usage_head (one, position) VALUES (1, 0) ON CONFLICT DO NOTHING", args![])?;
     if tx.dialect() == Dialect::Postgres {
-        tx.run("INSERT INTO usage_head (one, position) VALUES (1, 0) ON CONFLICT DO NOTHING", args![])?;
         hold_head(tx)?;
         last = log::head(tx)?;
     }

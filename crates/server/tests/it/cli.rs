@@ -299,6 +299,7 @@ fn f56_each_fault_alone_is_78() {
 #[test]
 fn f56_a_name_that_looks_like_ours_and_is_not_is_told() {
     let program = Program::new().with("BILLHOOK_LISTNE", "127.0.0.1:1");
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
     let done = program.run(&["doctor"]);
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(done.stdout.contains("BILLHOOK_LISTNE") && done.stderr.contains("BILLHOOK_LISTNE"), "{done:?}");

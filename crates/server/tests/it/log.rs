@@ -99,7 +99,8 @@ async fn record(app: &App, told: Vec<Told>) -> Vec<Verdict> {
 
 /// What a recount has to complain of.
 async fn differences(app: &App) -> Vec<String> {
-    usage::recount::recount(app).await.expect("a recount").differences
+    let recount = usage::recount::recount(app).await.expect("a recount");
+    recount.damage.into_iter().map(|damage| damage.what).chain(recount.differences).collect()
 }
 
 /// Everything in memory is counted and written down, and a recount agrees with all of it.

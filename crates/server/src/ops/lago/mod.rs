@@ -135,11 +135,11 @@ pub async fn status(app: &App) -> Result<Status> {
                 fault: cursor.fault,
             })
         })
-        .await?;
+        .await;
     if let Some(lago) = &app.lago {
-        show(&lago.numbers, &status);
+        show(&lago.numbers, status.as_ref().ok());
     }
-    Ok(status)
+    status
 }
 
 /// Sums are kept for so many days, beyond every monthly period that Lago still shows; applied webhooks for fewer.
@@ -153,11 +153,12 @@ pub async fn sweep(app: &App) -> Result<()> {
     app.db.write(move |tx| lago::forget(tx, before(SUMS_KEPT_DAYS), before(NOTICES_KEPT_DAYS))).await
 }
 
-fn show(numbers: &LagoNumbers, status: &Status) {
+/// What the database does not tell is not known, and not shown.
+fn show(numbers: &LagoNumbers, status: Option<&Status>) {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    numbers.depth.note(count(status.depth));
-    numbers.lag_ms.note(status.lag_ms);
-    numbers.dead.note(count(status.dead));
-    numbers.differing.note(count(status.differing));
-    numbers.failures.note(i64::from(status.failures));
+    numbers.depth.note(status.map(|status| count(status.depth)));
+    numbers.lag_ms.note(status.map(|status| status.lag_ms));
+    numbers.dead.note(status.map(|status| count(status.dead)));
+    numbers.differing.note(status.map(|status| count(status.differing)));
+    numbers.failures.note(status.map(|status| i64::from(status.failures)));
 }

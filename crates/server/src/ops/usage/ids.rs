@@ -2,10 +2,11 @@
 
 use std::hash::Hasher;
 
+use billing::entry::Pack;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
-use crate::store::log::{Entry, EntryId};
+use crate::store::log::{Entry, EntryId, Kind, Logged};
 
 /// The id of an entry. A ULID or a UUID in its usual notation is taken as it is, because ids that grow with time are cheap to
 /// keep in order; every other text is hashed. `space` keeps ids of different origins apart.
@@ -35,13 +36,41 @@ pub fn event_id(producer: Option<&str>, transaction_id: &str) -> EntryId {
 
 /// Of everything that two entries with one id must agree in. An entry whose sender gave no time is not compared by it.
 pub fn fingerprint(entry: &Entry, timed: bool) -> i64 {
+    let at_ms = timed.then_some(entry.event_ms);
+    of_content([&entry.transaction_id, &entry.user, &entry.event_type], entry.quantity, at_ms, entry.body.as_deref())
+}
+
+/// Whether this may be the fingerprint of an entry that is in the log; else the right one. Nothing where the log cannot tell.
+pub fn is_fingerprint_of(entry: &Logged, kept: i64) -> Result<(), Option<i64>> {
+    let texts = [&*entry.transaction_id, &*entry.user, &*entry.event_type];
+    let of = |at_ms, body| of_content(texts, entry.quantity, at_ms, body);
+    let timeless = of(None, entry.body.as_deref());
+    let timed = of(Some(entry.event_ms), entry.body.as_deref());
+    let (right, also) = match entry.kind {
+        Kind::Void | Kind::Plan | Kind::Roll => (0, 0),
+        Kind::Revoke | Kind::Expire => (timeless, timeless),
+        // A pack is the same whenever it is granted again.
+        Kind::Grant => {
+            let pack = Pack::parse(entry.body.as_deref().unwrap_or_default()).map_err(|_| None)?;
+            let content = of(None, Some(&Pack { granted_ms: 0, ..pack }.encode()));
+            (content, content)
+        }
+        Kind::Usage | Kind::Adjust if entry.event_ms != entry.received_ms => (timed, timed),
+        // Without a time of its own it happened when it was accepted, and with one it may have: who is told it with a time again
+        // is answered by the entry itself.
+        Kind::Usage | Kind::Adjust => (timeless, timed),
+    };
+    // An id that was lost and is known again: the entry itself is compared.
+    let is_unsaid = kept == 0 && entry.kind == Kind::Usage;
+    if kept == right || kept == also || is_unsaid { Ok(()) } else { Err(Some(right)) }
+}
+
+fn of_content(texts: [&str; 3], quantity: i64, at_ms: Option<i64>, body: Option<&str>) -> i64 {
     let mut hasher = SipHasher13::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7573_6167_6520_6670);
-    write(&mut hasher, &entry.transaction_id);
-    write(&mut hasher, &entry.user);
-    write(&mut hasher, &entry.event_type);
-    hasher.write_i64(entry.quantity);
-    hasher.write_i64(if timed { entry.event_ms } else { i64::MIN });
-    write(&mut hasher, entry.body.as_deref().unwrap_or("\u{0}"));
+    texts.into_iter().for_each(|text| write(&mut hasher, text));
+    hasher.write_i64(quantity);
+    hasher.write_i64(at_ms.unwrap_or(i64::MIN));
+    write(&mut hasher, body.unwrap_or("\u{0}"));
     i64::from_ne_bytes(hasher.finish().to_ne_bytes())
 }
 

@@ -1,20 +1,25 @@
 //! The log counted anew from its first entry, and what is kept compared with it.
 
+mod ahead;
+mod entries;
 mod kept;
 mod words;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::ahead::Ahead;
 use self::kept::Rows;
 use super::{failed, following, totals};
 use crate::app::App;
-use crate::counters::book::{Book, Slot};
+use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
+use crate::ops::readiness;
 use crate::store::accounts::{self, Closed, Day, Snapshot, Warning};
-use crate::store::db::Isolation;
+use crate::store::db::{Dialect, Isolation};
 use crate::store::log::DAY_MS;
+use crate::store::proof::Link;
 use crate::store::{Tx, log, proof};
 
 /// How many entries are read at a time.
@@ -23,16 +28,58 @@ const READ: i64 = 2_000;
 const PAGE: i64 = 1_000;
 /// How many differences are named.
 const NAMED: usize = 100;
-/// The same, for a query.
-const MOST: i64 = 100;
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Recount {
     pub entries: i64,
     pub users: usize,
-    /// Each names the user, and the type and the period or day where there is one.
+    /// Each names the user, and the type and the period or day where there is one. `repair` puts it right.
     pub differences: Vec<String>,
+    /// What is wrong with the log itself, and nobody can make up.
+    pub damage: Vec<Damage>,
+    /// What a clock that was ahead has left behind: the numbers agree, and are those of a time to come.
+    pub to_come: Vec<String>,
+}
+
+/// Something that a recount cannot put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub what: String,
+    /// What to do instead.
+    pub remedy: &'static str,
+}
+
+impl Damage {
+    /// Every entry is there and can be read: what is kept can be counted anew.
+    pub fn leaves_whole(&self) -> bool {
+        [UNCOUNTED, STRANGER, TWICE].contains(&self.remedy)
+    }
+}
+
+const LOST: &str = "put a backup of the database back: --repair cannot make up what the log does not say";
+const UNCOUNTED: &str = "it counts nothing, and --repair cannot change that: billhook usage adjust can";
+const TWICE: &str = "one event is in the log twice: billhook usage void --position takes one back";
+const STRANGER: &str = "put the user back with this id (from a backup), or nobody can be asked to pay";
+const CUT_OFF: &str = "entries are gone: put a backup of the database back, or have --repair count what is left";
+
+impl Recount {
+    /// Named as long as there are few: a log can be wrong in every entry.
+    fn differs(&mut self, difference: String) {
+        if self.differences.len() < NAMED {
+            self.differences.push(difference);
+        }
+    }
+
+    fn damaged(&mut self, what: String, remedy: &'static str) {
+        if self.damage.len() < NAMED {
+            self.damage.push(Damage { what, remedy });
+        }
+    }
+
+    pub fn agrees(&self) -> bool {
+        self.differences.is_empty() && self.damage.is_empty()
+    }
 }
 
 /// Counts the log anew and compares with it: what was written down, at the entry where it was, and the accounts in memory at the
@@ -40,10 +87,13 @@ pub struct Recount {
 pub async fn recount(app: &App) -> Result<Recount> {
     let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     if written > head {
-        let difference = format!("the accounts stand at {written}, the log ends at {head}");
-        return Ok(Recount { entries: head, differences: vec![difference], ..Recount::default() });
+        let mut recount = Recount { entries: head, ..Recount::default() };
+        recount.damaged(format!("the accounts stand at {written}, the log ends at {head}"), CUT_OFF);
+        return Ok(recount);
     }
-    let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ..Counting::default() }));
+    let to_come_ms = app.clock.now().as_millisecond().saturating_add(readiness::AHEAD_MAX_MS);
+    let ahead = Ahead::of(to_come_ms);
+    let counting = Arc::new(Mutex::new(Counting { oldest_day: oldest_day(app)?, ahead, ..Counting::default() }));
     let steps: [Step; 7] = [
         Counting::count,
         Counting::check_ids,
@@ -101,6 +151,9 @@ struct Counting {
     last_account: String,
     /// The first day of which events are still accepted.
     oldest_day: i64,
+    ahead: Ahead,
+    /// What the portion that was counted last says wrongly beside what counts.
+    wrong: entries::Wrong,
     recount: Recount,
 }
 
@@ -115,6 +168,8 @@ impl Default for Counting {
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
             oldest_day: i64::MAX,
+            ahead: Ahead::default(),
+            wrong: entries::Wrong::default(),
             recount: Recount::default(),
         }
     }
@@ -122,7 +177,7 @@ impl Default for Counting {
 
 impl Counting {
     fn differs(&mut self, difference: String) {
-        self.recount.differences.push(difference);
+        self.recount.differs(difference);
     }
 
     fn count(&mut self, tx: &mut Tx<'_>, _: &App) -> Result<bool> {
@@ -136,27 +191,24 @@ impl Counting {
         Ok(self.book.applied() < to)
     }
 
-    /// Folds the log up to an entry, and names the entries that it has not, or whose ids are not known.
+    /// Folds the log up to an entry, and names what is wrong with the entries on the way.
     fn count_to(&mut self, tx: &mut Tx<'_>, to: i64) -> Result<()> {
+        self.wrong = entries::Wrong::default();
+        let has_links = tx.dialect() == Dialect::Sqlite;
         while self.book.applied() < to {
-            let mut expected = self.book.applied();
-            let until = to.min(expected + READ);
-            self.recount.differences.extend(proof::check_entries(tx, expected, until, self.oldest_day, MOST)?);
-            let mut entries = log::read(tx, expected, until - expected)?;
-            entries.retain(|entry| entry.position <= until);
+            let from = self.book.applied();
+            let portion = entries::read(tx, from..to.min(from + READ), self.oldest_day, &mut self.recount)?;
             let mut turn = self.book.turn();
-            for entry in &entries {
-                expected += 1;
-                if entry.position != expected {
-                    self.recount.differences.push(format!("the log has no entry {expected}"));
-                    expected = entry.position;
+            for entry in &portion.entries {
+                self.ahead.look(entry);
+                let Some(slot) = slot_of(&self.book, entry, &mut self.recount) else { continue };
+                if has_links {
+                    self.wrong.links.extend(wrong_link(&slot, entry, &mut self.recount));
                 }
-                fold(&self.book, &mut turn, entry, &mut self.recount);
+                fold(&mut turn, &slot, entry, &mut self.recount);
             }
-            if expected < until {
-                self.recount.differences.push(format!("the log has no entry {}", expected + 1));
-            }
-            turn.moved_to(until);
+            self.wrong.fingerprints.extend(portion.fingerprints);
+            turn.moved_to(portion.to);
         }
         Ok(())
     }
@@ -165,7 +217,8 @@ impl Counting {
     fn catch_up(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         let written = accounts::position(tx)?;
         if written < self.book.applied() {
-            return Err(Error::internal("what is written down was begun anew while it was compared: look again"));
+            let detail = "what is written down was begun anew while it was compared: look again".to_owned();
+            return Err(Error::Conflict { code: "usage.begun_anew", detail });
         }
         self.count_to(tx, written)?;
         let made = self.book.turn().take().map(|taken| taken.page).unwrap_or_default();
@@ -190,6 +243,9 @@ impl Counting {
             self.compare_account(kept);
         }
         let Some(last) = page.last() else { return Ok(false) };
+        for user in accounts::strangers(tx, &self.last_account, &last.user)? {
+            self.recount.damaged(format!("user {user}: has an account and entries, and nobody knows them"), STRANGER);
+        }
         self.last_account.clone_from(&last.user);
         Ok(true)
     }
@@ -236,6 +292,7 @@ impl Counting {
         self.recount.differences.extend(proof::check_end(tx, head)?);
         self.count_to(tx, head)?;
         (self.recount.entries, self.recount.users) = (head, self.book.len());
+        self.recount.to_come = self.ahead.name(&self.book);
         compare_memory(app, &self.book, head, &mut self.recount);
         Ok(false)
     }
@@ -252,27 +309,50 @@ fn compare_memory(app: &App, book: &Book, head: i64, recount: &mut Recount) {
         match book.get(&slot.user) {
             Some(counted) if counted.lock().account == state.account => {}
             Some(counted) => {
-                recount.differences.push(words::accounts(&slot.user, &state.account.encode(), &counted.lock().account));
+                recount.differs(words::accounts(&slot.user, &state.account.encode(), &counted.lock().account));
             }
             // Somebody who was looked at and has no entry.
             None if state.account.position() == 0 => {}
-            None => recount.differences.push(format!("user {}: an account in memory without an entry", slot.user)),
+            None => recount.differs(format!("user {}: an account in memory without an entry", slot.user)),
         }
     }
     drop(turn);
 }
 
-fn fold(book: &Book, turn: &mut crate::counters::book::Turn<'_>, entry: &log::Logged, recount: &mut Recount) {
-    let slot = match book.get(&entry.user) {
-        Some(slot) => slot,
-        None => match following::opened_by(entry) {
-            Ok(slot) => book.put(slot),
-            Err(error) => return recount.differences.push(format!("user {}: {error}", entry.user)),
-        },
-    };
-    turn.fold(&slot, Said::from(entry), None);
-    if let Some(fault) = slot.lock().fault() {
-        recount.differences.push(format!("user {}, entry {}: {fault}", entry.user, entry.position));
+/// The account that an entry counts in, opened where it is the first of its user.
+fn slot_of(book: &Book, entry: &log::Logged, recount: &mut Recount) -> Option<Arc<Slot>> {
+    if let Some(slot) = book.get(&entry.user) {
+        return Some(slot);
+    }
+    match following::opened_by(entry) {
+        Ok(slot) => Some(book.put(slot)),
+        Err(error) => {
+            let why = if let Error::Internal(cause) = error { cause.to_string() } else { error.to_string() };
+            recount.damaged(format!("user {}: {why}", entry.user), LOST);
+            None
+        }
+    }
+}
+
+/// Where an entry does not lead to the one before it of the same user, which the account has counted last: where it should.
+fn wrong_link(slot: &Slot, entry: &log::Logged, recount: &mut Recount) -> Option<Link> {
+    let before = Some(slot.lock().account.position()).filter(|position| *position > 0);
+    if entry.previous == before {
+        return None;
+    }
+    let [kept, right] =
+        [entry.previous, before].map(|link| link.map_or("none".to_owned(), |position| format!("the entry {position}")));
+    recount.differs(format!(
+        "user {}, entry {}: leads to {kept} as the one before it, which is {right}",
+        entry.user, entry.position
+    ));
+    Some(Link { position: entry.position, previous: before })
+}
+
+fn fold(turn: &mut Turn<'_>, slot: &Arc<Slot>, entry: &log::Logged, recount: &mut Recount) {
+    turn.fold(slot, Said::from(entry), None);
+    if let Some(fault) = slot.lock().take_fault() {
+        recount.damaged(format!("user {}, entry {}: {fault}", entry.user, entry.position), UNCOUNTED);
     }
 }
 
@@ -301,8 +381,9 @@ pub async fn repair(app: &App) -> Result<()> {
     let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
     let to = if written == head { (head - 1).max(0) } else { head };
     let counting = Arc::new(Mutex::new(Counting::default()));
-    to_the_end(app, &counting, move |counting, tx, _| counting.count_some(tx, to)).await?;
+    mend_to(app, &counting, to).await?;
     let page = lock(&counting).book.turn().take().map(|taken| taken.page).unwrap_or_default();
+    mend_to(app, &counting, head).await?;
     app.db
         .write(move |tx| {
             accounts::forget(tx)?;
@@ -310,6 +391,20 @@ pub async fn repair(app: &App) -> Result<()> {
         })
         .await?;
     totals::start_over(app).await
+}
+
+/// Counts up to an entry, and puts right what the entries on the way say beside what counts, in steps.
+async fn mend_to(app: &App, counting: &Arc<Mutex<Counting>>, to: i64) -> Result<()> {
+    let mut more = true;
+    while more {
+        let for_step = Arc::clone(counting);
+        more = app.db.read(move |tx| lock(&for_step).count_some(tx, to)).await?;
+        let wrong = std::mem::take(&mut lock(counting).wrong);
+        if !wrong.is_empty() {
+            app.db.write(move |tx| wrong.mend(tx)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away ids without an entry, and makes every entry known that could come again: in steps, so that nobody waits for it.

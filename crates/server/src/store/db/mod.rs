@@ -81,6 +81,8 @@ pub enum OpenError {
     Address(String),
     /// A setting that can lose acknowledged rows; names the setting and its value.
     Unsafe(String),
+    /// There is none of ours, where one was asked for.
+    Missing(String),
     /// The database does not answer or is not one of ours.
     Unusable(Cause),
 }
@@ -88,7 +90,7 @@ pub enum OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Address(what) => write!(f, "DATABASE_URL: {what}"),
+            Self::Address(what) | Self::Missing(what) => write!(f, "DATABASE_URL: {what}"),
             Self::Unsafe(what) => write!(f, "unsafe database setting: {what}"),
             Self::Unusable(cause) => write!(f, "DATABASE_URL: {cause}"),
         }
@@ -305,6 +307,15 @@ impl Db {
             return Ok(Self::of(Engine::Postgres(postgres::Postgres::open(address)?)));
         }
         Err(OpenError::Address("expected sqlite://PATH or postgres://…".into()))
+    }
+
+    /// The same for a database of ours that is there: none is made. On PostgreSQL the schema itself tells
+    /// ([`crate::store::migrations::are_there`]).
+    pub fn open_there(address: &str) -> Result<Self, OpenError> {
+        if let Some(path) = sqlite_path(address) {
+            sqlite::find(path)?;
+        }
+        Self::open(address)
     }
 
     fn of(engine: Engine) -> Self {

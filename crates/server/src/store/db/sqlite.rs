@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, ToSql};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 
 use super::wal::{BUSY, Reading, Room, Wal};
 use super::{Arg, Change, DbError, Dialect, Driver, Job, Listener, Many, OpenError, Row, Tx, Value, tell};
@@ -226,6 +226,29 @@ impl Shared {
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, OpenError> {
     std::thread::Builder::new().name(name.into()).spawn(body).map_err(|error| OpenError::Unusable(error.into()))
+}
+
+/// Looks whether there is a file with our schema in it, and changes nothing. Whatever else may be wrong with it, opening it says.
+pub(super) fn find(path: &Path) -> Result<(), OpenError> {
+    let missing = |what: &str| {
+        let make = "billhook serve and billhook migrate make one";
+        Err(OpenError::Missing(format!("{}: {what}: {make}", path.display())))
+    };
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return missing("there is no such database");
+    }
+    let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|connection| {
+        connection.busy_timeout(BUSY)?;
+        connection.query_row("SELECT 1 FROM schema_migrations WHERE name = '0001_foundation'", [], |_| Ok(()))
+    });
+    match found {
+        Err(rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::SqlInputError { .. }) => {
+            missing("this is no database of ours")
+        }
+        // No such table.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => missing("this is no database of ours"),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// The file holds money and people: only the account that runs the program may read it.

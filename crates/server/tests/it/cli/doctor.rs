@@ -10,9 +10,9 @@ use billhook::ops::usage::{self, Told};
 use billhook::store::log::Source;
 use billing::usage::Quantity;
 
-use super::{add_user, synced};
-use crate::harness::KEY;
+use super::{add_user, refused, synced};
 use crate::harness::program::Program;
+use crate::harness::{Database, KEY};
 
 /// What doctor complains about: (check, detail) of every fault.
 fn faults(program: &Program) -> Vec<(String, String)> {
@@ -108,10 +108,27 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         ("INSERT INTO usage_days VALUES (20779, 'u2', 'tts', 1000000, 1, 1, 0)", "usage", "u2"),
         ("UPDATE usage_days SET cost_pico = cost_pico + 1 WHERE type = 'tts'", "usage", "credits kept"),
         ("UPDATE accounts SET state = x''", "usage", &user),
+        (
+            "UPDATE usage_log SET previous = NULL WHERE position = 3",
+            "usage",
+            "entry 3: leads to none as the one before it, which is the entry 2",
+        ),
+        (
+            "UPDATE usage_log SET previous = previous - 1 WHERE position = 4",
+            "usage",
+            "entry 4: leads to the entry 2 as the one before it, which is the entry 3",
+        ),
+        ("UPDATE usage_log SET previous = 7 WHERE position = 1", "usage", "which is none"),
         ("DELETE FROM usage_ids", "usage", "could come again"),
         ("DELETE FROM usage_ids WHERE position = 2", "usage", "the id of the entry 2 is not known"),
         ("UPDATE usage_ids SET position = position + 1000 WHERE position = 2", "usage", "the entry"),
         ("UPDATE usage_head SET position = 1000000", "usage", "usage_head"),
+        ("DELETE FROM usage_head", "usage", "usage_head is empty"),
+        (
+            "UPDATE usage_ids SET fingerprint = fingerprint + 1 WHERE position = 3",
+            "usage",
+            "entry 3: its id was given to",
+        ),
         ("INSERT INTO usage_periods VALUES ('u2', 0, 1, 2, '{}')", "usage", "user u2, closed period"),
         ("INSERT INTO usage_warnings VALUES ('u2', 0, 50, 2, 0)", "usage", "user u2, warning of 50 per cent"),
         ("UPDATE accounts SET user_id = 'u2'", "usage", "u"),
@@ -127,6 +144,52 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         let repaired = program.run(&["doctor", "--repair"]);
         assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
         assert_eq!(faults(&program), [], "{sql}");
+    }
+}
+
+/// What the log does not say any more nobody can make up: it is named with its place, everything else is looked at all the same,
+/// and nobody is sent to a repair that would not help.
+#[test]
+fn what_repair_cannot_put_right_says_what_to_do_instead() {
+    let (program, _stripe) = synced();
+    used(&program);
+    let (file, kept) = (program.path("billhook.db"), program.path("kept.db"));
+    program.database().execute("VACUUM INTO ?1", [kept.to_str().expect("a path")]).expect("kept");
+    for (sql, words, remedy) in [
+        ("UPDATE usage_log SET kind = 99 WHERE position = 3", "the entry 3 cannot be read", "put a backup"),
+        ("UPDATE usage_log SET weight_micro = 1.5 WHERE position = 3", "the entry 3 cannot be read", "put a backup"),
+        (
+            "UPDATE usage_log SET kind = 99 WHERE position = 4; UPDATE facts SET value = 3 WHERE name = 'accounts_position'",
+            "the entry 4 cannot be read",
+            "put a backup",
+        ),
+        ("DELETE FROM usage_log WHERE position = 3", "the log has no entry 3", "put a backup"),
+        ("DELETE FROM usage_log WHERE position IN (2, 3)", "the log has no entry 2 to 3", "put a backup"),
+        ("UPDATE usage_log SET user_id = 'u2' WHERE position = 3", "user u2: the entry 3 is the first", "put a backup"),
+        ("DELETE FROM users", "nobody knows them", "put the user back"),
+    ] {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(program.path(&format!("billhook.db{suffix}")));
+        }
+        std::fs::copy(&kept, &file).expect("put back");
+        assert_eq!(faults(&program), [], "{sql}");
+        program.database().execute_batch(sql).expect(sql);
+        for repair in [false, true] {
+            let done = program.run(if repair { &["doctor", "--json", "--repair"] } else { &["doctor", "--json"] });
+            let (code, checks) = (done.code, done.objects());
+            let text = |check: &serde_json::Value, member: &str| check[member].as_str().unwrap_or_default().to_owned();
+            let bad: Vec<_> = checks.iter().filter(|check| check["state"] == "fault").collect();
+            assert_eq!(code, Some(1), "{sql}: {done:?}");
+            let is_named = |check: &&serde_json::Value| {
+                text(check, "detail").contains(words) && text(check, "fix").starts_with(remedy)
+            };
+            assert!(bad.iter().any(is_named), "{sql}, {repair}: {bad:?}");
+            assert!(!bad.iter().any(|check| text(check, "fix").starts_with("run billhook")), "{sql}: {bad:?}");
+            for looked_at in ["totals", "users", "reservations"] {
+                assert!(checks.iter().any(|check| check["check"] == looked_at), "{sql}: {looked_at}: {done:?}");
+            }
+        }
+        assert_eq!(program.run(&["usage", "replay"]).code, Some(1), "{sql}");
     }
 }
 
@@ -173,9 +236,81 @@ fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     named("stripe", "no connection to Stripe");
 }
 
+/// A clock that was ahead for a while: everything adds up, in a period that has not begun.
+#[test]
+fn f49_what_a_clock_that_was_ahead_has_left_behind_is_named() {
+    let (program, _stripe) = synced();
+    let user = used(&program);
+    let ahead = "UPDATE usage_log SET received_ms = received_ms + 40 * 86400000, event_ms = event_ms + 40 * 86400000
+         WHERE position = 4";
+    assert_eq!(program.database().execute(ahead, []).expect("ahead"), 1);
+    program.run(&["doctor", "--repair"]);
+    let found = faults(&program);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|(check, _)| check == "clock"), "{found:?}");
+    assert!(found[0].1.starts_with("1 entries (4 to 4) were accepted at a time to come"), "{found:?}");
+    assert!(found[1].1.starts_with(&format!("user {user}: the running period begins at ")), "{found:?}");
+    let back =
+        "UPDATE usage_log SET received_ms = received_ms - 40 * 86400000 + 30000, event_ms = event_ms - 40 * 86400000
+         WHERE position = 4";
+    assert_eq!(program.database().execute(back, []).expect("back"), 1);
+    program.run(&["doctor", "--repair"]);
+    assert_eq!(faults(&program), [], "half a minute is no wrong clock");
+}
+
+/// Who only looks, in a folder where nothing is, has looked at nothing: that is no clean bill, and nothing is made there.
+#[test]
+fn who_only_looks_says_that_there_is_no_database_and_makes_none() {
+    let foreign = "CREATE TABLE users (id TEXT); CREATE TABLE schema_migrations (version TEXT)";
+    for (case, words) in
+        [("nothing", "no such database"), ("an empty file", "no database of ours"), (foreign, "no database of ours")]
+    {
+        let program = Program::new();
+        let file = program.path("billhook.db");
+        match case {
+            "nothing" => {}
+            "an empty file" => std::fs::write(&file, "").expect("written"),
+            sql => program.database().execute_batch(sql).expect(sql),
+        }
+        let before = std::fs::read(&file).ok();
+        for args in [
+            &["doctor"][..],
+            &["doctor", "--repair"],
+            &["usage", "replay"],
+            &["usage", "replay", "--dry-run"],
+            &["user", "list"],
+            &["key", "list"],
+            &["webhooks", "list"],
+            &["revenue", "show", "cus_1"],
+        ] {
+            let done = program.run(args);
+            let said = refused(&done, 78);
+            assert!(said.contains("DATABASE_URL: ") && said.contains(words), "{case}, {args:?}: {said}");
+            assert_eq!(said.lines().count(), 1, "{case}, {args:?}: {said}");
+            assert_eq!(std::fs::read(&file).ok(), before, "{case}, {args:?}");
+        }
+        if case != "nothing" {
+            continue;
+        }
+        add_user(&program, "ada@here.test", &[]);
+        assert_eq!(program.run(&["doctor"]).code, Some(0), "who has something to write makes one");
+    }
+}
+
+#[test]
+fn the_same_on_postgres() {
+    let database = Database::postgres();
+    let program = Program::new().with("DATABASE_URL", &database.address());
+    assert!(refused(&program.run(&["doctor"]), 78).contains("no database of ours"));
+    assert!(refused(&program.run(&["usage", "replay", "--dry-run"]), 78).contains("no database of ours"));
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
+    assert_eq!(program.run(&["usage", "replay", "--dry-run"]).code, Some(0));
+}
+
 #[test]
 fn a_redis_that_is_away_is_named() {
     let program = Program::new().with("REDIS_URL", "redis://127.0.0.1:1");
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
     let found = faults(&program);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "redis");

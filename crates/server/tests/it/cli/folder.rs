@@ -26,7 +26,7 @@ fn data(program: &Program, name: &str, is_new: bool) -> String {
     let file = folder.join("data.db");
     let address = format!("sqlite://{}", file.display());
     if !is_new {
-        let made = Program::new().with("DATABASE_URL", &address).run_as_nobody(&["user", "list"]);
+        let made = Program::new().with("DATABASE_URL", &address).run_as_nobody(&["migrate"]);
         assert_eq!(made.code, Some(0), "{made:?}");
     }
     address
@@ -63,7 +63,7 @@ fn f18_a_database_that_is_not_ours_to_write_is_78_and_names_the_file() {
         if way.starts_with("a folder") {
             give(&folder, false);
         }
-        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["user", "list"]] {
+        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
             let done = Program::new().with("DATABASE_URL", &address).run_as_nobody(args);
             let said = refused(&done, 78);
             assert!(said.contains("DATABASE_URL: ") && said.contains("/data.db: "), "{way}: {said}");
@@ -77,7 +77,7 @@ fn f18_a_database_that_is_not_ours_to_write_is_78_and_names_the_file() {
 #[test]
 fn f18_a_file_system_that_is_read_only_is_78_and_names_the_file() {
     let program = Program::new();
-    assert_eq!(program.run(&["user", "list"]).code, Some(0));
+    assert_eq!(program.run(&["migrate"]).code, Some(0));
     let running = program.start_failing_on("billhook.db", "openat", "EROFS", &["serve", "--listen", "127.0.0.1:0"]);
     let done = running.wait();
     assert!(refused(&done, 78).contains("billhook.db: "), "{done:?}");

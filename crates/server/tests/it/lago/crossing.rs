@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use billhook::app::App;
 use billhook::jobs::Jobs;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::{details, is_ours, setup, ship, status};
@@ -71,7 +72,7 @@ async fn f41_lago_is_down_for_a_day_and_usage_goes_on() {
         assert!(waits.iter().any(|wait| *wait > Duration::from_secs(5)), "the pauses grow: {waits:?}");
         let down = status(&bench.app).await.unwrap();
         assert_eq!((down.depth, down.lag_ms, down.failures), (48, 24 * 3_600_000, 24));
-        let numbers = rendered(&bench);
+        let numbers = rendered(&bench.app);
         for line in
             ["outbox_depth 48", "lag_milliseconds 86400000", "failures 24", "dead_letters 0", "delivered_total 1"]
         {
@@ -86,9 +87,9 @@ async fn f41_lago_is_down_for_a_day_and_usage_goes_on() {
 }
 
 /// What a scraper reads.
-fn rendered(bench: &Bench) -> String {
+fn rendered(app: &App) -> String {
     let mut metrics = Metrics::new();
-    metrics.registry().register_collector(Box::new(Arc::clone(&bench.app.lago.as_ref().expect("Lago").numbers)));
+    metrics.registry().register_collector(Box::new(Arc::clone(&app.lago.as_ref().expect("Lago").numbers)));
     metrics.render().expect("numbers")
 }
 
@@ -108,6 +109,31 @@ async fn the_job_ships_by_itself_until_it_is_told_to_stop() {
     }
     jobs.stop().await;
     bench.assert_equal().await;
+}
+
+/// What waits is a matter of the database: a process that does not ship shows it as well, and nothing before it knows.
+#[tokio::test]
+async fn what_waits_is_shown_by_every_process() {
+    let bench = Bench::new(Database::postgres(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    assert!(is_ours(&bench.app).await.expect("a lease"));
+    let other = bench.second_process().await;
+    assert!(!rendered(&other).contains("billhook_lago_outbox_depth"), "{}", rendered(&other));
+    let jobs = Jobs::start(&other, Arc::new(|_| ()));
+    // Twice: what is seen at the beginning, and what comes after it.
+    for depth in [2, 3] {
+        bench.use_some(&user, "inference", &["1"]).await;
+        let line = format!("billhook_lago_outbox_depth {depth}\n");
+        let shown = async {
+            while !rendered(&other).contains(&line) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // One that looks only when it has asked for the right to ship does so every ten seconds.
+        tokio::time::timeout(Duration::from_secs(8), shown).await.expect("it is shown");
+    }
+    jobs.stop().await;
+    assert!(bench.batches().is_empty(), "the other one ships");
 }
 
 #[tokio::test]

@@ -83,6 +83,11 @@ async fn a_full_queue_is_told_and_loses_nothing() {
 /// F-19: a copy taken under load is the log up to some entry, and everything that was answered before the copy began is in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f19_a_backup_under_load_is_a_prefix_that_stands_by_itself() {
+    let told = include_str!("../../../../../README.md");
+    assert!(
+        told.contains(r#"sqlite3 billhook.db "VACUUM INTO 'copy.db'""#),
+        "what is proved here is what people are told"
+    );
     let (database, clock) = (Database::sqlite(), now());
     let app = program(&database, &clock).await;
     let users = add_users(&app, 4).await;

@@ -4,6 +4,8 @@ use billhook::app::App;
 use billhook::clock::Clock;
 use billhook::ops::usage::{self, Verdict};
 use billhook::store::log::Kind;
+use billing::entry::Pack;
+use billing::usage::Credits;
 use futures_util::future::FutureExt;
 use jiff::SignedDuration;
 
@@ -109,6 +111,77 @@ async fn i04_ids_that_are_gone_are_known_again_on_sqlite() {
 #[tokio::test]
 async fn i04_ids_that_are_gone_are_known_again_on_postgres() {
     ids_that_are_gone(Database::postgres()).await;
+}
+
+/// What was given a name for ever is the same again after its id was lost and put back, whenever it is said.
+async fn names_that_are_gone(database: Database) {
+    let clock = now();
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 1).await;
+    record(&app, ["e1", "e2"].map(|id| one(id, &users[0])).to_vec()).await;
+    let again = async || {
+        let granted_ms = clock.now().as_millisecond();
+        let amount = Credits::parse("5").expect("credits");
+        let pack = Pack { id: "p1".to_owned(), amount, priority: 0, expires_ms: None, granted_ms };
+        let granted = usage::corrections::grant(&app, &users[0], &pack).await.expect("a pack");
+        let told = usage::Told { at: None, ..one("a1", &users[0]) };
+        let adjusted = usage::corrections::adjust(&app, told, true, "note", false).await.expect("a correction");
+        let voided = usage::corrections::void(&app, "e1", None, false).await.expect("a void");
+        [granted, adjusted.verdict, voided.verdict].map(|verdict| verdict.expect("an answer"))
+    };
+    again().await;
+    settled(&app).await;
+    for sql in [
+        "DELETE FROM usage_ids",
+        "UPDATE usage_ids SET fingerprint = fingerprint + 1",
+        "UPDATE usage_ids SET fingerprint = 0 WHERE position > 3",
+    ] {
+        run_sql(&app, sql).await;
+        assert_ne!(differences(&app).await, [""; 0], "{sql}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        clock.advance(std::time::Duration::from_mins(1));
+        let said = again().await;
+        assert!(said.iter().all(|verdict| matches!(verdict, Verdict::Duplicate { .. })), "{sql}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn i04_names_that_are_gone_are_known_again_on_sqlite() {
+    names_that_are_gone(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_names_that_are_gone_are_known_again_on_postgres() {
+    names_that_are_gone(Database::postgres()).await;
+}
+
+/// A user's list goes from entry to entry: a wrong link loses what lies before it, and is put right from the log alone.
+#[tokio::test]
+async fn links_from_entry_to_entry_are_named_and_put_right() {
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 3).await;
+    record(&app, (0..30).map(|number| one(&format!("e{number}"), &users[number % 3])).collect()).await;
+    settled(&app).await;
+    let whole = whole_log(&app).await;
+    let elsewhere =
+        whole.iter().filter(|entry| entry.previous.is_some_and(|before| before != entry.position - 1)).count();
+    let first = whole.iter().filter(|entry| entry.previous.is_none() && entry.position > 1).count();
+    for (sql, links) in [
+        ("UPDATE usage_log SET previous = NULL WHERE position = 20", 1),
+        ("UPDATE usage_log SET previous = previous - 3 WHERE position = 20", 1),
+        ("UPDATE usage_log SET previous = position - 1 WHERE position > 1", elsewhere + first),
+        ("UPDATE usage_log SET previous = 999 WHERE position = 33", 1),
+    ] {
+        run_sql(&app, sql).await;
+        let named = differences(&app).await;
+        let wrong = |line: &String| line.contains("as the one before it, which is ") && line.starts_with("user usr_");
+        assert!(named.len() == links && named.iter().all(wrong), "{sql}: {named:?}");
+        usage::recount::repair(&app).await.expect("mended");
+        settled(&app).await;
+        assert_eq!(whole_log(&app).await, whole, "{sql}");
+    }
 }
 
 /// Where the next entry would come over one that is there, or leave a gap, nothing may be recorded until it is put right.
@@ -330,6 +403,45 @@ async fn plans_that_change_back_and_forth_within_a_millisecond_all_count() {
         let plans = whole_log(&app).await.iter().filter(|entry| entry.kind == Kind::Plan).count();
         assert_eq!(plans, number + 2);
     }
+    settled(&app).await;
+}
+
+/// The server's own clock goes ahead over the end of a month and is set back: who counts in the month to come is named.
+#[tokio::test]
+async fn f49_a_clock_that_was_ahead_is_never_silent() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program(&database, &clock).await;
+    let users = add_users(&app, 2).await;
+    let used = async |id: &str, user: &str| record(&app, vec![told(id, user, "tts", 1_000_000, clock.now())]).await;
+    let named = async || {
+        let report = billhook::ops::doctor::examine(&app).await.expect("a report").0;
+        let ahead = report.into_iter().filter(|check| check.check == "clock").map(|check| check.detail);
+        let degraded = billhook::ops::readiness::look(&app).await.degraded;
+        (ahead.collect::<Vec<_>>(), degraded.iter().map(|missing| missing.part).collect::<Vec<_>>())
+    };
+    clock.set(instant("2026-11-30T20:00:00Z"));
+    used("a", &users[0]).await;
+    used("b", &users[1]).await;
+    assert_eq!(named().await, (vec![], vec![]));
+    clock.set(instant("2026-12-01T02:00:00Z"));
+    used("c", &users[0]).await;
+    clock.set(instant("2026-11-30T20:10:00Z"));
+    let late = used("d", &users[0]).await;
+    assert!(matches!(late[..], [Verdict::Recorded { late: true, .. }]), "{late:?}");
+    let (ahead, degraded) = named().await;
+    let of = &users[0];
+    assert_eq!(degraded, ["clock.was_ahead"]);
+    assert_eq!(
+        ahead,
+        [
+            "1 entries (5 to 5) were accepted at a time to come, the latest at 2026-12-01T02:00:00Z".to_owned(),
+            format!(
+                "user {of}: the running period begins at 2026-12-01T00:00:00Z, and what is used before counts in it"
+            ),
+        ]
+    );
+    clock.set(instant("2026-12-01T02:00:00Z"));
+    assert_eq!(named().await, (vec![], vec![]));
     settled(&app).await;
 }
 

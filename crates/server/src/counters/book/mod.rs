@@ -3,25 +3,26 @@
 //! Accounts that nobody has touched since they were last written down lie in the database. The book is moved by one hand at a
 //! time (`Turn`), read by everybody.
 
+mod state;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use billing::account::{Account, AccountError, ClosedPeriod, Room};
+use billing::account::{Account, Room};
 use billing::hold::Held;
 use billing::usage::Quantity;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use foldhash::quality::RandomState;
 use tokio::sync::watch;
 
+use self::state::closed_row;
 use super::publishing::Moves;
 use super::reading::Said;
 use super::redis::There;
 use super::reservations::{Reservations, place};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
 use crate::store::log::Kind;
-use foldhash::quality::RandomState;
 
 /// Parts of the map, so that readers and the writer rarely meet.
 const PARTS: usize = 64;
@@ -46,6 +47,8 @@ pub struct Book {
     /// The entry that everything in the book has counted.
     applied: AtomicI64,
     moved: watch::Sender<i64>,
+    /// The latest acceptance of an entry that was counted, in milliseconds.
+    latest_ms: AtomicI64,
     turn: Mutex<Changed>,
     count: AtomicUsize,
     /// The log is counted as far as it was when somebody last looked. While the book begins anew, what is not in it may be old.
@@ -180,6 +183,7 @@ impl Book {
             parts: (0..PARTS).map(|_| RwLock::default()).collect(),
             applied: AtomicI64::new(written),
             moved: watch::Sender::new(written),
+            latest_ms: AtomicI64::new(i64::MIN),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
             count: AtomicUsize::new(0),
             is_whole: AtomicBool::new(false),
@@ -266,6 +270,11 @@ impl Book {
         self.is_whole.load(Ordering::Acquire)
     }
 
+    /// The latest acceptance of an entry that was counted here, in milliseconds.
+    pub fn latest_ms(&self) -> i64 {
+        self.latest_ms.load(Ordering::Relaxed)
+    }
+
     /// Which edition of the book this is; another one after every new beginning.
     pub fn edition(&self) -> u64 {
         self.edition.load(Ordering::Acquire)
@@ -321,6 +330,7 @@ impl Turn<'_> {
             }
         }
         self.book.moves.note(slot, released);
+        self.book.latest_ms.fetch_max(said.received_ms, Ordering::Relaxed);
         self.changed.entries += 1;
         if !state.changed {
             state.changed = true;
@@ -481,110 +491,4 @@ impl Book {
             self.count.fetch_sub(before - part.len(), Ordering::Relaxed);
         }
     }
-}
-
-impl State {
-    fn is_in_use(&self) -> bool {
-        self.changed || self.is_held()
-    }
-
-    fn is_held(&self) -> bool {
-        !self.held.is_empty() || !self.rates.is_empty()
-    }
-
-    fn set_apart(&mut self) -> Apart {
-        Apart {
-            held: std::mem::take(&mut self.held),
-            rates: std::mem::take(&mut self.rates),
-            there: std::mem::take(&mut self.there),
-        }
-    }
-
-    fn take_back(&mut self, apart: Apart) {
-        (self.held, self.rates, self.there) = (apart.held, apart.rates, apart.there);
-    }
-
-    /// Another account without entries: other terms, or the instant of the first entry.
-    pub fn begin(&mut self, account: Account) {
-        self.account = account;
-        self.room = None;
-    }
-
-    /// What may be used at an instant; worked out when something has changed.
-    pub fn room(&mut self, now_ms: i64) -> Result<Arc<Room>, AccountError> {
-        let position = self.account.position();
-        if let Some(worked) = &self.room
-            && worked.position == position
-            && (worked.from_ms..worked.room.until_ms).contains(&now_ms)
-        {
-            return Ok(Arc::clone(&worked.room));
-        }
-        let room = Arc::new(self.account.room(now_ms)?);
-        self.room = Some(Worked { position, from_ms: now_ms, room: Arc::clone(&room) });
-        Ok(room)
-    }
-
-    pub fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
-    }
-
-    /// `start_ms`: the day's first millisecond.
-    fn add_day(&mut self, user: &str, start_ms: i64, said: &Said<'_>, cost_pico: i128) -> Result<()> {
-        let quantity = said.signed();
-        let known = self.days.iter_mut().find(|day| day.start_ms == start_ms && day.sum.event_type == said.event_type);
-        if let Some(DaySum { sum, .. }) = known {
-            sum.quantity = sum.quantity.checked_add(quantity).ok_or_else(|| Error::internal("the day's quantity"))?;
-            sum.events += 1;
-            sum.cost_pico += cost_pico;
-            return Ok(());
-        }
-        // The date is that of the zone in which the account lives now; it may live in another one later.
-        let day = date_of(start_ms, &self.account.terms().zone);
-        let event_type = said.event_type.to_owned();
-        let sum = Day { day, user: user.to_owned(), event_type, quantity, events: 1, cost_pico };
-        self.add_sum(DaySum { start_ms, sum });
-        Ok(())
-    }
-
-    /// Adds to the day of this date: a page has each date once, also where two zones begin it at two instants.
-    fn add_sum(&mut self, more: DaySum) {
-        let same = |known: &&mut DaySum| known.sum.day == more.sum.day && known.sum.event_type == more.sum.event_type;
-        match self.days.iter_mut().find(same) {
-            Some(DaySum { sum, .. }) => {
-                sum.quantity = sum.quantity.saturating_add(more.sum.quantity);
-                sum.events += more.sum.events;
-                sum.cost_pico += more.sum.cost_pico;
-            }
-            None => self.days.push(more),
-        }
-    }
-}
-
-/// The date, in days since 1970, of a local day that begins at this millisecond.
-fn date_of(day_start_ms: i64, zone: &TimeZone) -> i64 {
-    let start = Timestamp::from_millisecond(day_start_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    // Local midnight, or the first instant after it where a clock was set forward over it.
-    let local_ms = day_start_ms + i64::from(zone.to_offset(start).seconds()) * 1_000;
-    local_ms.div_euclid(crate::store::log::DAY_MS)
-}
-
-fn closed_row(user: &str, position: i64, closed: &ClosedPeriod) -> Closed {
-    Closed {
-        user: user.to_owned(),
-        start_ms: closed.window.start.as_millisecond(),
-        end_ms: closed.window.end.as_millisecond(),
-        position,
-        summary: summary(closed),
-    }
-}
-
-fn summary(closed: &ClosedPeriod) -> String {
-    let by_type: serde_json::Map<String, serde_json::Value> =
-        closed.by_type.iter().map(|(kind, quantity)| (kind.to_string(), quantity.wire().into())).collect();
-    serde_json::json!({
-        "tier": closed.terms.tier, "included": closed.included.wire(), "used": closed.used.wire(),
-        "overage": closed.overage.wire(), "overage_cost": closed.overage_cost.wire(),
-        "currency": closed.overage_cost.currency().code(), "by_type": by_type,
-    })
-    .to_string()
 }
