@@ -134,9 +134,10 @@ pub async fn i04_old_and_new_ids_in_one_group_are_numbered_as_one_by_one(databas
         };
         let expected: Vec<Appended> = ids
             .iter()
-            .map(|id| match naive.get(id) {
-                Some(position) => known(*position),
-                None => {
+            .map(|id| {
+                if let Some(position) = naive.get(id) {
+                    known(*position)
+                } else {
                     log.push(*id);
                     let position = i64::try_from(log.len()).expect("small");
                     naive.insert(*id, position);
