@@ -52,7 +52,7 @@ impl<'a> Said<'a> {
 
     /// Whether it is shown on its day and counts for nothing else: history of a period that is over, and what takes such back.
     pub fn is_only_shown(&self, account: &Account) -> bool {
-        let takes_nothing = self.kind == Kind::Void && self.body.is_some_and(|body| words(body).0 == NOTHING);
+        let takes_nothing = self.kind == Kind::Void && self.body.map(counted) == Some(NOTHING);
         takes_nothing || (self.is_history && account.is_late(self.event_ms, self.received_ms).unwrap_or(true))
     }
 
@@ -67,7 +67,7 @@ impl<'a> Said<'a> {
             Kind::Usage => fold(&entry(Fact::Usage { kind, quantity, weight })),
             Kind::Adjust => fold(&entry(Fact::Adjust { kind, quantity, weight })),
             Kind::Void => {
-                let counted_ms = self.body.and_then(|body| words(body).0.parse().ok());
+                let counted_ms = self.body.and_then(|body| counted(body).parse().ok());
                 fold(&entry(Fact::Void { kind, quantity, weight, counted_ms }))
             }
             Kind::Grant => fold(&entry(Fact::Grant(Pack::parse(body).map_err(unreadable)?))),
@@ -107,13 +107,14 @@ pub fn void_body(counted_ms: Option<i64>, position: i64) -> String {
     format!("{counted} {position}")
 }
 
-/// The position of the event that a void takes back; the first versions did not write it down.
-pub fn voided(body: &str) -> Option<i64> {
-    words(body).1.parse().ok()
+/// Where the event counted that a void takes back: the first millisecond of a period, or [`NOTHING`].
+pub fn counted(body: &str) -> &str {
+    body.split_once(' ').map_or(body, |(counted, _)| counted)
 }
 
-fn words(body: &str) -> (&str, &str) {
-    body.split_once(' ').unwrap_or((body, ""))
+/// The position of the event that a void takes back; the first versions did not write it down.
+pub fn voided(body: &str) -> Option<i64> {
+    body.split_once(' ')?.1.parse().ok()
 }
 
 /// The body of a plan entry.
