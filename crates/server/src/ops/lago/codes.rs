@@ -50,15 +50,14 @@ impl Codes {
 /// Writes down from which entry on a type has another code than before, because this catalogue comes into force. A type without
 /// entries has none before; of what an older version recorded nothing else is known.
 pub fn follow(tx: &mut Tx<'_>, catalogue: &Catalogue) -> Result<()> {
-    // Nothing is appended until we have committed: nobody sends an entry under the code that was.
-    let next = log::hold_head(tx)? + 1;
     let known = Codes::read(tx)?;
     for (event_type, event) in &catalogue.events {
         let last = known.rows(event_type).last();
         if last.is_some_and(|(_, code)| *code == event.lago_code) {
             continue;
         }
-        let from_position = if last.is_some() { next } else { 0 };
+        // Nothing is appended until we have committed: nobody sends an entry under the code that was.
+        let from_position = if last.is_some() { log::hold_head(tx)? + 1 } else { 0 };
         let (event_type, code) = (event_type.to_string(), event.lago_code.clone());
         lago::save_code(tx, &Code { event_type, from_position, code })?;
     }
@@ -92,4 +91,51 @@ pub fn past(tx: &mut Tx<'_>, catalogue: &Catalogue, now_ms: i64) -> Result<Vec<(
         }
     }
     Ok(past)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::log::Source;
+
+    #[test]
+    fn an_entry_has_the_code_of_its_place_and_what_takes_it_back_the_same() {
+        let rows = [(0, "old"), (11, "new"), (21, ""), (31, "old")];
+        let codes =
+            Codes(BTreeMap::from([("tts".to_owned(), rows.map(|(from, code)| (from, code.to_owned())).into())]));
+        let void = |counted_ms, of| Some(reading::void_body(counted_ms, of));
+        for (kind, event_type, position, body, code) in [
+            (Kind::Usage, "tts", 1, None, "old"),
+            (Kind::Usage, "tts", 10, None, "old"),
+            (Kind::Usage, "tts", 11, None, "new"),
+            (Kind::Adjust, "tts", 20, Some("25 4".to_owned()), "new"),
+            (Kind::Usage, "tts", 21, None, ""),
+            (Kind::Usage, "tts", 31, None, "old"),
+            (Kind::Usage, "stt", 11, None, ""),
+            (Kind::Void, "tts", 31, void(Some(1_700_000_000_000), 11), "new"),
+            (Kind::Void, "tts", 31, void(None, 12), "new"),
+            (Kind::Void, "tts", 32, void(None, 25), ""),
+            (Kind::Void, "tts", 12, void(Some(-5), 10), "old"),
+            (Kind::Void, "tts", 10, Some("1700000000000".to_owned()), "old"),
+            (Kind::Void, "tts", 10, None, "old"),
+        ] {
+            let entry = Logged {
+                position,
+                kind,
+                user: "u".into(),
+                event_type: event_type.into(),
+                quantity: 1,
+                weight: 1,
+                event_ms: 0,
+                received_ms: 0,
+                id: [0; 16],
+                transaction_id: "t".into(),
+                source: Source::Own,
+                previous: None,
+                body,
+            };
+            assert_eq!(codes.of(&entry), code, "{entry:?}");
+        }
+        assert!(codes.has("new") && !codes.has("") && !codes.has("other"));
+    }
 }

@@ -97,10 +97,15 @@ pub(super) fn fit(
     let Some(tier) = tier_of(tx, catalogue, tiers, &entry.user, now)? else {
         return Ok(Some(Fit::Skip("user_unknown")));
     };
-    if catalogue.tier(&tier).is_none() {
+    if catalogue.tier(&tier).is_none() && !has_plan(tx, &entry.user, &tier)? {
         return Ok(Some(Fit::Skip("tier_not_sold")));
     }
     Ok(Some(Fit::For { code, tier }))
+}
+
+/// Whether a user has a subscription of this tier at Lago: there it goes on when the catalogue has the tier no more.
+fn has_plan(tx: &mut Tx<'_>, user: &str, tier: &str) -> Result<bool> {
+    Ok(lago::subscription(tx, user)?.is_some_and(|known| known.tier == tier))
 }
 
 fn tier_in(entry: &Logged) -> Result<String> {

@@ -67,7 +67,9 @@ pub fn is_fingerprint_of(entry: &Logged, kept: i64) -> Result<(), Option<i64>> {
 
 fn of_content(texts: [&str; 3], quantity: i64, at_ms: Option<i64>, body: Option<&str>) -> i64 {
     let mut hasher = SipHasher13::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7573_6167_6520_6670);
-    texts.into_iter().for_each(|text| write(&mut hasher, text));
+    for text in texts {
+        write(&mut hasher, text);
+    }
     hasher.write_i64(quantity);
     hasher.write_i64(at_ms.unwrap_or(i64::MIN));
     write(&mut hasher, body.unwrap_or("\u{0}"));

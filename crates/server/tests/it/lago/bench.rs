@@ -100,6 +100,12 @@ impl Bench {
         build(&self.config, &self.clock).await
     }
 
+    /// A command beside it, whose shell has no catalogue.
+    pub async fn visitor(&self) -> App {
+        let config = Config { catalogue: Catalogue::built_in(), ..self.config.clone() };
+        App::visit(config, Arc::clone(&self.clock) as _, Chance::seeded(0)).await.expect("a command")
+    }
+
     pub async fn user(&self, name: &str) -> String {
         self.user_of(name, Some("professional")).await
     }

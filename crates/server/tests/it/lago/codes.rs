@@ -1,5 +1,5 @@
-//! The catalogue says another code for a type while a month is open: what went out under one code stays under it (facts 3.8: "with
-//! the same transaction_id, timestamp and code on every try").
+//! The catalogue changes while a month is open. What went out under one code stays under it (facts 3.8: "with the same
+//! transaction_id, timestamp and code on every try").
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
 use billhook::ops::lago::{again, owed};
 use billhook::ops::usage::corrections;
+use billhook::store::lago;
 use sandbox::lago::Store;
 use serde_json::{Value, json};
 
@@ -145,7 +146,12 @@ async fn in_a_database_from_before_what_was_sent_has_the_code_of_then() {
         let ada = bench.user("ada").await;
         use_named(&bench, &ada, "tts", "a", &["1", "2"]).await;
         bench.ship().await;
-        bench.app.db.write(|tx| tx.run("DELETE FROM lago_codes", &[])).await.expect("as it was");
+        let as_it_was = async |bench: &Bench| bench.app.db.write(|tx| tx.run("DELETE FROM lago_codes", &[])).await;
+        as_it_was(&bench).await.expect("forgotten");
+        let known = bench.visitor().await.db.read(lago::codes).await.expect("codes");
+        let known: Vec<_> = known.iter().map(|one| (&*one.event_type, one.from_position, &*one.code)).collect();
+        assert!(known.contains(&("tts", 0, "tts_call")) && known.contains(&("later", 0, "tts_new")), "{known:?}");
+        as_it_was(&bench).await.expect("forgotten again");
         bench.change_catalogue(&[LATER, NEW]).await;
         bench.use_some(&ada, "tts", &["4"]).await;
         bench.ship().await;
@@ -184,6 +190,26 @@ async fn what_a_type_has_used_stays_when_the_type_goes() {
         void(&bench, "a1").await;
         assert_sound(&bench).await;
         assert_eq!(at_lago(&bench, &ada, "pictures"), units("5.0", 4));
+    }
+}
+
+/// Whoever is in a tier that the catalogue has no more goes on being billed by the plan that they have at Lago.
+#[tokio::test]
+async fn what_is_used_in_a_tier_stays_when_the_tier_goes() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let mut bench = bench(database, Store::ClickHouse, &[]).await;
+        let ada = bench.user_of("ada", Some("enterprise")).await;
+        use_named(&bench, &ada, "tts", "a", &["1", "2"]).await;
+        bench.ship().await;
+        for changes in [&[("[tiers.enterprise]", "[tiers.grand]")][..], &[]] {
+            bench.change_catalogue(changes).await;
+            bench.use_some(&ada, "tts", &["4"]).await;
+            bench.ship().await;
+            assert_sound(&bench).await;
+            send_everything_again(&bench).await;
+            assert_sound(&bench).await;
+        }
+        assert_eq!(at_lago(&bench, &ada, "tts_call"), units("11.0", 4));
     }
 }
 
