@@ -58,7 +58,8 @@ impl Damage {
 }
 
 const LOST: &str = "put a backup of the database back: --repair cannot make up what the log does not say";
-const UNCOUNTED: &str = "it counts nothing, and --repair cannot change that: billhook usage adjust can";
+const UNCOUNTED: &str =
+    "it does nothing, and --repair cannot change that: billhook usage adjust or grant makes up for it";
 const TWICE: &str = "one event is in the log twice: billhook usage void --position takes one back";
 const STRANGER: &str = "put the user back with this id (from a backup), or nobody can be asked to pay";
 const CUT_OFF: &str = "entries are gone: put a backup of the database back, or have --repair count what is left";
