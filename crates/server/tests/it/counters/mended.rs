@@ -86,10 +86,6 @@ async fn what_differs_in_redis_is_named_and_put_right() {
             vec![", credits: Redis holds 0.999999, its reservations are 1".to_owned()],
         ),
         (
-            &["HSET", account, "account", "x"],
-            vec![": the account in Redis differs from the account of the log".to_owned()],
-        ),
-        (
             &["HSET", account, "entry", "1"],
             vec![": the account in Redis is published at 1, the log is at 2".to_owned()],
         ),
