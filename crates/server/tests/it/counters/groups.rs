@@ -104,6 +104,27 @@ async fn an_account_that_cannot_be_read_is_asked_for_alone() {
     assert_eq!(codes, ["credits.exhausted", "ok", "credits.exhausted"]);
 }
 
+/// However much is counted on an account between two publications, it is noted once; what is committed is noted each.
+#[tokio::test]
+async fn an_account_that_moves_often_is_noted_once() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    let moves = &rig.app().book.moves;
+    rig.record("e0", "inference", "0.1").await;
+    assert!(moves.take().is_none(), "the log has to be asked");
+    for round in 1..=2 {
+        for number in 0..3 {
+            rig.record(&format!("e{round}-{number}"), "inference", "0.1").await;
+        }
+        let id = format!("r{round}");
+        rig.reserve(&id, "inference", "0.1").await.expect("held");
+        rig.commit(&id, "0.1").await.expect("committed");
+        let noted = moves.take().expect("what has moved");
+        let committed: Vec<Option<&str>> = noted.iter().map(|moved| moved.committed.as_deref()).collect();
+        assert_eq!(committed, [None, Some(&*id)], "round {round}");
+    }
+    assert_eq!(moves.take().map(|noted| noted.len()), Some(0));
+}
+
 /// At once: an id that is asked for twice, a type with a cap of its own, and one with a rate. Whoever is first, as many fit.
 #[tokio::test]
 async fn what_is_asked_at_once_is_decided_one_after_another() {
