@@ -96,7 +96,8 @@ impl Redis<'_> {
         Ok(calls.sum())
     }
 
-    /// Calls of the yardstick for each processor second of Redis, sixteen at a time on sixteen connections.
+    /// Calls of the yardstick for each processor second of Redis: a reservation a call of the least script that holds something, for one
+    /// user whose three keys stay warm, sent sixteen at a time on sixteen connections, so that a read of Redis's brings many of them.
     fn raw_rate(&self, run: usize) -> Outcome<f64> {
         let name = self.ask(&["SCRIPT", "LOAD", include_str!("reserve.lua")])?;
         let port = self.url.rsplit(':').next().unwrap_or_default();

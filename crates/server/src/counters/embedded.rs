@@ -16,11 +16,11 @@ use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict}
 pub struct Embedded;
 
 impl Port for Embedded {
-    async fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
+    async fn reserve(&self, book: &Book, slot: &Arc<Slot>, ask: &Ask<'_>) -> Result<Answer, Outage> {
         reserve(book, slot, ask)
     }
 
-    async fn check(&self, _: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+    async fn check(&self, _: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
         let mut state = slot.lock();
         Ok(match state.pass(demand, rate) {
             Ok(numbers) => Answer { verdict: Verdict::Granted, numbers },

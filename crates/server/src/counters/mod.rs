@@ -126,13 +126,18 @@ impl std::error::Error for Outage {
 /// concurrency (I-03).
 pub trait Port {
     /// Holds what is asked for, if there is room. The same id again is the same answer.
-    fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> impl Future<Output = Result<Answer, Outage>> + Send;
+    fn reserve(
+        &self,
+        book: &Book,
+        slot: &Arc<Slot>,
+        ask: &Ask<'_>,
+    ) -> impl Future<Output = Result<Answer, Outage>> + Send;
 
     /// Whether there is room; nothing is held.
     fn check(
         &self,
         book: &Book,
-        slot: &Slot,
+        slot: &Arc<Slot>,
         demand: &Demand<'_>,
         rate: Rate,
     ) -> impl Future<Output = Result<Answer, Outage>> + Send;
@@ -184,23 +189,33 @@ impl Counters {
         }
     }
 
-    /// An id for a reservation whose caller gave none. Its last two characters say in which shard its user is, so that every
-    /// process finds it.
-    pub fn new_id(user: &str, now: Timestamp, mut random: [u8; 10]) -> String {
-        let [high, low] = u16::try_from(book::shard_of(user)).unwrap_or_default().to_be_bytes();
-        random[8] = random[8] & !3 | high;
-        random[9] = low;
+    /// An id for a reservation whose caller gave none. Its last 27 bits say in how many seconds it ends, if those are whole ones up
+    /// to a day, and in which shard its user is, so that every process finds it.
+    pub fn new_id(user: &str, now: Timestamp, expires_ms: i64, mut random: [u8; 10]) -> String {
+        let ttl_ms = expires_ms.saturating_sub(now.as_millisecond());
+        let seconds = if ttl_ms % 1_000 == 0 { ttl_ms / 1_000 } else { 0 };
+        let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds < 1 << 17).unwrap_or_default();
+        let shard = u32::try_from(book::shard_of(user)).unwrap_or_default();
+        let [first, rest @ ..] = (seconds << 10 | shard).to_be_bytes();
+        random[6] = random[6] & !7 | first;
+        random[7..].copy_from_slice(&rest);
         billing::id::new("res_", now, random)
     }
 
-    pub async fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
+    pub async fn reserve(&self, book: &Book, slot: &Arc<Slot>, ask: &Ask<'_>) -> Result<Answer, Outage> {
         match self {
             Self::Embedded(embedded) => embedded.reserve(book, slot, ask).await,
             Self::Redis(redis) => redis.reserve(book, slot, ask).await,
         }
     }
 
-    pub async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+    pub async fn check(
+        &self,
+        book: &Book,
+        slot: &Arc<Slot>,
+        demand: &Demand<'_>,
+        rate: Rate,
+    ) -> Result<Answer, Outage> {
         match self {
             Self::Embedded(embedded) => embedded.check(book, slot, demand, rate).await,
             Self::Redis(redis) => redis.check(book, slot, demand, rate).await,

@@ -103,6 +103,8 @@ pub struct State {
     pub rates: Vec<(Box<str>, i64)>,
     /// What this process knows of the account in Redis.
     pub there: There,
+    /// In which round it was last noted that it has moved.
+    noted: u64,
     /// What may be used, as it was worked out last.
     room: Option<Worked>,
     days: Vec<DaySum>,
@@ -136,6 +138,7 @@ impl Slot {
             held: Held::default(),
             rates: Vec::new(),
             there: There::default(),
+            noted: 0,
             room: None,
             days: Vec::new(),
             changed: false,
@@ -329,7 +332,7 @@ impl Turn<'_> {
                 state.there.note_untold(id);
             }
         }
-        self.book.moves.note(slot, released);
+        self.book.moves.note(slot, &mut state.noted, released);
         self.book.latest_ms.fetch_max(said.received_ms, Ordering::Relaxed);
         self.changed.entries += 1;
         if !state.changed {

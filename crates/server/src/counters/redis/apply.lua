@@ -1,32 +1,38 @@
 -- Publishes accounts as they are, and moves the shard's position with them by compare-and-set.
 -- KEYS: wm
--- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before it:
---       accounts (user, entry, until, number of fields and values, them), holds (user, id, hold, expires), commits
---       (user, id), sights (user, the field in which a program counts what it does, its count). An empty expected position neither looks nor moves. Answers the life of the last account.
+-- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before
+--       it: fields that an account does not have where they are 0, accounts (user, entry, until, its fields and values with their
+--       number before them), holds (user, id, hold, expires), commits (user, id), sights (user, the field in which a program counts
+--       what it does, its count). An empty expected position neither looks nor moves. Answers the life of the last account.
 local prefix, expected, new, log, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if expected ~= '' then
   local there = redis.call('GET', KEYS[1]) or 'none'
   if there ~= expected then return {'behind', there} end
 end
-local at, last = 5, ''
+local zeros = 6 + tonumber(ARGV[6])
+local at, last = zeros, ''
 local function next() at = at + 1; return ARGV[at] end
 
 for _ = 1, tonumber(next()) do
-  local user, entry, until_ms, count = next(), next(), next(), tonumber(next())
-  local fields = {}
-  for i = 1, count do fields[i] = next() end
+  local user, entry, until_ms = next(), next(), next()
+  local first = at + 2
+  at = first - 1 + tonumber(next())
   local key = prefix .. 'a:' .. user
-  local there = redis.pcall('HMGET', key, 'log', 'entry', 'until')
+  local there = redis.pcall('HMGET', key, 'log', 'entry', 'until', 'life')
   if there.err or there[1] ~= log then
     redis.call('DEL', key, prefix .. 'h:' .. user) -- of another log, of another kind, or what an eviction left
-    redis.call('HSET', key, 'log', log, 'life', life)
-    there = {log, false, false}
+    redis.call('HSET', key, 'log', log, 'life', life, 'entry', entry, 'until', until_ms, unpack(ARGV, first, at))
+    last = life
+  else
+    -- Somebody further along may have published it: what is newer stays, or a counted commit would be free again.
+    local older = there[2] and (tonumber(there[2]) > tonumber(entry)
+      or tonumber(there[2]) == tonumber(entry) and tonumber(there[3]) > tonumber(until_ms))
+    if not older then
+      if zeros > 6 then redis.call('HDEL', key, unpack(ARGV, 7, zeros)) end
+      redis.call('HSET', key, 'entry', entry, 'until', until_ms, unpack(ARGV, first, at))
+    end
+    last = there[4]
   end
-  -- Somebody further along may have published it: what is newer stays, or a counted commit would be free again.
-  local older = there[2] and (tonumber(there[2]) > tonumber(entry)
-    or tonumber(there[2]) == tonumber(entry) and tonumber(there[3]) > tonumber(until_ms))
-  if not older then redis.call('HSET', key, 'entry', entry, 'until', until_ms, unpack(fields)) end
-  last = redis.call('HGET', key, 'life')
 end
 
 for _ = 1, tonumber(next()) do

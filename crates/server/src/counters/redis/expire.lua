@@ -1,9 +1,10 @@
--- Frees what has expired in this shard. Every key of the shard lies in one slot, so the names may be put together here.
-local function expire(prefix, now)
-  local freed = 0
+-- Frees what has expired in the shard of these ends. Every key of the shard lies in one slot, so the names may be put together here.
+local function expire(ends, now)
+  if redis.pcall('ZCOUNT', ends, '-inf', now) == 0 then return 0 end
+  local prefix, freed = string.sub(ends, 1, -2), 0
   while true do
-    local due = redis.pcall('ZRANGEBYSCORE', prefix .. 'x', '-inf', now, 'LIMIT', 0, 100)
-    if due.err then redis.call('DEL', prefix .. 'x') end -- of another kind: nobody of the shard could decide
+    local due = redis.pcall('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 100)
+    if due.err then redis.call('DEL', ends) end -- of another kind: nobody of the shard could decide
     if due.err or #due == 0 then return freed end
     local ids_of = {}
     for _, member in ipairs(due) do
@@ -30,6 +31,6 @@ local function expire(prefix, now)
       end
       redis.call('HDEL', holds, unpack(ids))
     end
-    redis.call('ZREM', prefix .. 'x', unpack(due))
+    redis.call('ZREM', ends, unpack(due))
   end
 end

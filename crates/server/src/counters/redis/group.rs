@@ -1,42 +1,64 @@
-//! Groups: demands on one account that wait at the same moment are one call of the script, which decides them in their order.
+//! Groups: demands that wait at the same moment are one call of the script, which decides those on one account in their order.
 //!
 //! The call under way is the clock. A demand that finds nobody before it goes at once; what comes meanwhile is the next group. So
-//! a user of whom a thousand things are asked at once costs a few calls, and one in a quiet hour waits for nobody.
+//! a thousand things that are asked at once cost a few calls, of one user or of many, and one in a quiet hour waits for nobody.
+//! One server is one lane; in a cluster every shard has its own, because a call may touch one slot only.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::notation::Told;
-use super::publication::number;
+use super::notation::{Asked, Heard};
+use super::script::Args;
+use super::{keys_of, rate_us};
 use crate::counters::Outage;
+use crate::counters::book::{Slot, State};
 
 /// Demands in one call, which keeps the server from others as long as it runs.
 const GROUP_MAX: usize = 100;
+/// Where there is none of a figure.
+const NONE: i64 = -1;
 
-/// Those who wait for one account.
+/// Those who wait for one part of Redis. One of them has the lead: it asks for all, and passes the lead on.
 #[derive(Debug, Default)]
-pub struct Queue {
-    waiting: Mutex<VecDeque<Waiting>>,
-    turn: tokio::sync::Mutex<()>,
-    telling: tokio::sync::Mutex<()>,
+pub struct Lane(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    is_led: bool,
 }
 
 /// A demand and whoever waits for the answer to it.
 #[derive(Debug)]
 struct Waiting {
+    slot: Arc<Slot>,
     line: Line,
-    hears: oneshot::Sender<Result<Told, Outage>>,
+    hears: Hears,
 }
+
+/// Nobody hears where the lead was given to them: they hear again once they have asked.
+type Hears = Option<oneshot::Sender<Word>>;
+
+/// What somebody hears who waits.
+#[derive(Debug)]
+pub enum Word {
+    Heard(Result<Heard, Outage>),
+    Lead(Lead),
+}
+
+/// The right to ask for those who wait. Whoever has it and goes away passes it on.
+#[derive(Debug)]
+pub struct Lead(Option<Arc<Lane>>);
 
 /// A demand as the script reads it.
 #[derive(Debug)]
 pub struct Line {
-    /// Empty where it is only asked whether there is room.
-    pub id: Box<str>,
-    pub kind: Box<str>,
+    /// Nothing where it is only asked whether there is room.
+    pub id: Option<Arc<str>>,
+    pub kind: Arc<str>,
     pub quantity: i64,
     pub credits: i64,
     pub expires_ms: i64,
@@ -44,112 +66,170 @@ pub struct Line {
     pub per_month: Option<i64>,
     /// What it adds to the rate.
     pub rate_us: Option<i64>,
-    pub pointer_ms: Option<i64>,
-    /// What is only asked about uses up its rate all the same.
     pub takes_rate: bool,
     pub now: Timestamp,
+    /// Not together with other accounts: something was wrong with one of them.
+    pub alone: bool,
 }
 
-impl Queue {
-    pub fn enter(&self, line: Line) -> oneshot::Receiver<Result<Told, Outage>> {
+impl Lane {
+    pub fn enter(self: &Arc<Self>, slot: &Arc<Slot>, line: Line) -> oneshot::Receiver<Word> {
         let (hears, heard) = oneshot::channel();
-        self.lock().push_back(Waiting { line, hears });
+        let mut queue = self.lock();
+        queue.waiting.push_back(Waiting { slot: Arc::clone(slot), line, hears: Some(hears) });
+        if !queue.is_led {
+            self.pass_on(&mut queue);
+        }
         heard
     }
 
-    /// The right to ask for those who wait. Whoever waits for it and goes away passes it on.
-    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Gives the lead to the first who waits and is still there.
+    fn pass_on(self: &Arc<Self>, queue: &mut Queue) {
+        queue.is_led = true;
+        while let Some(first) = queue.waiting.front_mut() {
+            if let Some(hears) = first.hears.take() {
+                match hears.send(Word::Lead(Lead(Some(Arc::clone(self))))) {
+                    Ok(()) => return,
+                    Err(Word::Lead(mut lead)) => drop(lead.0.take()), // it is ours again
+                    Err(Word::Heard(_)) => {}
+                }
+            }
+            queue.waiting.pop_front();
+        }
+        queue.is_led = false;
     }
 
-    /// The right to tell Redis what is counted on the account.
-    pub async fn telling(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.telling.lock().await
-    }
-
-    /// The first of those who wait and are still there, as many as one call may decide.
-    pub fn next_group(&self) -> Group<'_> {
-        let mut waiting = self.lock();
-        waiting.retain(|waiting| !waiting.hears.is_closed());
-        let count = waiting.len().min(GROUP_MAX);
-        Group { queue: self, waiting: waiting.drain(..count).collect() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Demands that are asked together.
-#[derive(Debug)]
-pub struct Group<'q> {
-    queue: &'q Queue,
+impl Lead {
+    /// The first of those who wait and are still there, as many as one call may decide: whoever has the lead, and where they hear
+    /// what was said to them.
+    pub fn next_group(&self) -> (Group, oneshot::Receiver<Word>) {
+        let (hears, heard) = oneshot::channel();
+        let Some(lane) = &self.0 else { return (Group::default(), heard) };
+        let mut queue = lane.lock();
+        if let Some(own) = queue.waiting.iter_mut().find(|waiting| waiting.hears.is_none()) {
+            own.hears = Some(hears);
+        }
+        queue.waiting.retain(|waiting| waiting.hears.as_ref().is_some_and(|hears| !hears.is_closed()));
+        let together = queue.waiting.iter().take(GROUP_MAX).take_while(|waiting| !waiting.line.alone).count();
+        let count = together.max(1).min(queue.waiting.len());
+        let mut waiting: Vec<Waiting> = queue.waiting.drain(..count).collect();
+        // Those of one account stay in their order.
+        waiting.sort_by_key(|waiting| Arc::as_ptr(&waiting.slot));
+        (Group { lane: Arc::clone(lane), waiting }, heard)
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if let Some(lane) = self.0.take() {
+            lane.pass_on(&mut lane.lock());
+        }
+    }
+}
+
+/// Demands that are asked together, those of one account beside each other.
+#[derive(Debug, Default)]
+pub struct Group {
+    lane: Arc<Lane>,
     waiting: Vec<Waiting>,
 }
 
-impl Group<'_> {
-    pub fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
+impl Group {
     /// They are decided at the instant of the last of them.
     pub fn now(&self) -> Timestamp {
         self.waiting.iter().map(|waiting| waiting.line.now).max().unwrap_or_default()
     }
 
-    /// The lists of the script: the types with their rates as this process knows them, and the demands.
-    pub fn write(&self, args: &mut Vec<Vec<u8>>, rate_us: impl Fn(&str) -> i64) {
-        let mut kinds: Vec<&str> = Vec::new();
-        let mut demands = Vec::with_capacity(9 * self.len());
-        let or_empty = |figure: Option<i64>| figure.map_or_else(Vec::new, number);
-        for Waiting { line, .. } in &self.waiting {
-            let at = kinds.iter().position(|kind| *kind == &*line.kind).unwrap_or_else(|| {
-                kinds.push(&line.kind);
-                kinds.len() - 1
-            });
-            demands.extend([
-                line.id.as_bytes().to_vec(),
-                count(at + 1),
-                number(line.quantity),
-                number(line.credits),
-                number(line.expires_ms),
-                or_empty(line.per_day),
-                or_empty(line.per_month),
-                or_empty(line.rate_us),
-                if line.takes_rate { b"rate".to_vec() } else { or_empty(line.pointer_ms) },
-            ]);
-        }
-        args.push(count(kinds.len()));
-        for kind in &kinds {
-            args.extend([kind.as_bytes().to_vec(), number(rate_us(kind))]);
-        }
-        args.push(count(self.len()));
-        args.append(&mut demands);
+    /// Everything that the script is told of the accounts and the demands on them, and what was known of each account then.
+    pub fn write(&self, keys: &mut Args, args: &mut Args) -> Vec<Asked> {
+        let of_one = self.waiting.chunk_by(|one, next| Arc::ptr_eq(&one.slot, &next.slot));
+        of_one.map(|demands| write_account(demands, keys, args)).collect()
     }
 
     /// Everybody hears what was said to them, or why nothing was.
-    pub fn tell(mut self, told: Result<Vec<Told>, Outage>) {
+    pub fn tell(mut self, heard: Result<Vec<Heard>, Outage>) {
         let waiting = self.waiting.drain(..).map(|waiting| waiting.hears);
         // Whoever does not listen any more has gone away.
-        match told {
-            Ok(told) => waiting.zip(told).for_each(|(hears, told)| drop(hears.send(Ok(told)))),
-            Err(Outage(cause)) => {
-                let again = || Outage(cause.to_string().into());
-                waiting.for_each(|hears| drop(hears.send(Err(again()))));
-            }
+        let tell = |hears: Hears, heard| drop(hears.map(|hears| hears.send(Word::Heard(heard))));
+        match heard {
+            Ok(heard) => waiting.zip(heard).for_each(|(hears, heard)| tell(hears, Ok(heard))),
+            Err(Outage(cause)) => waiting.for_each(|hears| tell(hears, Err(Outage(cause.to_string().into())))),
         }
     }
 }
 
-impl Drop for Group<'_> {
+impl Drop for Group {
     /// Whoever asked for them went away before the answer came: they are asked for again by another of them. What was held for
     /// them meanwhile is found under their ids.
     fn drop(&mut self) {
-        let mut waiting = self.queue.lock();
-        self.waiting.drain(..).rev().for_each(|first| waiting.push_front(first));
+        if !self.waiting.is_empty() {
+            let mut queue = self.lane.lock();
+            self.waiting.drain(..).rev().for_each(|first| queue.waiting.push_front(first));
+        }
     }
 }
 
-fn count(count: usize) -> Vec<u8> {
-    count.to_string().into_bytes()
+/// The demands on one account.
+fn write_account(demands: &[Waiting], keys: &mut Args, args: &mut Args) -> Asked {
+    let slot = &demands[0].slot;
+    let mut kinds: Vec<&str> = Vec::with_capacity(1);
+    for Waiting { line, .. } in demands {
+        if !kinds.contains(&&*line.kind) {
+            kinds.push(&line.kind);
+        }
+    }
+    let is_limited = demands.iter().any(|waiting| waiting.line.is_limited());
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let state = slot.lock();
+    let there = &state.there;
+    keys_of(&slot.user, keys);
+    args.text(&there.life);
+    let counts = [count(kinds.len()), if is_limited { 4 } else { 1 }, count(demands.len())];
+    args.figures(&counts, [there.seen, state.account.position()]);
+    for kind in &kinds {
+        args.written(format_args!("h:{kind}"));
+        if is_limited {
+            for of in ["d", "m", "r"] {
+                args.written(format_args!("{of}:{kind}"));
+            }
+        }
+    }
+    let mut kind_of = Vec::with_capacity(demands.len());
+    for Waiting { line, .. } in demands {
+        let kind = kinds.iter().position(|kind| *kind == &*line.kind).unwrap_or_default();
+        line.write(&slot.user, count(kind + 1), &state, args);
+        kind_of.push(kind);
+    }
+    Asked { kind_count: kinds.len(), kind_of, is_limited, life: Arc::clone(&there.life), published: there.published }
+}
+
+impl Line {
+    fn is_limited(&self) -> bool {
+        self.per_day.is_some() || self.per_month.is_some() || self.rate_us.is_some()
+    }
+
+    fn write(&self, user: &str, kind: i32, state: &State, args: &mut Args) {
+        let Self { id, quantity, credits, expires_ms, .. } = self;
+        let id = id.as_deref().unwrap_or_default();
+        args.text(id);
+        args.figures(
+            &[kind, i32::from(self.takes_rate)],
+            [
+                *quantity,
+                *credits,
+                self.per_day.unwrap_or(NONE),
+                self.per_month.unwrap_or(NONE),
+                self.rate_us.unwrap_or(NONE),
+                rate_us(state, &self.kind),
+            ],
+        );
+        args.written(format_args!("h:{quantity}:{credits}:{expires_ms}:{}", self.kind));
+        args.written(format_args!("{user}\0{id}"));
+        args.number(*expires_ms);
+    }
 }

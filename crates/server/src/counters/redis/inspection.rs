@@ -11,10 +11,11 @@ use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{garbage, hold_of, pointed_at, text_at, text_of};
-use super::publication::{fields, number, number_of, text_of as hold_text};
+use super::notation::{Made, garbage, hold_of, pointed_at, text_at, text_of};
+use super::publication::{fields, text_of as hold_text, write_fields};
+use super::script::Args;
 use super::view::DEADLINE;
-use super::{Outage, Redis, prefix};
+use super::{Outage, Redis, keys_of, prefix};
 use crate::counters::book;
 use crate::counters::reservations::{Fate, Known};
 
@@ -95,28 +96,28 @@ impl Redis {
         now: Timestamp,
     ) -> Result<bool, Outage> {
         let room = account.room(now.as_millisecond()).map_err(|error| Outage(error.into()))?;
-        let fields = fields(account, &room, &self.kinds);
-        let life = self.new_life();
-        let mut args: Vec<Vec<u8>> =
-            [user, &found.entry, &self.log(), &life].map(|text| text.as_bytes().to_vec()).into();
-        args.extend([number(account.position()), number(room.until_ms), number_of(fields.len())]);
-        args.extend(fields.into_iter().flat_map(|(name, value)| [name.into_bytes(), value]));
-        args.push(number_of(found.unknown.len()));
-        args.extend(found.unknown.iter().map(|id| id.as_bytes().to_vec()));
-        args.push(number_of(open.len()));
+        let (log, life) = (self.log(), self.new_life());
+        let mut args = Args::of([user, &found.entry, &log, &life].map(str::as_bytes));
+        args.number(account.position());
+        args.number(room.until_ms);
+        write_fields(&room, &self.kinds, &mut args);
+        args.count(found.unknown.len());
+        found.unknown.iter().for_each(|id| args.text(id));
+        args.count(open.len());
         for (id, hold) in open {
-            args.extend([id.as_bytes().to_vec(), hold_text(hold).into_bytes(), number(hold.expires_ms)]);
+            args.text(id);
+            args.text(&hold_text(hold));
+            args.number(hold.expires_ms);
         }
-        let keys = keys(user);
-        let keys = keys.each_ref().map(String::as_bytes);
-        let answer = self.link.run_within(DEADLINE, &self.scripts.mend, &keys, &args).await?;
+        let answer = self.link.run_within(DEADLINE, &self.scripts.mend, &keys(user), &args).await?;
         Ok(text_of(&answer)? == "mended")
     }
 
     /// The reservations that are held there. What is not of ours is thrown away.
     pub(super) async fn held_there(&self, user: &str) -> Result<Vec<String>, Outage> {
         let Some(lying) = self.look(user).await? else {
-            let [account, holds, _] = keys(user);
+            let prefix = prefix(book::shard_of(user));
+            let [account, holds] = ["a", "h"].map(|of| format!("{prefix}{of}:{user}"));
             tracing::error!(user.id = user, "what lies in Redis is not of this program: the account is published anew");
             self.link.ask(redis::cmd("DEL").arg(account).arg(holds)).await?;
             return Ok(Vec::new());
@@ -126,9 +127,8 @@ impl Redis {
 
     /// Nothing where a key is of another kind.
     async fn look(&self, user: &str) -> Result<Option<Lying>, Outage> {
-        let keys = keys(user);
-        let keys = keys.each_ref().map(String::as_bytes);
-        let answer = self.link.run_within(DEADLINE, &self.scripts.look, &keys, &[user.into()]).await?;
+        let args = Args::of([user.as_bytes()]);
+        let answer = self.link.run_within(DEADLINE, &self.scripts.look, &keys(user), &args).await?;
         if text_at(&answer, 0)? == "spoilt" {
             return Ok(None);
         }
@@ -148,14 +148,10 @@ impl Redis {
                 instant(room.until_ms)
             ));
         }
-        for (name, expected) in fields(account, &room, &self.kinds) {
-            // Without an entry it begins whenever somebody looks at it.
-            if name == "account" && account.position() == 0 {
-                continue;
-            }
+        for (name, expected) in fields(&room, &self.kinds) {
             let there = lying.account.get(&name);
             // The scripts read 0 where there is none of a type.
-            let is_same = there.map_or(&expected == b"0", |there| *there == expected);
+            let is_same = there.map_or(expected == "0", |there| *there == expected.as_bytes());
             if !is_same {
                 finding.faults.push(difference(&name, &lying.text(&name), &expected, &room));
             }
@@ -190,7 +186,7 @@ impl Redis {
             if ends_ms.is_none_or(|ends_ms| ends_ms > known.expires_ms) {
                 finding.faults.push(format!(": the reservation {id} in Redis does not end with its time"));
             }
-            if known.fate == Fate::Held && !open.contains_key(id) && !self.is_pointed_at(user, id).await? {
+            if known.fate == Fate::Held && !open.contains_key(id) && !self.is_made(user, id, known).await? {
                 finding.faults.push(format!(", {}: nobody knows of the reservation {id} in Redis", known.kind));
                 finding.unknown.push(id.clone());
             }
@@ -198,15 +194,13 @@ impl Redis {
         Ok(())
     }
 
-    /// Whether somebody has claimed this id: that is written beside every reservation that was made.
-    async fn is_pointed_at(&self, user: &str, id: &str) -> Result<bool, Outage> {
-        for key in [format!("{}r:{id}", prefix(book::shard_of(user))), format!("bh:r:{id}")] {
-            let there = self.link.ask(redis::cmd("GET").arg(key)).await?;
-            if pointed_at(&there)?.is_some_and(|known| *known.user == *user) {
-                return Ok(true);
-            }
+    /// Whether a reservation was made by one of us: its id tells where it lies and when it ends, or somebody has claimed it.
+    async fn is_made(&self, user: &str, id: &str, known: &Known) -> Result<bool, Outage> {
+        if Made::read(id) == Some(Made { shard: book::shard_of(user), expires_ms: known.expires_ms }) {
+            return Ok(true);
         }
-        Ok(false)
+        let there = self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?;
+        Ok(pointed_at(&there)?.is_some_and(|known| *known.user == *user))
     }
 }
 
@@ -262,23 +256,21 @@ fn compare_sums(lying: &Lying, finding: &mut Finding) {
 }
 
 /// In words how a field differs.
-fn difference(name: &str, there: &str, expected: &[u8], room: &Room) -> String {
-    let expected = String::from_utf8_lossy(expected);
+fn difference(name: &str, there: &str, expected: &str, room: &Room) -> String {
     let (day, period) = (instant(room.day_start_ms), instant(room.period_start_ms));
     match (name, name.split_once(':')) {
-        ("account", _) => ": the account in Redis differs from the account of the log".to_owned(),
         ("over", _) if expected == "1" => ": the terms have ended, and Redis goes on".to_owned(),
         ("over", _) => ": Redis says that the terms have ended".to_owned(),
         (_, Some(("d", kind))) => {
-            let (there, expected) = (in_units(there), in_units(&expected));
+            let (there, expected) = (in_units(there), in_units(expected));
             format!(", {kind}, day from {day}: Redis has {there} used, the log says {expected}")
         }
         (_, Some(("m", kind))) => {
-            let (there, expected) = (in_units(there), in_units(&expected));
+            let (there, expected) = (in_units(there), in_units(expected));
             format!(", {kind}, period from {period}: Redis has {there} used, the log says {expected}")
         }
         _ => {
-            let (there, expected) = (in_credits(there), in_credits(&expected));
+            let (there, expected) = (in_credits(there), in_credits(expected));
             format!(", credits, period from {period}: Redis leaves {there}, the log says {expected}")
         }
     }
@@ -300,7 +292,8 @@ fn instant(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
 }
 
-fn keys(user: &str) -> [String; 3] {
-    let prefix = prefix(book::shard_of(user));
-    [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}x")]
+fn keys(user: &str) -> Args {
+    let mut keys = Args::default();
+    keys_of(user, &mut keys);
+    keys
 }

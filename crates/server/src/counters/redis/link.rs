@@ -10,7 +10,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::script::Script;
+use super::script::{Args, Script};
 use crate::counters::Outage;
 
 /// How long an answer may take. Counters decide while somebody waits to do their work.
@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// Runs a script; a server that does not have it gets it.
-    pub async fn run(&self, script: &Script, keys: &[&[u8]], args: &[Vec<u8>]) -> Result<Value, Outage> {
+    pub async fn run(&self, script: &Script, keys: &Args, args: &Args) -> Result<Value, Outage> {
         self.run_within(self.deadline(), script, keys, args).await
     }
 
@@ -106,8 +106,8 @@ impl Link {
         &self,
         deadline: Duration,
         script: &Script,
-        keys: &[&[u8]],
-        args: &[Vec<u8>],
+        keys: &Args,
+        args: &Args,
     ) -> Result<Value, Outage> {
         let connection = self.connection().await?;
         let both = async {
@@ -120,6 +120,14 @@ impl Link {
         };
         let answer = tokio::time::timeout(deadline, both).await;
         self.judged(answer.unwrap_or_else(|_| Err(late())))
+    }
+
+    /// Whether a call may touch the keys of one slot only.
+    pub async fn is_cluster(&self) -> Result<bool, Outage> {
+        if let Some(connection) = &self.lock().connection {
+            return Ok(matches!(connection, Connection::Cluster(_)));
+        }
+        Ok(matches!(self.connection().await?, Connection::Cluster(_)))
     }
 
     async fn connection(&self) -> Result<Connection, Outage> {

@@ -20,7 +20,7 @@ end
 local at = 6
 local function next() at = at + 1; return ARGV[at] end
 redis.call('HSET', KEYS[1], 'log', ARGV[3], 'life', ARGV[4], 'entry', ARGV[5], 'until', ARGV[6])
-for _ = 1, tonumber(next()) do redis.call('HSET', KEYS[1], next(), next()) end
+for _ = 1, tonumber(next()) / 2 do redis.call('HSET', KEYS[1], next(), next()) end
 for _ = 1, tonumber(next()) do redis.call('HDEL', KEYS[2], next()) end
 for _ = 1, tonumber(next()) do
   local id, hold, expires = next(), next(), next()

@@ -2,8 +2,9 @@
 //! beside them. Scripts decide; the arithmetic of accounts stays in the core.
 //!
 //! Keys, all of a shard in one slot: `bh:{7}:wm` the position of the shard, `bh:{7}:a:<user>` an account, `bh:{7}:h:<user>` what is
-//! held of it, `bh:{7}:x` when that expires, `bh:{7}:r:<id>` and `bh:r:<id>` whose a reservation is. Redis may lose any of it: an
-//! account that is missing or older than the book's is published again by whoever meets it, with the holds this process has.
+//! held of it, `bh:{7}:x` when that expires, `bh:r:<id>` whose a reservation is whose id is the caller's own; an id that was made here
+//! tells its shard and when it ends. Redis may lose any of it: an account that is missing or older than the book's is published again
+//! by whoever meets it, with the holds this process has.
 
 mod group;
 mod inspection;
@@ -26,16 +27,16 @@ use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
-use self::group::Group;
+use self::group::{Group, Lane, Word};
 pub use self::inspection::Finding;
 use self::link::Link;
-use self::notation::{Told, pointed_at, pointer, shard_in, text_at, text_of};
-use self::publication::{Publication, is_exact, number};
+use self::notation::{Asked, Heard, Made, hold_of, pointed_at, pointer, text_at, text_of};
+use self::publication::{Publication, is_exact};
 use self::question::Question;
-use self::script::Scripts;
+use self::script::{Args, Scripts};
 pub use self::there::There;
 pub use self::view::{Mark, Pending, View};
-use super::book::{self, Book, Slot};
+use super::book::{self, Book, Slot, State};
 use super::embedded;
 use super::reservations::{Fate, Known};
 use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
@@ -56,6 +57,8 @@ const CLAIM_MS: i64 = 1_000;
 pub struct Redis {
     link: Link,
     scripts: Scripts,
+    /// Those who wait for an answer, by shard; in the first one all of them where Redis is one server.
+    lanes: Vec<Arc<Lane>>,
     /// The event types of the catalogue.
     kinds: Vec<Box<str>>,
     /// This process among those that share Redis.
@@ -77,6 +80,7 @@ impl Redis {
         Self {
             link: Link::new(url),
             scripts: Scripts::default(),
+            lanes: (0..book::SHARDS).map(|_| Arc::default()).collect(),
             kinds: kinds.map(String::into_boxed_str).collect(),
             field: format!("n:{process}"),
             process,
@@ -100,11 +104,11 @@ impl Redis {
         Arc::clone(&self.log.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has a demand decided, together with whatever else waits for the account.
+    /// Has a demand decided, together with whatever else waits.
     async fn decide(
         &self,
         book: &Book,
-        slot: &Slot,
+        slot: &Arc<Slot>,
         demand: &Demand<'_>,
         ask: Option<&Ask<'_>>,
         rate: Rate,
@@ -121,73 +125,69 @@ impl Redis {
         decided.inspect_err(|_| self.link.doubt())
     }
 
+    /// Asks, and publishes the account where the one in Redis will not do.
     async fn try_to_decide(&self, question: &Question<'_>) -> Result<Answer, Outage> {
+        let (slot, now, mut alone) = (question.slot, question.demand.now, false);
         for _ in 0..TRIES {
-            if let Some(answer) = question.answered(&self.heard(question).await?)? {
-                return Ok(answer);
+            match self.heard(question, alone).await? {
+                Heard::Told(told) => {
+                    if let Some(answer) = question.answered(&told)? {
+                        return Ok(answer);
+                    }
+                }
+                Heard::Lost { published } => {
+                    self.publish_once(slot, published, self.put_back(question.book, slot, now)).await?;
+                }
+                Heard::Stale { published } => {
+                    self.publish_once(slot, published, self.publish_slot(slot, now)).await?;
+                }
+                Heard::Alone => alone = true,
             }
         }
         Err(Outage("the account does not stay published".into()))
     }
 
-    /// What the script says to a question. Whoever has the turn asks for all who wait.
-    async fn heard(&self, question: &Question<'_>) -> Result<Told, Outage> {
-        let queue = question.slot.lock().there.queue();
-        let mut heard = queue.enter(question.line());
+    /// What the script says to a question. Whoever is given the lead asks for all who wait.
+    async fn heard(&self, question: &Question<'_>, alone: bool) -> Result<Heard, Outage> {
+        let shard = if self.link.is_cluster().await? { book::shard_of(&question.slot.user) } else { 0 };
+        let lane = &self.lanes[usize::try_from(shard).unwrap_or_default()];
+        let mut heard = lane.enter(question.slot, question.line(alone));
         loop {
-            tokio::select! {
-                biased;
-                told = &mut heard => return told.unwrap_or_else(|_| Err(Outage("nobody asked".into()))),
-                _turn = queue.turn() => {
-                    // Whoever had the turn before may have asked for this one as well.
-                    if let Ok(told) = heard.try_recv() {
-                        return told;
-                    }
-                    let group = queue.next_group();
-                    let told = self.ask_for(question.book, question.slot, &group).await;
+            match heard.await {
+                Ok(Word::Heard(told)) => return told,
+                Ok(Word::Lead(lead)) => {
+                    let (group, own) = lead.next_group();
+                    heard = own;
+                    let told = self.ask(&group).await;
+                    drop(lead); // the next call goes out while these hear
                     group.tell(told);
                 }
+                Err(_) => return Err(Outage("nobody asked".into())),
             }
         }
     }
 
-    /// Asks the script, and publishes the account where the one in Redis will not do.
-    async fn ask_for(&self, book: &Book, slot: &Slot, group: &Group<'_>) -> Result<Vec<Told>, Outage> {
-        let now = group.now();
-        for _ in 0..TRIES {
-            let (answer, life) = self.ask(slot, group, now).await?;
-            match text_at(&answer, 0)?.as_str() {
-                "missing" | "lost" => self.put_back(book, slot, now).await?,
-                "stale" => self.publish_slot(slot, now).await?,
-                "decided" => return Told::read_all(&answer, group.len(), &life),
-                other => return Err(Outage(format!("the script said {other:?}").into())),
-            }
-        }
-        Err(Outage("the account does not stay published".into()))
+    /// One call of the script.
+    async fn ask(&self, group: &Group) -> Result<Vec<Heard>, Outage> {
+        let (mut keys, mut args, now) = (Args::default(), Args::default(), group.now());
+        args.text(&self.log());
+        args.text(&self.field);
+        args.number(now.as_millisecond());
+        args.number(now.as_microsecond());
+        let asked: Vec<Asked> = group.write(&mut keys, &mut args);
+        Heard::read_all(&self.link.run(&self.scripts.reserve, &keys, &args).await?, &asked)
     }
 
-    /// One call of the script, and the life of the account of which it speaks.
-    async fn ask(&self, slot: &Slot, group: &Group<'_>, now: Timestamp) -> Result<(Value, Arc<str>), Outage> {
-        let prefix = prefix(book::shard_of(&slot.user));
-        let keys = [format!("{prefix}a:{}", slot.user), format!("{prefix}h:{}", slot.user), format!("{prefix}x")];
-        let (args, life) = {
-            let state = slot.lock();
-            let mut args = vec![
-                prefix.into_bytes(),
-                self.log().as_bytes().to_vec(),
-                slot.user.as_bytes().to_vec(),
-                number(now.as_millisecond()),
-                number(now.as_microsecond()),
-                number(state.there.seen),
-                number(state.account.position()),
-                state.there.life.as_bytes().to_vec(),
-                self.field.as_bytes().to_vec(),
-            ];
-            group.write(&mut args, |kind| state.rate(kind).unwrap_or_default() / 1_000);
-            (args, Arc::clone(&state.there.life))
-        };
-        let answer = self.link.run(&self.scripts.reserve, &keys.each_ref().map(String::as_bytes), &args).await?;
-        Ok((answer, life))
+    /// Publishes an account, unless somebody has done so since it was seen that this is needed.
+    async fn publish_once(
+        &self,
+        slot: &Slot,
+        published: u64,
+        publishing: impl Future<Output = Result<(), Outage>>,
+    ) -> Result<(), Outage> {
+        let right = slot.lock().there.publishing();
+        let _right = right.lock().await;
+        if slot.lock().there.published == published { publishing.await } else { Ok(()) }
     }
 
     /// Publishes the account of one user as this process has it, and frees in the same step what is counted in it.
@@ -200,7 +200,9 @@ impl Redis {
             state.there.untold.iter().cloned().collect::<HashSet<_>>()
         };
         self.apply(book::shard_of(&slot.user), "", "", publication).await?;
-        slot.lock().there.untold.retain(|id| !told.contains(id));
+        let there = &mut slot.lock().there;
+        there.untold.retain(|id| !told.contains(id));
+        there.published += 1;
         Ok(())
     }
 
@@ -230,21 +232,22 @@ impl Redis {
         let life = text_at(&answer, 2)?;
         {
             let mut state = slot.lock();
+            state.there.published += 1;
             // What was placed meanwhile is not in it: then this life is not one that has everything.
             state.there.life = if state.there.placed == placed { Arc::from(life) } else { Arc::default() };
         }
         for id in released {
-            self.release_there(Some(slot), &slot.user, &id, claim_life(0, now)).await?;
+            self.release_there(Some(slot), &slot.user, &id, claim_life_ms(0, now)).await?;
         }
         Ok(())
     }
 
     async fn apply(&self, shard: i64, expected: &str, new: &str, publication: Publication) -> Result<Value, Outage> {
         let prefix = prefix(shard);
-        let key = format!("{prefix}wm");
+        let keys = Args::of([format!("{prefix}wm").as_bytes()]);
         // Each step could begin an account.
-        let args = publication.args(&prefix, expected, new, &self.log(), &self.new_life());
-        self.link.run_within(view::DEADLINE, &self.scripts.apply, &[key.as_bytes()], &args).await
+        let args = publication.args([&prefix, expected, new, &self.log(), &self.new_life()], &self.kinds);
+        self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await
     }
 
     /// No two accounts begin the same life, in whichever process.
@@ -291,7 +294,7 @@ enum Claim {
 }
 
 impl Port for Redis {
-    async fn reserve(&self, book: &Book, slot: &Slot, ask: &Ask<'_>) -> Result<Answer, Outage> {
+    async fn reserve(&self, book: &Book, slot: &Arc<Slot>, ask: &Ask<'_>) -> Result<Answer, Outage> {
         let demand = &ask.demand;
         let now_ms = demand.now.as_millisecond();
         let here = book.reservations.get(ask.id).filter(|known| !known.is_over(now_ms));
@@ -301,8 +304,11 @@ impl Port for Redis {
             let numbers = self.decide(book, slot, &nothing, None, Rate::Kept).await?.numbers;
             return Ok(Answer { verdict, numbers });
         }
-        let claim =
-            if ask.is_new { Claim::There } else { self.claim(slot, ask).await.inspect_err(|_| self.link.doubt())? };
+        let claim = if ask.is_new && Made::read(ask.id).is_some_and(|made| made.expires_ms == ask.expires_ms) {
+            Claim::There // it leads to its hold by itself
+        } else {
+            self.claim(slot, ask).await.inspect_err(|_| self.link.doubt())?
+        };
         if let Claim::Differs(member) = claim {
             return Ok(Answer { verdict: Verdict::Differs(member), numbers: Numbers::default() });
         }
@@ -325,7 +331,7 @@ impl Port for Redis {
         Ok(answer)
     }
 
-    async fn check(&self, book: &Book, slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+    async fn check(&self, book: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
         self.decide(book, slot, demand, None, rate).await
     }
 
@@ -338,7 +344,7 @@ impl Port for Redis {
         if known.fate == Fate::Undecided {
             return Ok(here);
         }
-        let (slot, life) = (book.get(&known.user), claim_life(known.expires_ms, now));
+        let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
         match (self.release_there(slot.as_deref(), &known.user, id, life).await, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(Released::Before(fate @ Fate::Committed { .. })), Released::Now) => {
@@ -360,9 +366,9 @@ impl Port for Redis {
     }
 
     async fn counted(&self, slot: &Slot, now: Timestamp) {
-        let queue = slot.lock().there.queue();
+        let right = slot.lock().there.publishing();
         let told = async {
-            let _telling = queue.telling().await;
+            let _right = right.lock().await;
             // Whoever told before may have told this as well.
             if slot.lock().there.untold.is_empty() { Ok(()) } else { self.publish_slot(slot, now).await }
         };
@@ -373,7 +379,7 @@ impl Port for Redis {
     async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
         let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
         let mut claim = redis::cmd("SET");
-        claim.arg(key).arg("c").arg("PX").arg(claim_life(known.expires_ms, now)).arg("NX").arg("GET");
+        claim.arg(key).arg("c").arg("PX").arg(claim_life_ms(known.expires_ms, now)).arg("NX").arg("GET");
         let before = self.link.ask(&claim).await?;
         Ok(before == Value::Nil || text_of(&before)? != "r")
     }
@@ -385,10 +391,15 @@ impl Port for Redis {
     }
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
-        if let Some(shard) = shard_in(id) {
-            let there = self.link.ask(redis::cmd("GET").arg(format!("{}r:{id}", prefix(shard)))).await?;
-            if let Some(known) = pointed_at(&there)? {
-                return Ok(Some(known));
+        if let Some(made) = Made::read(id) {
+            let keys = Args::of([format!("{}x", prefix(made.shard)).as_bytes()]);
+            let mut args = Args::of([id.as_bytes()]);
+            args.number(made.expires_ms);
+            let there = self.link.run(&self.scripts.find, &keys, &args).await?;
+            if there != Value::Nil {
+                // Whoever commits or releases it claims that, which says what has become of it.
+                let hold = hold_of(&text_at(&there, 1)?)?;
+                return Ok(Some(Known { user: text_at(&there, 0)?.into(), fate: Fate::Held, ..hold }));
             }
         }
         pointed_at(&self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?)
@@ -401,7 +412,8 @@ impl Port for Redis {
             // Let through in the meantime, or asked for again and granted: then it is somebody's.
             let is_known = book.reservations.get(id).is_some_and(|known| known.fate == Fate::Held);
             let slot = book.get(user);
-            if !is_known && let Err(outage) = self.release_there(slot.as_deref(), user, id, claim_life(0, now)).await {
+            if !is_known && let Err(outage) = self.release_there(slot.as_deref(), user, id, claim_life_ms(0, now)).await
+            {
                 self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
                 return Err(outage);
             }
@@ -413,17 +425,12 @@ impl Port for Redis {
 
 impl Redis {
     /// Frees a hold there, and takes note in the account, where it is in memory, that this was done.
-    async fn release_there(
-        &self,
-        slot: Option<&Slot>,
-        user: &str,
-        id: &str,
-        life: Vec<u8>,
-    ) -> Result<Released, Outage> {
+    async fn release_there(&self, slot: Option<&Slot>, user: &str, id: &str, life_ms: i64) -> Result<Released, Outage> {
         let prefix = prefix(book::shard_of(user));
         let keys = [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}k:{id}")];
-        let args = [id.into(), self.field.as_bytes().to_vec(), life];
-        let answer = self.link.run(&self.scripts.release, &keys.each_ref().map(String::as_bytes), &args).await?;
+        let mut args = Args::of([id.as_bytes(), self.field.as_bytes()]);
+        args.number(life_ms);
+        let answer = self.link.run(&self.scripts.release, &Args::of(keys.iter().map(String::as_bytes)), &args).await?;
         match text_at(&answer, 0)?.as_str() {
             "now" => {
                 let done = text_at(&answer, 1)?.parse().map_err(|_| Outage("no count of releases".into()))?;
@@ -449,9 +456,22 @@ fn prefix(shard: i64) -> String {
     format!("bh:{{{shard}}}:")
 }
 
-/// How long it is remembered there who resolves a reservation: as long as it would be held, in milliseconds.
-fn claim_life(expires_ms: i64, now: Timestamp) -> Vec<u8> {
-    publication::number(expires_ms.saturating_sub(now.as_millisecond()).max(CLAIM_MS))
+/// The keys of an account.
+fn keys_of(user: &str, keys: &mut Args) {
+    let shard = book::shard_of(user);
+    keys.written(format_args!("bh:{{{shard}}}:a:{user}"));
+    keys.written(format_args!("bh:{{{shard}}}:h:{user}"));
+    keys.written(format_args!("bh:{{{shard}}}:x"));
+}
+
+/// The rate of a type as this process knows it.
+fn rate_us(state: &State, kind: &str) -> i64 {
+    state.rate(kind).unwrap_or_default() / 1_000
+}
+
+/// How long it is remembered there who resolves a reservation: as long as it would be held.
+fn claim_life_ms(expires_ms: i64, now: Timestamp) -> i64 {
+    expires_ms.saturating_sub(now.as_millisecond()).max(CLAIM_MS)
 }
 
 fn pointer_life(expires_ms: i64, now: Timestamp) -> i64 {

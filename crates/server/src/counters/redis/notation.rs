@@ -1,5 +1,6 @@
 //! How things are written in Redis, and read back: what cannot be read is an outage, never a default.
 
+use std::slice::Iter;
 use std::sync::Arc;
 
 use billing::usage::{Credits, Quantity};
@@ -8,50 +9,136 @@ use redis::Value;
 use crate::counters::reservations::{Fate, Known};
 use crate::counters::{Numbers, Outage};
 
+/// What was asked of an account, and what was known of it then.
+#[derive(Debug)]
+pub struct Asked {
+    pub kind_count: usize,
+    /// The number of the kind of each demand.
+    pub kind_of: Vec<usize>,
+    pub is_limited: bool,
+    /// The life of the account of which the script speaks.
+    pub life: Arc<str>,
+    /// How often this process had published it.
+    pub published: u64,
+}
+
+/// What is heard of a demand.
+#[derive(Debug)]
+pub enum Heard {
+    Told(Told),
+    /// The account in Redis has lost what this process did to it, or everything.
+    Lost {
+        published: u64,
+    },
+    /// The account in Redis is older than the one that this process has.
+    Stale {
+        published: u64,
+    },
+    /// Something is wrong with the account.
+    Alone,
+}
+
 /// What the script said of a demand.
 #[derive(Debug)]
 pub struct Told {
-    pub what: String,
+    pub what: What,
     pub numbers: Numbers,
     pub seen: i64,
     pub tat_us: i64,
-    pub hold: String,
     /// The life of the account in which it was said.
     pub life: Arc<str>,
 }
 
-impl Told {
-    /// A line for each of so many demands.
-    pub fn read_all(answer: &Value, count: usize, life: &Arc<str>) -> Result<Vec<Self>, Outage> {
-        let Value::Array(parts) = answer else { return Err(garbage(answer)) };
-        if parts.len() != count + 1 {
-            return Err(garbage(answer));
+#[derive(Debug)]
+pub enum What {
+    Granted,
+    /// The hold that there is under its id.
+    Again(String),
+    Over,
+    Credits,
+    Day,
+    Month,
+    Uncountable,
+    Minute,
+}
+
+impl Heard {
+    /// What the script answered, demand by demand.
+    pub fn read_all(answer: &Value, asked: &[Asked]) -> Result<Vec<Self>, Outage> {
+        let Value::Array(values) = answer else { return Err(garbage(answer)) };
+        let mut values = values.iter();
+        let mut all = Vec::new();
+        for account in asked {
+            Self::read(&mut values, account, &mut all)?.ok_or_else(|| garbage(answer))?;
         }
-        parts[1..].iter().map(|line| Self::read(&text_of(line)?, life).ok_or_else(|| garbage(line))).collect()
+        if values.next().is_some() { Err(garbage(answer)) } else { Ok(all) }
     }
 
-    fn read(line: &str, life: &Arc<str>) -> Option<Self> {
-        let mut words = line.splitn(9, ' ');
-        let (what, credits) = (words.next()?, words.next()?);
-        let mut int = || words.next()?.parse::<i64>().ok();
-        let (held, day, month, held_kind, tat_us, seen) = (int()?, int()?, int()?, int()?, int()?, int()?);
-        let credits = match credits {
-            "all" => None,
-            limited => Some(Credits::from_micro(limited.parse::<i64>().ok()?.saturating_sub(held))),
+    fn read(values: &mut Iter<'_, Value>, asked: &Asked, all: &mut Vec<Self>) -> Result<Option<()>, Outage> {
+        let Some(word) = values.next() else { return Ok(None) };
+        let text = text_of(word)?;
+        let undecided: Option<fn(u64) -> Self> = match &*text {
+            "missing" | "lost" => Some(|published| Self::Lost { published }),
+            "stale" => Some(|published| Self::Stale { published }),
+            "alone" => Some(|_| Self::Alone),
+            _ => None,
+        };
+        if let Some(heard) = undecided {
+            all.extend((0..asked.kind_of.len()).map(|_| heard(asked.published)));
+            return Ok(Some(()));
+        }
+        let credits = if text == "all" { None } else { Some(text.parse::<i64>().map_err(|_| garbage(word))?) };
+        let mut used = vec![[0, 0]; asked.kind_count];
+        if asked.is_limited {
+            for figure in used.iter_mut().flatten() {
+                let Some(value) = values.next() else { return Ok(None) };
+                *figure = if *value == Value::Nil { 0 } else { int_of(value)? };
+            }
+        }
+        for kind in &asked.kind_of {
+            let Some(told) = Told::read(values, credits, used[*kind], &asked.life)? else { return Ok(None) };
+            all.push(Self::Told(told));
+        }
+        Ok(Some(()))
+    }
+}
+
+impl Told {
+    fn read(
+        values: &mut Iter<'_, Value>,
+        credits: Option<i64>,
+        [day, month]: [i64; 2],
+        life: &Arc<str>,
+    ) -> Result<Option<Self>, Outage> {
+        let Some(what) = values.next() else { return Ok(None) };
+        let what = What::read(what)?;
+        let mut int = || values.next().map(int_of).transpose();
+        let (Some(held), Some(held_kind), Some(tat_us), Some(seen)) = (int()?, int()?, int()?, int()?) else {
+            return Ok(None);
         };
         let with_held = |used: i64| Quantity::from_micro(used.saturating_add(held_kind));
-        Some(Self {
-            what: what.to_owned(),
-            numbers: Numbers {
-                credits,
-                today: with_held(day),
-                month: with_held(month),
-                tat_ns: Some(tat_us.saturating_mul(1_000)).filter(|tat_ns| *tat_ns > 0),
-            },
-            seen,
-            tat_us,
-            hold: words.next()?.to_owned(),
-            life: Arc::clone(life),
+        let numbers = Numbers {
+            credits: credits.map(|credits| Credits::from_micro(credits.saturating_sub(held))),
+            today: with_held(day),
+            month: with_held(month),
+            tat_ns: Some(tat_us.saturating_mul(1_000)).filter(|tat_ns| *tat_ns > 0),
+        };
+        Ok(Some(Self { what, numbers, seen, tat_us, life: Arc::clone(life) }))
+    }
+}
+
+impl What {
+    fn read(value: &Value) -> Result<Self, Outage> {
+        Ok(match value {
+            Value::Int(0) => Self::Granted,
+            Value::Int(1) => Self::Over,
+            Value::Int(2) => Self::Credits,
+            Value::Int(3) => Self::Day,
+            Value::Int(4) => Self::Month,
+            Value::Int(5) => Self::Uncountable,
+            Value::Int(6) => Self::Minute,
+            Value::BulkString(_) => Self::Again(text_of(value)?),
+            _ => return Err(garbage(value)),
         })
     }
 }
@@ -105,18 +192,39 @@ pub fn hold_of(text: &str) -> Result<Known, Outage> {
     read().ok_or_else(|| Outage(format!("a hold that cannot be read: {text:?}").into()))
 }
 
-/// The shard in an id that this program made ([`crate::counters::Counters::new_id`]).
-pub fn shard_in(id: &str) -> Option<i64> {
-    const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let ulid = id.strip_prefix("res_").filter(|ulid| ulid.len() == 26)?;
-    let digit = |at: usize| DIGITS.iter().position(|digit| *digit == ulid.as_bytes()[at]);
-    i64::try_from(digit(24)? * 32 + digit(25)?).ok()
+/// What an id tells that this program made ([`crate::counters::Counters::new_id`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    pub shard: i64,
+    pub expires_ms: i64,
+}
+
+impl Made {
+    pub fn read(id: &str) -> Option<Self> {
+        const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let ulid = id.strip_prefix("res_").filter(|ulid| ulid.len() == 26)?;
+        let mut bits = 0_u128;
+        for byte in ulid.bytes() {
+            let digit = DIGITS.iter().position(|digit| *digit == byte)?;
+            bits = bits.wrapping_shl(5) | u128::try_from(digit).ok()?;
+        }
+        let of = |from: u32, count: u32| i64::try_from(bits.wrapping_shr(from) & ((1 << count) - 1)).ok();
+        let (shard, seconds, made_ms) = (of(0, 10)?, of(10, 17)?, of(80, 48)?);
+        (seconds > 0).then_some(Self { shard, expires_ms: made_ms.saturating_add(seconds.saturating_mul(1_000)) })
+    }
 }
 
 pub fn text_at(answer: &Value, at: usize) -> Result<String, Outage> {
     match answer {
         Value::Array(parts) => parts.get(at).map_or_else(|| Err(garbage(answer)), text_of),
         _ => Err(garbage(answer)),
+    }
+}
+
+fn int_of(value: &Value) -> Result<i64, Outage> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        _ => text_of(value)?.parse().map_err(|_| garbage(value)),
     }
 }
 
@@ -142,13 +250,20 @@ mod tests {
     use crate::counters::{Counters, book};
 
     #[test]
-    fn an_id_leads_to_the_shard_of_its_user() {
+    fn an_id_leads_to_the_shard_of_its_user_and_tells_when_it_ends() {
+        let now = Timestamp::from_millisecond(1_763_812_800_123).expect("a time");
         for user in ["usr_1", "usr_2", "u", "somebody@example.com"] {
-            let id = Counters::new_id(user, Timestamp::UNIX_EPOCH, [255; 10]);
-            assert_eq!(shard_in(&id), Some(book::shard_of(user)), "{id}");
+            for (seconds, random) in [(1, [255; 10]), (86_400, [0; 10]), (300, [85; 10])] {
+                let expires_ms = 1_763_812_800_123 + seconds * 1_000;
+                let id = Counters::new_id(user, now, expires_ms, random);
+                assert_eq!(Made::read(&id), Some(Made { shard: book::shard_of(user), expires_ms }), "{id}");
+            }
+            for untold_ms in [1_763_812_800_124, 1_763_812_800_123, 1_763_812_800_122, i64::MAX] {
+                assert_eq!(Made::read(&Counters::new_id(user, now, untold_ms, [255; 10])), None, "{untold_ms}");
+            }
         }
         for foreign in ["res_", "my-own-id", "res_01KAN9SRY0W6V9T0YQW1X2Z3AÜ", "res_01KAN9SRY0W6V9T0YQW1X2Z3AI"] {
-            assert_eq!(shard_in(foreign), None);
+            assert_eq!(Made::read(foreign), None);
         }
     }
 }

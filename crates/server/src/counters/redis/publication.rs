@@ -3,6 +3,9 @@
 
 use billing::account::{Account, Room};
 use billing::hold::Hold;
+use billing::usage::Quantity;
+
+use super::script::Args;
 
 /// The greatest whole number that Lua tells from its neighbours.
 const EXACT_MAX: i64 = (1 << 53) - 1;
@@ -12,76 +15,114 @@ const ALL: &str = "all";
 /// What one call of the script `apply` carries, of one shard.
 #[derive(Debug, Clone, Default)]
 pub struct Publication {
-    accounts: Vec<Vec<u8>>,
-    account_count: usize,
-    commits: Vec<Vec<u8>>,
-    holds: Vec<Vec<u8>>,
-    sights: Vec<Vec<u8>>,
+    accounts: List,
+    holds: List,
+    commits: List,
+    sights: List,
+}
+
+#[derive(Debug, Clone, Default)]
+struct List {
+    count: usize,
+    args: Args,
+}
+
+impl List {
+    fn next(&mut self) -> &mut Args {
+        self.count += 1;
+        &mut self.args
+    }
+
+    fn write(&self, args: &mut Args) {
+        args.count(self.count);
+        args.append(&self.args);
+    }
 }
 
 impl Publication {
     /// An account as it stands at an instant, with these event types. Nothing where the instant lies outside the calendar.
     pub fn account(&mut self, user: &str, account: &Account, kinds: &[Box<str>], now_ms: i64) {
         let Ok(room) = account.room(now_ms) else { return };
-        let fields = fields(account, &room, kinds);
-        self.accounts.extend([
-            user.into(),
-            number(account.position()),
-            number(room.until_ms),
-            number_of(2 * fields.len()),
-        ]);
-        self.accounts.extend(fields.into_iter().flat_map(|(name, value)| [name.into_bytes(), value]));
-        self.account_count += 1;
+        let args = self.accounts.next();
+        args.text(user);
+        args.number(account.position());
+        args.number(room.until_ms);
+        write_fields(&room, kinds, args);
     }
 
     /// The commit of this reservation is counted on the account that goes with it.
     pub fn commit(&mut self, user: &str, id: &str) {
-        self.commits.extend([user.into(), id.into()]);
+        let args = self.commits.next();
+        args.text(user);
+        args.text(id);
     }
 
     /// Something is held that Redis may have lost.
     pub fn hold(&mut self, user: &str, id: &str, hold: &Hold) {
-        self.holds.extend([user.into(), id.into(), text_of(hold).into_bytes(), number(hold.expires_ms)]);
+        let args = self.holds.next();
+        args.text(user);
+        args.text(id);
+        args.text(&text_of(hold));
+        args.number(hold.expires_ms);
     }
 
     /// A program has done so much there, by the count in its field.
     pub fn sight(&mut self, user: &str, field: &str, seen: i64) {
-        self.sights.extend([user.into(), field.into(), number(seen)]);
+        let args = self.sights.next();
+        args.text(user);
+        args.text(field);
+        args.number(seen);
     }
 
     /// How many accounts are in it.
     pub fn len(&self) -> usize {
-        self.account_count
+        self.accounts.count
     }
 
     /// The arguments of the script.
-    pub fn args(self, prefix: &str, expected: &str, new: &str, log: &str, life: &str) -> Vec<Vec<u8>> {
-        let mut args: Vec<Vec<u8>> = [prefix, expected, new, log, life].map(|text| text.as_bytes().to_vec()).into();
-        let lists = [
-            (self.account_count, self.accounts),
-            (self.holds.len() / 4, self.holds),
-            (self.commits.len() / 2, self.commits),
-        ];
-        for (count, mut list) in lists.into_iter().chain([(self.sights.len() / 3, self.sights)]) {
-            args.push(number_of(count));
-            args.append(&mut list);
+    pub fn args(&self, head: [&str; 5], kinds: &[Box<str>]) -> Args {
+        let mut args = Args::of(head.map(str::as_bytes));
+        args.count(2 * kinds.len());
+        for kind in kinds {
+            args.written(format_args!("d:{kind}"));
+            args.written(format_args!("m:{kind}"));
+        }
+        for list in [&self.accounts, &self.holds, &self.commits, &self.sights] {
+            list.write(&mut args);
         }
         args
     }
 }
 
 /// What the scripts read of an account, beside its entry and how long it is right: by this it is decided.
-pub fn fields(account: &Account, room: &Room, kinds: &[Box<str>]) -> Vec<(String, Vec<u8>)> {
-    let mut fields = vec![
-        ("credits".to_owned(), room.credits.map_or_else(|| ALL.into(), |credits| number(cut(credits.micro())))),
-        ("over".to_owned(), number(i64::from(room.expired))),
-        ("account".to_owned(), account.encode()),
-    ];
+pub fn fields(room: &Room, kinds: &[Box<str>]) -> Vec<(String, String)> {
+    let mut fields =
+        vec![("credits".to_owned(), credits(room)), ("over".to_owned(), i64::from(room.expired).to_string())];
     for kind in kinds {
-        fields.push((format!("d:{kind}"), number(cut(room.today(kind).micro()))));
-        fields.push((format!("m:{kind}"), number(cut(room.month(kind).micro()))));
+        fields.push((format!("d:{kind}"), cut(room.today(kind).micro()).to_string()));
+        fields.push((format!("m:{kind}"), cut(room.month(kind).micro()).to_string()));
     }
     fields
+}
+
+/// The same with their number before them, without what is 0 of a type: that is read where there is nothing.
+pub fn write_fields(room: &Room, kinds: &[Box<str>], args: &mut Args) {
+    let sums = || kinds.iter().map(|kind| (kind, [("d", room.today(kind)), ("m", room.month(kind))]));
+    let used = sums().flat_map(|(_, sums)| sums).filter(|(_, sum)| *sum != Quantity::ZERO).count();
+    args.count(4 + 2 * used);
+    for text in ["credits", &credits(room), "over", if room.expired { "1" } else { "0" }] {
+        args.text(text);
+    }
+    for (kind, sums) in sums() {
+        for (of, sum) in sums.into_iter().filter(|(_, sum)| *sum != Quantity::ZERO) {
+            args.written(format_args!("{of}:{kind}"));
+            args.number(cut(sum.micro()));
+        }
+    }
+}
+
+fn credits(room: &Room) -> String {
+    room.credits.map_or_else(|| ALL.to_owned(), |credits| cut(credits.micro()).to_string())
 }
 
 /// A hold as it lies in Redis.
@@ -98,14 +139,6 @@ pub fn cut(number: i64) -> i64 {
 /// Whether Lua can tell it from its neighbours.
 pub fn is_exact(number: i64) -> bool {
     cut(number) == number
-}
-
-pub fn number(number: i64) -> Vec<u8> {
-    number.to_string().into_bytes()
-}
-
-pub fn number_of(count: usize) -> Vec<u8> {
-    count.to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -1,102 +1,119 @@
--- Decides demands on one account as `billing::limit::decide` does, each after the one before it, and holds what is granted.
--- KEYS: a, h, x
--- ARGV: 1 prefix, 2 log, 3 user, 4 now in ms, 5 now in us, 6 how often the caller has held or released something, as far as it
---       knows, 7 the last entry that it has counted on the account, 8 the life of the account in which everything lies that it
---       holds, 9 the field in which it counts; then two lists, each with its length before it: kinds (kind, its rate as the caller knows it), demands (id, number of its kind, quantity,
---       credits, expires in ms, cap of the day, cap of the period, what it adds to the rate in us, life of the pointer in ms).
---       Empty where there is none; a demand without an id only asks, and with 'rate' as the last it uses up its rate. Answers 'decided' and a line for each demand.
-local call, tonumber, format = redis.call, tonumber, string.format
+-- Decides demands on accounts as `billing::limit::decide` does, those on one account each after the one before it, and holds what
+-- is granted. What this costs is most of what a reservation costs: no text is put together that the caller can send, and no
+-- number is written as text that can be sent as one.
+-- KEYS: a, h, x of each account
+-- ARGV: log, the field in which the caller counts what it does, now in ms, now in us; then of each account: the life of it in which
+--       everything lies that the caller holds, figures (how many kinds follow, of how many fields, and how many demands; how often
+--       the caller has held or released something of it, as far as it knows; the last entry that it has counted on it), kinds
+--       (their fields: held and, where a demand has a limit, used on the day, used in the period, rate), demands (id, figures, hold,
+--       member of x, expires in ms).
+--       The figures of a demand: the number of its kind, 1 if it uses up its rate, quantity, credits, cap of the day, cap of the
+--       period, what it adds to the rate in us, the rate as the caller knows it. -1 where there is none. Without an id it only asks.
+-- Answers of each account a word why it could not be decided, or its credits, what is used of each kind with limits, and for each
+-- demand: 0, why it is refused or what is held under its id; what was held before it, of credits and of its kind; the rate, the caller's count.
+local call, try, figures = redis.call, redis.pcall, struct.unpack
+local tonumber, unpack, max, min = tonumber, unpack, math.max, math.min
 local EXACT = 9007199254740991 -- every number is a whole one up to this, and so is every sum of what is held
-local prefix, log, user, now, now_us = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-expire(prefix, now)
+local MINUTE = 60000000
+local log, own, now_ms, now_us = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local now = tonumber(now_ms)
+local next, answers, size = 5, {}, 0
 
-local at, fields, kinds = 10, {'log', 'until', ARGV[9], 'credits', 'held', 'over', 'entry', 'life'}, {}
-for i = 1, tonumber(ARGV[at]) do
-  local name, before = ARGV[at + 1], 4 + 4 * i
-  kinds[i] = {name = name, tat = tonumber(ARGV[at + 2])}
-  fields[before + 1], fields[before + 2] = 'd:' .. name, 'm:' .. name
-  fields[before + 3], fields[before + 4] = 'h:' .. name, 'r:' .. name
-  at = at + 2
-end
-local a = redis.pcall('HMGET', KEYS[1], unpack(fields))
-if a.err then call('DEL', KEYS[1], KEYS[2]) end -- of another kind: it is published anew
-if a.err or a[1] ~= log then return {'missing'} end
--- The account began anew, or less was done to it than the caller has done: some of it is lost, and the caller knows what.
-local seq = tonumber(a[3] or 0)
-if a[8] ~= ARGV[8] or seq < tonumber(ARGV[6]) then return {'lost'} end
--- The account is older than the one that the caller has: not published yet, or a failover took it back.
-if tonumber(a[7]) < tonumber(ARGV[7]) or tonumber(now) >= tonumber(a[2]) then return {'stale'} end
-for i, kind in ipairs(kinds) do
-  local before = 4 + 4 * i
-  kind.day, kind.month, kind.held = tonumber(a[before + 1] or 0), tonumber(a[before + 2] or 0), tonumber(a[before + 3] or 0)
-  kind.tat = math.max(kind.tat, tonumber(a[before + 4] or 0))
+local function refusal(a, room, held, kind, kind_held, quantity, cost, per_day, per_month)
+  if a[6] == '1' then return 1 end -- over
+  if room and room - held - cost < 0 then return 2 end -- credits
+  local used = 6 + 4 * kind
+  if per_day >= 0 and per_day - (tonumber(a[used] or 0) + kind_held) - quantity < 0 then return 3 end -- day
+  if per_month >= 0 and per_month - (tonumber(a[used + 1] or 0) + kind_held) - quantity < 0 then return 4 end -- month
+  if held + cost > EXACT or kind_held + quantity > EXACT then return 5 end -- uncountable
 end
 
-local first, last, ids, known = at + 2, at + 1 + 9 * tonumber(ARGV[at + 1]), {}, {}
-for line = first, last, 9 do
-  if ARGV[line] ~= '' then ids[#ids + 1] = ARGV[line] end
-end
-if #ids > 0 then
-  local there = redis.pcall('HMGET', KEYS[2], unpack(ids))
-  if there.err then
-    call('DEL', KEYS[1], KEYS[2])
-    return {'missing'}
-  end
-  for i, hold in ipairs(there) do known[ids[i]] = hold end
-end
+local function decide(account, holds, ends)
+  local life, kinds = ARGV[next], next + 2
+  local kind_count, width, demand_count, seen, entry = figures('<i4i4i4i8i8', ARGV[next + 1])
+  local demands = kinds + width * kind_count
+  next = demands + 5 * demand_count
+  expire(ends, now_ms)
+  local a = try('HMGET', account, 'log', 'until', own, 'credits', 'held', 'over', 'entry', 'life', unpack(ARGV, kinds, demands - 1))
+  if a.err then call('DEL', account, holds) end -- of another kind: it is published anew
+  if a.err or a[1] ~= log then return 'missing' end
+  -- The account began anew, or less was done to it than the caller has done: some of it is lost, and the caller knows what.
+  local before = tonumber(a[3] or 0)
+  if a[8] ~= life or before < seen then return 'lost' end
+  -- The account is older than the one that the caller has: not published yet, or a failover took it back.
+  if tonumber(a[7]) < entry or now >= tonumber(a[2]) then return 'stale' end
 
-local credits, held = tonumber(a[4]), tonumber(a[5] or 0) -- credits: nil where it is 'all'
-local function refused(kind, quantity, cost, per_day, per_month)
-  if a[6] == '1' then return 'over' end
-  if credits and credits - held - cost < 0 then return 'credits' end
-  if per_day ~= '' and tonumber(per_day) - (kind.day + kind.held) - quantity < 0 then return 'day' end
-  if per_month ~= '' and tonumber(per_month) - (kind.month + kind.held) - quantity < 0 then return 'month' end
-  if held + cost > EXACT or kind.held + quantity > EXACT then return 'uncountable' end
-end
-
-local answers, holds, due = {'decided'}, {}, {}
-for line = first, last, 9 do
-  local id, kind, rate = ARGV[line], kinds[tonumber(ARGV[line + 1])], ARGV[line + 7]
-  local quantity, cost, expires = tonumber(ARGV[line + 2]), tonumber(ARGV[line + 3]), ARGV[line + 4]
-  local held_before, kind_before, again = held, kind.held, known[id]
-  local what = again and 'again' or refused(kind, quantity, cost, ARGV[line + 5], ARGV[line + 6])
-  local after
-  if not what and rate ~= '' then
-    after = math.min(math.max(kind.tat - now_us, 0), 60000000) + tonumber(rate)
-    if after > 60000000 then what = 'minute' end
-  end
-  if not what and after and (id ~= '' or ARGV[line + 8] == 'rate') then kind.tat, kind.moved = now_us + after, true end
-  if not what and id ~= '' then
-    held, kind.held, seq = held + cost, kind.held + quantity, seq + 1
-    local hold = ARGV[line + 2] .. ':' .. ARGV[line + 3] .. ':' .. expires .. ':' .. kind.name
-    known[id] = 'h:' .. hold
-    holds[#holds + 1], holds[#holds + 2] = id, known[id]
-    due[#due + 1], due[#due + 2] = expires, user .. '\0' .. id
-    if ARGV[line + 8] ~= '' then
-      local pointer = user .. '\0' .. ARGV[line + 2] .. ':' .. expires .. ':' .. kind.name
-      call('SET', prefix .. 'r:' .. id, pointer, 'PX', ARGV[line + 8])
+  local room, held, count = tonumber(a[4]), tonumber(a[5] or 0), before -- room: nil where it is 'all'
+  local helds, rates, moved = {}, {}, nil
+  answers[size + 1] = a[4]
+  size = size + 1
+  for kind = 1, kind_count do
+    local first = 9 + width * (kind - 1)
+    helds[kind], rates[kind] = tonumber(a[first] or 0), 0
+    if width > 1 then
+      rates[kind] = tonumber(a[first + 3] or 0)
+      answers[size + 1], answers[size + 2] = a[first + 1], a[first + 2]
+      size = size + 2
     end
   end
-  answers[#answers + 1] = format('%s %s %.0f %.0f %.0f %.0f %.0f %.0f %s', what or 'granted', a[4], held_before, kind.day,
-    kind.month, kind_before, kind.tat, seq, again or '')
+  for line = demands, next - 5, 5 do
+    local id = ARGV[line]
+    local kind, takes, quantity, cost, per_day, per_month, adds, rate = figures('<i4i4i8i8i8i8i8i8', ARGV[line + 1])
+    local held_before, kind_held, again = held, helds[kind], false
+    rate = max(rate, rates[kind])
+    local refused = refusal(a, room, held, kind, kind_held, quantity, cost, per_day, per_month)
+    local after = nil
+    if not refused and adds >= 0 then
+      after = min(max(rate - now_us, 0), MINUTE) + adds
+      if after > MINUTE then refused = 6 end -- minute
+    end
+    if id ~= '' then
+      local placed = not refused and try('HSETNX', holds, id, ARGV[line + 2])
+      if placed ~= 1 then again = try('HGET', holds, id) end
+      if type(again) == 'table' then -- of another kind, and nothing is written of the account yet
+        call('DEL', account, holds)
+        return 'missing'
+      end
+      if placed == 1 then
+        call('ZADD', ends, ARGV[line + 4], ARGV[line + 3])
+        held, count, helds[kind] = held + cost, count + 1, kind_held + quantity
+      end
+    end
+    if not again and not refused and after and takes == 1 then
+      rate = now_us + after
+      rates[kind] = rate
+      moved = moved or {}
+      moved[kind] = rate
+    end
+    answers[size + 1], answers[size + 2], answers[size + 3] = again or refused or 0, held_before, kind_held
+    answers[size + 4], answers[size + 5] = rate, count
+    size = size + 5
+  end
+
+  -- Programs that ended long ago leave their counts behind. Whoever lives begins to count again.
+  if count > before and not a[3] then
+    local old = {}
+    for _, field in ipairs(call('HKEYS', account)) do
+      if string.sub(field, 1, 2) == 'n:' then old[#old + 1] = field end
+    end
+    if #old >= 16 then call('HDEL', account, unpack(old)) end
+  end
+  if count > before then
+    call('HSET', account, own, count, 'held', held, ARGV[kinds], helds[1])
+    for kind = 2, kind_count do call('HSET', account, ARGV[kinds + width * (kind - 1)], helds[kind]) end
+  end
+  for kind, rate in pairs(moved or {}) do call('HSET', account, ARGV[kinds + width * (kind - 1) + 3], rate) end
 end
 
-local moved = {}
-for _, kind in ipairs(kinds) do
-  if #holds > 0 then moved[#moved + 1], moved[#moved + 2] = 'h:' .. kind.name, format('%.0f', kind.held) end
-  if kind.moved then moved[#moved + 1], moved[#moved + 2] = 'r:' .. kind.name, format('%.0f', kind.tat) end
-end
--- Programs that ended long ago leave their counts behind. Whoever lives begins to count again.
-if #holds > 0 and not a[3] then
-  local old = {}
-  for _, field in ipairs(call('HKEYS', KEYS[1])) do
-    if string.sub(field, 1, 2) == 'n:' then old[#old + 1] = field end
+for key = 1, #KEYS, 3 do
+  local first = size
+  local is_decided, word = pcall(decide, KEYS[key], KEYS[key + 1], KEYS[key + 2])
+  if not is_decided and #KEYS == 3 then error(word) end
+  if not is_decided then word = 'alone' end -- what is wrong with one is told to nobody else
+  if word then
+    for place = size, first + 1, -1 do answers[place] = nil end
+    size = first + 1
+    answers[size] = word
   end
-  if #old >= 16 then call('HDEL', KEYS[1], unpack(old)) end
-end
-if #moved > 0 then call('HSET', KEYS[1], ARGV[9], format('%.0f', seq), 'held', format('%.0f', held), unpack(moved)) end
-if #holds > 0 then
-  call('HSET', KEYS[2], unpack(holds))
-  call('ZADD', KEYS[3], unpack(due))
 end
 return answers

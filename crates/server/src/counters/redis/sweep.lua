@@ -1,2 +1,4 @@
--- KEYS: x   ARGV: prefix, now in ms
-return expire(ARGV[1], ARGV[2])
+-- KEYS: the x of some shards   ARGV: now in ms
+local freed = 0
+for _, ends in ipairs(KEYS) do freed = freed + expire(ends, ARGV[1]) end
+return freed

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use super::group::Queue;
-
 /// How many commits of an account are remembered that Redis may not know of yet.
 const UNTOLD_MAX: usize = 256;
 
@@ -18,13 +16,15 @@ pub struct There {
     pub placed: u64,
     /// Reservations whose commit is counted here and not known to be told there.
     pub untold: Vec<Box<str>>,
-    /// Those who wait to hear how it stands.
-    queue: Option<Arc<Queue>>,
+    /// How often this process has published it.
+    pub published: u64,
+    /// The right to publish it, which one has at a time.
+    publishing: Option<Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl There {
-    pub fn queue(&mut self) -> Arc<Queue> {
-        Arc::clone(self.queue.get_or_insert_default())
+    pub fn publishing(&mut self) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.publishing.get_or_insert_default())
     }
 
     pub fn note_untold(&mut self, id: &str) {

@@ -9,16 +9,17 @@ use billing::hold::Hold;
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{text_at, text_of};
-use super::publication::{Publication, number};
+use super::notation::{garbage, text_at, text_of};
+use super::publication::Publication;
+use super::script::Args;
 use super::{Outage, Redis, prefix};
 use crate::counters::book::{self, Slot};
 use crate::counters::publishing::Move;
 
 /// How long one step of publishing may take; nobody waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(1);
-/// Accounts in one call of the script, which keeps the server from others as long as it runs.
-const ACCOUNTS_MAX: usize = 100;
+/// Accounts in one call of the script, which keeps the server from others as long as it runs: a millisecond.
+const ACCOUNTS_MAX: usize = 250;
 /// Shards that one sweep looks at: all of them in a few seconds.
 const SWEPT: i64 = 32;
 
@@ -141,18 +142,44 @@ impl View {
 }
 
 impl Redis {
-    /// Where a shard stands in Redis.
-    pub async fn mark(&self, shard: i64) -> Result<Mark, Outage> {
+    /// Where these shards stand in Redis: one question where that is one server.
+    pub async fn marks(&self, shards: &[i64]) -> Result<Vec<Mark>, Outage> {
+        if self.link.is_cluster().await? {
+            let mut marks = Vec::with_capacity(shards.len());
+            for shard in shards {
+                marks.push(self.mark_of(self.lying(*shard).await?.as_deref()));
+            }
+            return Ok(marks);
+        }
+        let mut question = redis::cmd("MGET");
+        for shard in shards {
+            question.arg(format!("{}wm", prefix(*shard)));
+        }
+        let answer = self.link.ask(&question).await?;
+        let Value::Array(there) = &answer else { return Err(garbage(&answer)) };
+        let mark = |there: &Value| match there {
+            Value::Nil => Ok(Mark::None), // or of another kind, which whoever publishes puts right
+            there => Ok(self.mark_of(Some(&text_of(there)?))),
+        };
+        there.iter().map(mark).collect()
+    }
+
+    /// What says where a shard stands.
+    async fn lying(&self, shard: i64) -> Result<Option<String>, Outage> {
         let key = format!("{}wm", prefix(shard));
         match self.link.ask(redis::cmd("GET").arg(&key)).await {
-            Ok(Value::Nil) => Ok(Mark::None),
-            Ok(there) => Ok(self.read_mark(&text_of(&there)?)),
+            Ok(Value::Nil) => Ok(None),
+            Ok(there) => text_of(&there).map(Some),
             Err(outage) if outage.is_wrong_type() => {
                 tracing::error!(key, "holds what this program never wrote there: the shard is published anew");
-                self.link.ask(redis::cmd("DEL").arg(&key)).await.map(|_| Mark::None)
+                self.link.ask(redis::cmd("DEL").arg(&key)).await.map(|_| None)
             }
             Err(outage) => Err(outage),
         }
+    }
+
+    fn mark_of(&self, there: Option<&str>) -> Mark {
+        there.map_or(Mark::None, |text| self.read_mark(text))
     }
 
     fn read_mark(&self, text: &str) -> Mark {
@@ -174,16 +201,11 @@ impl Redis {
         pending: &Pending,
         now: Timestamp,
     ) -> Result<Mark, Outage> {
-        let (log, key) = (self.log(), format!("{}wm", prefix(shard)));
+        let log = self.log();
         let expected = match from {
             Mark::At(position) => format!("{log}:{position}"),
-            Mark::None => {
-                // Whatever is there is none of ours: it is looked at again, so that nobody else's step is undone.
-                match self.link.ask(redis::cmd("GET").arg(&key)).await? {
-                    Value::Nil => "none".to_owned(),
-                    there => text_of(&there)?,
-                }
-            }
+            // Whatever is there is none of ours: it is looked at again, so that nobody else's step is undone.
+            Mark::None => self.lying(shard).await?.unwrap_or_else(|| "none".to_owned()),
         };
         if from == Mark::None && self.read_mark(&expected) != Mark::None {
             return Ok(self.read_mark(&expected));
@@ -209,12 +231,16 @@ impl Redis {
             view.swept = (first + SWEPT) % i64::try_from(book::SHARDS).unwrap_or(i64::MAX);
             first
         };
-        let mut freed = 0;
-        for shard in first..first + SWEPT {
-            let prefix = prefix(shard);
-            let key = format!("{prefix}x");
-            let args = [prefix.into_bytes(), number(now.as_millisecond())];
-            let answer = self.link.run_within(DEADLINE, &self.scripts.sweep, &[key.as_bytes()], &args).await?;
+        let shards: Vec<i64> = (first..first + SWEPT).collect();
+        let at_once = if self.link.is_cluster().await? { 1 } else { shards.len() };
+        let (mut freed, mut args) = (0, Args::default());
+        args.number(now.as_millisecond());
+        for some in shards.chunks(at_once) {
+            let mut keys = Args::default();
+            for shard in some {
+                keys.written(format_args!("{}x", prefix(*shard)));
+            }
+            let answer = self.link.run_within(DEADLINE, &self.scripts.sweep, &keys, &args).await?;
             if let Value::Int(count) = answer {
                 freed += usize::try_from(count).unwrap_or_default();
             }

@@ -7,9 +7,10 @@ pub mod proof;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use billing::account::Account;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use crate::app::App;
 use crate::counters::book::{self, Slot};
@@ -26,8 +27,8 @@ const LEASE: &str = "counters";
 const LEASE_MS: i64 = 5_000;
 /// How many entries are read at a time.
 const READ: i64 = 5_000;
-/// How many shards are published anew at a time: while Redis takes one in, the next is read and written out.
-const ABREAST: usize = 4;
+/// How many shards are published anew at a time.
+const ABREAST: usize = 8;
 /// Further behind than this, a shard is published anew instead of reading the log.
 const BEHIND_MAX: i64 = 200_000;
 
@@ -74,8 +75,9 @@ pub async fn verify(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     {
         let mut view = shared.view.lock().await;
-        for shard in 0..i64::try_from(book::SHARDS).map_err(failed)? {
-            let there = shared.mark(shard).await.map_err(unavailable)?;
+        let shards: Vec<i64> = (0..i64::try_from(book::SHARDS).map_err(failed)?).collect();
+        let marks = shared.marks(&shards).await.map_err(unavailable)?;
+        for (shard, there) in shards.into_iter().zip(marks) {
             if view.mark(shard).is_some_and(|known| there != Mark::At(known)) {
                 view.set(shard, None);
             }
@@ -101,8 +103,9 @@ async fn publish(app: &App, shared: &Redis, view: &mut View, shard: i64, to: i64
 async fn find_out(app: &App, shared: &Redis, view: &mut View, shards: &[i64], to: i64) -> Result<()> {
     let mut behind = BTreeMap::new();
     let mut anew = BTreeSet::new();
-    for shard in shards {
-        match shared.mark(*shard).await.map_err(unavailable)? {
+    let marks = shared.marks(shards).await.map_err(unavailable)?;
+    for (shard, mark) in shards.iter().zip(marks) {
+        match mark {
             Mark::At(position) if position > to => return ahead(app, shared, position).await,
             Mark::At(position) if to - position <= BEHIND_MAX => drop(behind.insert(*shard, position)),
             Mark::At(_) | Mark::None => drop(anew.insert(*shard)),
@@ -195,47 +198,54 @@ async fn publish_anew(app: &App, shared: &Redis, view: &mut View, shards: BTreeS
     for slot in app.book.slots() {
         in_memory.entry(book::shard_of(&slot.user)).or_default().push(slot);
     }
-    let shards: Vec<i64> = shards.into_iter().collect();
-    for some in shards.chunks(ABREAST) {
-        let jobs = some.iter().map(|shard| {
-            let mut pending = view.pending.remove(shard).unwrap_or_default();
-            in_memory.remove(shard).into_iter().flatten().for_each(|slot| pending.slot(slot));
-            publish_whole(app, shared, *shard, pending, to)
-        });
-        let jobs: Vec<_> = jobs.collect();
-        let mut outcome = Ok(());
-        for (shard, pending, there) in join_all(jobs).await {
-            match there {
-                Ok(Mark::At(position)) if position == to => view.set(shard, Some(to)),
-                Ok(_) => view.set(shard, None),
-                Err(error) => {
-                    view.pending.insert(shard, pending);
-                    outcome = Err(error);
-                }
+    let (mut outcome, is_over) = (Ok(()), AtomicBool::new(false));
+    let jobs: Vec<_> = shards
+        .into_iter()
+        .map(|shard| {
+            let mut pending = view.pending.remove(&shard).unwrap_or_default();
+            in_memory.remove(&shard).into_iter().flatten().for_each(|slot| pending.slot(slot));
+            publish_whole(app, shared, shard, pending, to, &is_over)
+        })
+        .collect();
+    // While Redis takes some in, others are read and written out; where one fails, no other is begun.
+    let mut done = stream::iter(jobs).buffer_unordered(ABREAST);
+    while let Some((shard, pending, there)) = done.next().await {
+        match there {
+            Some(Ok(Mark::At(position))) if position == to => view.set(shard, Some(to)),
+            Some(Ok(_)) => view.set(shard, None),
+            Some(Err(error)) => {
+                is_over.store(true, Ordering::Relaxed);
+                view.pending.insert(shard, pending);
+                outcome = Err(error);
             }
+            None => drop(view.pending.insert(shard, pending)),
         }
-        outcome?;
     }
-    Ok(())
+    outcome
 }
 
-/// Publishes a shard with all its accounts: those that are to be published anyway, and what is written down of the others.
+/// Publishes a shard with all its accounts: those that are to be published anyway, and what is written down of the others. Nothing
+/// where it is over before this begins.
 async fn publish_whole(
     app: &App,
     shared: &Redis,
     shard: i64,
     mut pending: Pending,
     to: i64,
-) -> (i64, Pending, Result<Mark>) {
+    is_over: &AtomicBool,
+) -> (i64, Pending, Option<Result<Mark>>) {
+    if is_over.load(Ordering::Relaxed) {
+        return (shard, pending, None);
+    }
     let written = match app.db.read(move |tx| written(tx, shard)).await {
         Ok(written) => written,
-        Err(error) => return (shard, pending, Err(error)),
+        Err(error) => return (shard, pending, Some(Err(error))),
     };
     for (user, account) in written {
         pending.account(&user, account);
     }
     let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await.map_err(unavailable);
-    (shard, pending, there)
+    (shard, pending, Some(there))
 }
 
 fn written(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<(String, Account)>> {

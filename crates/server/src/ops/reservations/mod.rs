@@ -122,7 +122,7 @@ pub async fn reserve(app: &App, ask: Ask) -> Result<Reservation> {
     let is_new = ask.id.is_none();
     let id = match ask.id {
         Some(id) => id,
-        None => Counters::new_id(&ask.user, demand.now, app.chance.bytes()?),
+        None => Counters::new_id(&ask.user, demand.now, expires_ms, app.chance.bytes()?),
     };
     let placed = counters::Ask { id: &Arc::from(&*id), is_new, demand, expires_ms };
     let answer = match app.counters.reserve(&app.book, &slot, &placed).await {

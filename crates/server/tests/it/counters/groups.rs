@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use billhook::counters::book;
 use billhook::error::Error;
 use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations::{self, Ask, Reservation};
@@ -50,6 +51,78 @@ async fn i03_a_thousand_that_wait_for_one_account_are_a_few_calls() {
     billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
     publishing::verify(rig.app()).await.expect("published");
     assert_eq!(proof::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
+}
+
+async fn users(rig: &Rig, count: usize) -> Vec<String> {
+    let mut users = Vec::new();
+    for number in 0..count {
+        users.push(rig.world.user(&format!("u{number}@example.com"), None, false).await.0);
+    }
+    users
+}
+
+async fn reserve_of(rig: &Rig, user: &str, amount: &str) -> String {
+    let ask = Ask { id: None, user: user.to_owned(), kind: "inference".into(), quantity: quantity(amount), ttl: TTL };
+    code(reservations::reserve(rig.app(), ask).await)
+}
+
+/// I-03 for many users: each has room for two, whoever is asked for beside them. On one server, that is a few calls.
+#[tokio::test]
+async fn i03_what_waits_for_many_accounts_is_a_few_calls() {
+    for adapter in [Adapter::Redis, Adapter::Cluster] {
+        let rig = Rig::new(adapter).await;
+        let users = users(&rig, 40).await;
+        // They are published once.
+        join_all(users.iter().map(|user| reserve_of(&rig, user, "0"))).await;
+        let server = rig.server.as_ref().expect("a Redis");
+        server.ask(&["CONFIG", "RESETSTAT"]);
+        let asked = (0..120).map(|number| reserve_of(&rig, &users[number % 40], "2"));
+        let codes = join_all(asked).await;
+        for (number, user) in users.iter().enumerate() {
+            let told: Vec<&str> = codes.iter().skip(number).step_by(40).map(String::as_str).collect();
+            assert_eq!(told, ["ok", "ok", "credits.exhausted"], "{adapter:?} {user}");
+        }
+        if adapter == Adapter::Redis {
+            assert!(calls(server) <= 3, "{} calls", calls(server));
+        }
+    }
+}
+
+/// What is wrong with one account is told to nobody else.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_asked_for_alone() {
+    let rig = Rig::new(Adapter::Redis).await;
+    let users = users(&rig, 3).await;
+    join_all(users.iter().map(|user| reserve_of(&rig, user, "0"))).await;
+    let key = format!("bh:{{{}}}:a:{}", book::shard_of(&users[1]), users[1]);
+    rig.server.as_ref().expect("a Redis").ask(&["HSET", &key, "until", "soon"]);
+    let codes = join_all(users.iter().map(|user| reserve_of(&rig, user, "5"))).await;
+    assert_eq!(codes, ["ok", "limit.unknown", "ok"]);
+    // What is asked beside an account that Redis has lost is decided all the same, and so is that one.
+    rig.server.as_ref().expect("a Redis").ask(&["DEL", &key]);
+    let codes = join_all(users.iter().map(|user| reserve_of(&rig, user, "1"))).await;
+    assert_eq!(codes, ["credits.exhausted", "ok", "credits.exhausted"]);
+}
+
+/// However much is counted on an account between two publications, it is noted once; what is committed is noted each.
+#[tokio::test]
+async fn an_account_that_moves_often_is_noted_once() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    let moves = &rig.app().book.moves;
+    rig.record("e0", "inference", "0.1").await;
+    assert!(moves.take().is_none(), "the log has to be asked");
+    for round in 1..=2 {
+        for number in 0..3 {
+            rig.record(&format!("e{round}-{number}"), "inference", "0.1").await;
+        }
+        let id = format!("r{round}");
+        rig.reserve(&id, "inference", "0.1").await.expect("held");
+        rig.commit(&id, "0.1").await.expect("committed");
+        let noted = moves.take().expect("what has moved");
+        let committed: Vec<Option<&str>> = noted.iter().map(|moved| moved.committed.as_deref()).collect();
+        assert_eq!(committed, [None, Some(&*id)], "round {round}");
+    }
+    assert_eq!(moves.take().map(|noted| noted.len()), Some(0));
 }
 
 /// At once: an id that is asked for twice, a type with a cap of its own, and one with a rate. Whoever is first, as many fit.

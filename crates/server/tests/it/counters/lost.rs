@@ -7,7 +7,7 @@ use billhook::ops::publishing::{self, proof};
 
 use super::lines::settled;
 use super::server::wait_for;
-use super::trace::published;
+use super::trace::{published, to_publish};
 use super::{Adapter, Rig, code};
 
 /// What Redis has is what the log says, and what is held is the sum of its holds (I-03).
@@ -45,7 +45,7 @@ async fn f26_a_redis_that_is_set_back_is_brought_up_to_date_before_it_decides() 
     assert_eq!(code(rig.reserve("third", "inference", "0.5").await), "ok");
     publishing::verify(rig.app()).await.expect("published");
     assert_eq!(agrees(&rig).await, [""; 0]);
-    assert_eq!(published(&rig), rig.app().book.get(&rig.user).expect("an account").lock().account.encode());
+    assert_eq!(published(&rig), to_publish(&rig));
 }
 
 /// The same with real servers: replicas are cut off, masters written to and killed.

@@ -86,7 +86,6 @@ async fn what_differs_in_an_account_in_redis_is_named_and_put_right() {
         ),
         ("HSET", "h:inference", "0", ", inference: Redis holds 0, its reservations are 1".to_owned()),
         ("HINCRBY", "held", "-1", ", credits: Redis holds 0.999999, its reservations are 1".to_owned()),
-        ("HSET", "account", "x", ": the account in Redis differs from the account of the log".to_owned()),
         ("HSET", "entry", "1", ": the account in Redis is published at 1, the log is at 2".to_owned()),
         ("HSET", "entry", "900", ": the account in Redis is published at 900, the log is at 2".to_owned()),
         ("HSET", "log", "log_of_another", ": the account in Redis is not published".to_owned()),

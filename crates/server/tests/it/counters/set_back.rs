@@ -8,7 +8,7 @@ use billhook::ops::{publishing, reservations};
 use super::lines::settled;
 use super::server::Server;
 use super::several::two;
-use super::trace::published;
+use super::trace::{published, to_publish};
 use super::{Adapter, Rig};
 
 /// Ends Redis without a word and starts it with the file that was saved last.
@@ -31,7 +31,7 @@ async fn agrees(rig: &Rig) {
     verified(rig).await;
     billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
     assert_eq!(billhook::ops::publishing::proof::compare(rig.app(), Duration::ZERO).await.expect("compared"), [""; 0]);
-    assert_eq!(published(rig), rig.app().book.get(&rig.user).expect("an account").lock().account.encode());
+    assert_eq!(published(rig), to_publish(rig));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

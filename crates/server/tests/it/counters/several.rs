@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billhook::jobs::Jobs;
+use billhook::ops::publishing::proof;
 use billhook::ops::reservations::{self, Ask};
 use billhook::store::leases;
 use futures_util::future::join_all;
@@ -11,7 +12,7 @@ use futures_util::future::join_all;
 use super::groups::reserve_new;
 use super::lines::settled;
 use super::server::Server;
-use super::trace::published;
+use super::trace::{published, to_publish};
 use super::{Adapter, Rig, code, quantity};
 use crate::harness::Database;
 
@@ -34,6 +35,24 @@ fn name(database: &Database) -> String {
         Database::Postgres { name, .. } => name.clone(),
         Database::Sqlite(_) | Database::Elsewhere(_) => unreachable!("this is PostgreSQL"),
     }
+}
+
+/// An id that was made here leads every program to what is held under it, before anybody has written it down.
+#[tokio::test]
+async fn an_id_leads_to_its_hold() {
+    let (one, other) = two().await;
+    for (ttl, amount) in [(Duration::from_mins(5), "0.5"), (Duration::from_millis(2_500), "0.25")] {
+        let [committed, released] =
+            [reserve_new(&one, "inference", amount, ttl).await, reserve_new(&one, "inference", amount, ttl).await];
+        let (committed, released) = (committed.expect("held").id, released.expect("held").id);
+        let known = proof::compare(other.app(), Duration::ZERO).await.expect("compared");
+        assert_eq!(known, [""; 0], "somebody knows of them");
+        assert!(!other.commit(&committed, amount).await.expect("committed").late);
+        other.release(&released).await.expect("released");
+        assert_eq!(code(one.commit(&released, amount).await), "usage.conflict /status");
+    }
+    assert_eq!((one.left().await, other.left().await), ("4.25".to_owned(), "4.25".to_owned()));
+    assert_eq!(code(other.release("res_01M82HFZB4Y9P6SYZPX6G6C3A7").await), "not found");
 }
 
 /// I-03 across processes: two programs grant together what one would, under ids of the callers' and under their own.
@@ -128,8 +147,7 @@ async fn what_one_program_holds_another_resolves() {
     for (number, job) in jobs.into_iter().enumerate() {
         other.record(&format!("e{number}"), "inference", "0.5").await;
         let mut tries = 0;
-        let account = || other.app().book.get(&other.user).expect("an account").lock().account.encode();
-        while published(&one) != account() {
+        while published(&one) != to_publish(&other) {
             tries += 1;
             assert!(tries < 200, "nobody publishes");
             // The lease runs by the programs' clocks, which stand still.
