@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::http::answer;
 use crate::http::body::{self, Kind};
 use crate::http::extract::{Service, Writer};
-use crate::ops::lago::codes::Codes;
+use crate::ops::lago::codes::{self, Codes};
 use crate::ops::usage::{Told, Verdict};
 use crate::ops::{identities, usage};
 use crate::store::log::{self, Logged, Source};
@@ -144,7 +144,7 @@ pub async fn show(State(app): State<App>, who: Result<Service>, Path(id): Path<S
         return lago_errors::failed(error, NOT_READABLE);
     }
     match usage::corrections::find(&app, &id, None).await {
-        Ok(Some(found)) if found.kind == log::Kind::Usage => match app.db.read(Codes::read).await {
+        Ok(Some(found)) if found.kind == log::Kind::Usage => match codes::known(&app).await {
             Ok(codes) => rendered(&app, "event", stored(&codes, found)),
             Err(error) => lago_errors::failed(error, NOT_READABLE),
         },

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use billing::catalogue::Catalogue;
 
 use super::event::open_from;
+use crate::app::App;
 use crate::counters::reading;
 use crate::error::Result;
 use crate::store::lago::{self, Code};
@@ -45,6 +46,11 @@ impl Codes {
     pub fn has(&self, code: &str) -> bool {
         !code.is_empty() && self.0.values().flatten().any(|(_, known)| known == code)
     }
+}
+
+/// The codes for whoever shows entries.
+pub async fn known(app: &App) -> Result<Codes> {
+    app.db.read(Codes::read).await
 }
 
 /// Writes down from which entry on a type has another code than before, because this catalogue comes into force. A type without

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use billing::usage::Quantity;
 
-use super::codes::Codes;
+use super::codes;
 use super::configured;
 use super::event::Event;
 use crate::app::App;
@@ -132,7 +132,7 @@ async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
     let ours =
         delivered(app, &subscription.external_id, usage.from.as_millisecond(), usage.to.as_second() * 1000 + 1000)
             .await?;
-    let known = app.db.read(Codes::read).await?;
+    let known = codes::known(app).await?;
     let codes: BTreeSet<&String> =
         ours.keys().chain(usage.charges.iter().map(|charge| &charge.code).filter(|code| known.has(code))).collect();
     compared.metrics = codes.len();
