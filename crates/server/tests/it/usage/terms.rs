@@ -159,6 +159,8 @@ async fn moved_anchor(world: &World) {
     world.clock.set(instant("2026-11-24T12:00:00Z"));
     record(world, vec![told("e2", &user, "inference", "30", "2026-11-24T11:00:00Z")]).await;
     record(world, vec![told("e3", &user, "tts", "5", "2026-11-24T07:00:00Z")]).await;
+    record(world, vec![told("gone", &user, "inference", "7", "2026-11-24T11:30:00Z")]).await;
+    usage::corrections::void(&world.app, "gone", None, false).await.expect("taken back");
     world.clock.set(instant("2026-11-25T20:00:00Z"));
     world.sync().await;
     let verdicts = record(world, vec![told("e4", &user, "inference", "4000", "2026-11-24T12:00:00Z")]).await;
@@ -174,6 +176,9 @@ async fn moved_anchor(world: &World) {
     let ms = |text: &str| instant(text).as_millisecond();
     assert_eq!((*start, *end), (ms("2026-11-12T10:00:00Z"), ms("2026-11-24T08:00:00Z")));
     assert_eq!((&summary["used"], &summary["overage"]), (&json!("495"), &json!("0")), "{summary}");
+    // What has come over is taken back where it is now.
+    usage::corrections::void(&world.app, "e2", None, false).await.expect("taken back");
+    assert_eq!(credits(&shown(world, &token).await), (json!(4000), json!(1000), json!(0.0)));
     assert_eq!(faults(world, "usage").await, Vec::<String>::new(), "the log says the same when it is counted anew");
 }
 
