@@ -145,6 +145,13 @@ pub const CODES: &[CodeDoc] = &[
         "Start every process with the same BILLHOOK_CATALOG. To change it, stop all of them first.",
     ),
     row(
+        "usage.begun_anew",
+        409,
+        "The accounts were begun anew meanwhile",
+        "Said by billhook doctor: another process has the whole log counted anew, so what was compared so far is not there any more.",
+        "Run billhook doctor again when that is over.",
+    ),
+    row(
         "conflict",
         409,
         "The state of things does not allow this",

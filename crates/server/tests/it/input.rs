@@ -73,7 +73,7 @@ async fn s31_limit_is_a_whole_number_in_its_range_at_every_list() {
 }
 
 #[tokio::test]
-async fn s29_a_parameter_said_twice_is_refused_and_an_unknown_one_is_nobodys() {
+async fn s29_a_parameter_said_twice_is_refused_and_an_unknown_one_names_nobody() {
     let world = World::new().await;
     let admin = world.admin().await;
     for (Operation { path, .. }, _) in with_parameter("limit") {
@@ -85,7 +85,13 @@ async fn s29_a_parameter_said_twice_is_refused_and_an_unknown_one_is_nobodys() {
             assert_eq!(pointers(&world.get(&format!("{path}?{query}"), &admin).await), expected, "{path} {query}");
         }
         let plain = world.get(&format!("{path}?limit=3"), &admin).await.shown();
-        assert_eq!(world.get(&format!("{path}?Limit=9&limit=3&user_id=b&x"), &admin).await.shown(), plain, "{path}");
+        let more = world.get(&format!("{path}?Limit=9&limit=3&user_id=b&x"), &admin).await;
+        if path.contains("/usage") {
+            // A filter that is misspelt would show everything.
+            assert_eq!(pointers(&more), ["?Limit", "?x"], "{path}");
+        } else {
+            assert_eq!(more.shown(), plain, "{path}");
+        }
     }
     for (query, expected) in [
         ("status=active&status=active", vec!["?status"]),
