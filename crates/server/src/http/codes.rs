@@ -145,13 +145,6 @@ pub const CODES: &[CodeDoc] = &[
         "Start every process with the same BILLHOOK_CATALOG. To change it, stop all of them first.",
     ),
     row(
-        "usage.begun_anew",
-        409,
-        "The accounts were begun anew meanwhile",
-        "Said by billhook doctor: another process has the whole log counted anew, so what was compared so far is not there any more.",
-        "Run billhook doctor again when that is over.",
-    ),
-    row(
         "conflict",
         409,
         "The state of things does not allow this",
@@ -185,6 +178,13 @@ pub const CODES: &[CodeDoc] = &[
         "Another process is syncing",
         "Two full syncs wrote to one database; the slower one stopped.",
         "Nothing is lost. Leave the sync to one process.",
+    ),
+    row(
+        "usage.begun_anew",
+        409,
+        "The accounts were begun anew meanwhile",
+        "Said by billhook doctor: another process has the whole log counted anew, so what was compared so far is not there any more.",
+        "Run billhook doctor again when that is over.",
     ),
     row(
         "usage.conflict",

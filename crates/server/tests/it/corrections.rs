@@ -168,7 +168,7 @@ const TAKES_TOO_MUCH: Verdict = Verdict::Refused {
 /// An entry that nobody has judged yet, of whole units of tts at half a credit.
 fn candidate(world: &World, user: &str, kind: Kind, id: &str, units: i64) -> Candidate {
     let now_ms = world.now().as_millisecond();
-    let entry = Entry {
+    let mut entry = Entry {
         kind,
         user: user.to_owned(),
         event_type: "tts".to_owned(),
@@ -177,11 +177,14 @@ fn candidate(world: &World, user: &str, kind: Kind, id: &str, units: i64) -> Can
         event_ms: now_ms,
         received_ms: now_ms,
         id: usage::ids::entry_id(kind.as_str(), id),
-        fingerprint: units,
+        fingerprint: 0,
         transaction_id: id.to_owned(),
         source: if kind == Kind::Usage { Source::Own } else { Source::CommandLine },
         body: (kind == Kind::Void).then(|| now_ms.to_string()),
     };
+    if kind != Kind::Void {
+        entry.fingerprint = usage::ids::fingerprint(&entry, true);
+    }
     Candidate { entry, timed: true }
 }
 
