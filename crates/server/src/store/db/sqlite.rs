@@ -282,9 +282,8 @@ fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
     if mode != "wal" {
         return Err(OpenError::Unsafe(format!("journal_mode = {mode} (needs wal; is this a network disk?)")));
     }
-    // Sixteen megabytes between two checkpoints: each writes a page once, however often it has changed.
     connection
-        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;")
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
         .and_then(|()| connection.pragma_update(None, "cache_size", -i64::from(pages_kib)))
         .map_err(unusable)?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(unusable)?;
