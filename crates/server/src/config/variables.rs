@@ -50,7 +50,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "REDIS_URL",
         default: "",
-        meaning: "redis://…, where Ops Center keeps its sessions; unset: own sessions only",
+        meaning: "redis://…, where counters and holds live and Ops Center keeps its sessions; unset: counters of this process, own sessions",
     },
     Variable { name: "DATABASE_URL", default: "sqlite://billhook.db", meaning: "sqlite://PATH or postgres://…" },
     Variable { name: "BILLHOOK_LISTEN", default: "127.0.0.1:8084", meaning: "address of the API" },

@@ -88,10 +88,7 @@ impl Serialize for Number {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match exact::written(self.0) {
-            Some(text) => serializer.serialize_str(str::from_utf8(&text).unwrap_or_default()),
-            None => serializer.serialize_str(&billing::time::wire(self.0)),
-        }
+        serializer.serialize_str(&billing::time::wire(self.0))
     }
 }
 

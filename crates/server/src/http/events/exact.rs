@@ -77,36 +77,6 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ`, a fraction cut off; the ordinary instants of our answers, those from 1970 to 2999.
-pub fn written(at: Timestamp) -> Option<[u8; 20]> {
-    let (days, second) = (at.as_second().div_euclid(86_400), at.as_second().rem_euclid(86_400));
-    // Days since the first of March of the year 0; a cycle of the calendar has 400 years.
-    let (cycle, day) = ((days + 719_468).div_euclid(146_097), (days + 719_468).rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = cycle * 400 + year + next;
-    if !(1970..=2999).contains(&year) {
-        return None;
-    }
-    let mut text = *b"0000-00-00T00:00:00Z";
-    for (place, number) in
-        [(3, year), (6, month), (9, day), (12, second / 3_600), (15, second / 60 % 60), (18, second % 60)]
-    {
-        let mut rest = u64::try_from(number).ok()?;
-        for place in (0..=place).rev() {
-            if rest == 0 || !text[place].is_ascii_digit() {
-                break;
-            }
-            text[place] = b'0' + u8::try_from(rest % 10).ok()?;
-            rest /= 10;
-        }
-    }
-    Some(text)
-}
-
 /// Reads seconds since 1970 with any fraction from JSON text, a number or its text; kept to the microsecond.
 pub fn seconds(json: &str) -> Option<Timestamp> {
     let text = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json);
@@ -128,26 +98,6 @@ pub fn fault(pointer: &str, detail: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn instants_are_written_as_everywhere() {
-        let day_ms = 86_400_000;
-        for days in (-800_000..=800_000).step_by(97) {
-            for ms in [0, 1, 43_199_999, day_ms - 1] {
-                let at = Timestamp::from_millisecond(days * day_ms + ms).expect("an instant");
-                let text = billing::time::wire(at);
-                let is_ordinary = matches!(&text[..1], "1" | "2") && text.len() == 20 && &text[..4] >= "1970";
-                let written = written(at).map(|text| String::from_utf8(text.to_vec()).expect("ascii"));
-                assert_eq!(written, is_ordinary.then_some(text), "{days}, {ms}");
-            }
-        }
-        for (text, is_ordinary) in
-            [("2024-02-29T23:59:59Z", true), ("2000-02-29T00:00:00Z", true), ("3000-01-01T00:00:00Z", false)]
-        {
-            let at = instant(text).expect("an instant");
-            assert_eq!(written(at), is_ordinary.then(|| text.as_bytes().try_into().expect("20 bytes")), "{text}");
-        }
-    }
 
     #[test]
     fn quantities_are_exact_or_refused() {

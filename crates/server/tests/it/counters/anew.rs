@@ -1,6 +1,11 @@
 //! The book begins anew while requests come: `doctor --repair` in another process, a backup that was put back.
 
-use super::{Adapter, Rig, code};
+use std::sync::Arc;
+
+use billhook::counters::{Ask, Demand};
+use billing::usage::Credits;
+
+use super::{Adapter, Rig, code, quantity};
 
 /// While the book begins anew (`doctor --repair` beside us), nobody is shown, or given, what lies behind: it is counted first.
 #[tokio::test]
@@ -16,7 +21,11 @@ async fn a_book_that_begins_anew_is_not_believed_until_it_is_whole() {
     // Somebody who had the account in hand before must not hold anything of it.
     let slot = book.get(&rig.user).expect("an account");
     book.turn().start_over(0);
-    assert!(slot.lock().is_forgotten);
+    let (kind, id, now) = (Arc::from("inference"), Arc::from("b"), rig.world.now());
+    let (quantity, weight) = (quantity("1"), Credits::from_micro(1));
+    let demand = Demand { kind: &kind, quantity, weight, limit: None, now };
+    let ask = Ask { id: &id, is_new: false, demand, expires_ms: now.as_millisecond() + 1_000 };
+    rig.app().counters.reserve(book, &slot, &ask).await.expect_err("it cannot be decided");
     rig.release("a").await.expect("released while it waits for its account");
     assert_eq!(rig.left().await, "2");
 }
