@@ -17,19 +17,19 @@ use crate::store::log::Source;
 #[serde(expecting = "an object")]
 pub struct Item<'a> {
     #[serde(borrow)]
-    specversion: Cow<'a, str>,
+    pub specversion: Cow<'a, str>,
     #[serde(borrow)]
-    id: Cow<'a, str>,
+    pub id: Cow<'a, str>,
     #[serde(borrow)]
-    source: Cow<'a, str>,
+    pub source: Cow<'a, str>,
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
     #[serde(borrow)]
-    subject: Cow<'a, str>,
+    pub subject: Cow<'a, str>,
     #[serde(borrow)]
-    time: Option<Cow<'a, str>>,
+    pub time: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    data: &'a RawValue,
+    pub data: &'a RawValue,
 }
 
 /// What we read of `data`. All of it is kept as the event's properties.

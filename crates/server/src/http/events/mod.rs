@@ -1,5 +1,6 @@
 //! `/api/v1/usage/events` and its relatives: events come in, in four notations, and each gets its verdict.
 
+mod binary;
 mod cloud;
 pub mod exact;
 pub mod lago;
@@ -10,6 +11,8 @@ mod own;
 mod properties;
 pub mod read;
 pub mod verdicts;
+
+use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -28,7 +31,7 @@ use super::query::Query;
 use super::wire::Exact;
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ops::usage::{self, Verdict};
+use crate::ops::usage::{self, Told, Verdict};
 
 /// Something that was used.
 #[derive(Debug, ToSchema)]
@@ -117,7 +120,7 @@ pub struct ResultView {
 /// One object is answered with its verdict: 201 `recorded`, 200 `duplicate`, 409 where its id was used for something else, 422
 /// where it cannot count. An array is answered with 200 and one verdict for each item; a bad item never takes a good one with
 /// it. Every 2xx is given after the events are on disk. CloudEvents are taken under their own media types, with `subject` as
-/// the user and `data.quantity`.
+/// the user and `data.quantity`; one whose attributes are `ce-` headers, too, with `quantity` in its body.
 #[utoipa::path(post, path = "/api/v1/usage/events", tag = "usage", operation_id = "record",
     request_body(content = EventBody, content_type = "application/json"),
     responses(
@@ -131,10 +134,11 @@ pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body:
     let bytes = body::whole(body).await?;
     let text = read::text(&bytes)?;
     match kind {
-        Kind::CloudEvent => one::<cloud::Item<'_>>(&app, text).await,
+        Kind::CloudEvent => one(&app, read::one::<cloud::Item<'_>>(text)?).await,
         Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)?).await,
+        Kind::Json if binary::is_binary(&headers) => one(&app, binary::one(&headers, text)?).await,
         Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)?).await,
-        Kind::Json => one::<own::Item<'_>>(&app, text).await,
+        Kind::Json => one(&app, read::one::<own::Item<'_>>(text)?).await,
         Kind::Lines => Err(body::no_kind(TAKEN)),
     }
 }
@@ -142,8 +146,7 @@ pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body:
 const TAKEN: &str =
     "Send Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json.";
 
-async fn one<'a, W: Wire<'a>>(app: &App, text: &'a str) -> Result<Response> {
-    let (id, told) = read::one::<W>(text)?;
+async fn one(app: &App, (id, told): (Cow<'_, str>, Vec<Told>)) -> Result<Response> {
     let verdicts = usage::record(app, told).await?;
     let verdict = verdicts.first().ok_or_else(|| Error::internal("an event without a verdict"))?;
     verdicts::single(app, &id, verdict)

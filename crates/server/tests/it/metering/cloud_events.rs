@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{EVENTS, Meter, fault};
+use crate::harness::Answer;
 
 const ONE: &str = "application/cloudevents+json";
 const MANY: &str = "application/cloudevents-batch+json; charset=utf-8";
@@ -73,4 +74,62 @@ async fn many_are_judged_one_by_one_and_without_a_time_it_is_now() {
     assert_eq!(again["duplicates"], 1, "the nearest days are searched for the id");
     assert_eq!(fault(&meter.post_as(EVENTS, MANY, &event(&meter, "c4").to_string()).await).0, 422);
     assert_eq!(fault(&meter.post_as(EVENTS, ONE, &batch.to_string()).await).0, 422);
+}
+
+/// The event as headers and a body, as the official clients send it in binary mode, with one header changed.
+async fn post_binary(meter: &Meter, changed: (&str, Option<&str>), body: &str) -> Answer {
+    let mut headers = vec![
+        ("authorization", meter.key.as_str()),
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "b%201"),
+        ("ce-source", "/gateway"),
+        ("ce-type", "tts"),
+        ("ce-subject", &meter.user),
+        ("ce-time", "2026-11-22T09:59:50Z"),
+        ("ce-traceparent", "00-1"),
+    ];
+    headers.retain(|(name, _)| *name != changed.0);
+    headers.extend(changed.1.map(|value| (changed.0, value)));
+    meter.world.send("POST", EVENTS, &headers, body).await
+}
+
+#[tokio::test]
+async fn in_binary_mode_it_is_the_same_event() {
+    let meter = Meter::new().await;
+    let data = r#"{"quantity":"2.5","model":"m"}"#;
+    assert_eq!(
+        post_binary(&meter, ("ce-x", None), data).await.shown(),
+        "201\n{\"transaction_id\":\"b 1\",\"status\":\"recorded\",\"position\":2}"
+    );
+    let structured = event(&meter, "b 1").to_string();
+    assert_eq!(meter.post_as(EVENTS, ONE, &structured).await.status, 200, "a duplicate, whichever way it comes");
+    assert_eq!(post_binary(&meter, ("ce-source", Some("/another")), data).await.status, 201);
+    assert_eq!(meter.used("tts").await, 5);
+}
+
+#[tokio::test]
+async fn in_binary_mode_each_fault_is_named_where_it_is() {
+    let meter = Meter::new().await;
+    let data = r#"{"quantity":1}"#;
+    for (header, value, body, pointer) in [
+        ("ce-specversion", Some("0.3"), data, "ce-specversion"),
+        ("ce-id", None, data, "ce-id"),
+        ("ce-id", Some("%00"), data, "ce-id"),
+        ("ce-source", None, data, "ce-source"),
+        ("ce-type", None, data, "ce-type"),
+        ("ce-subject", Some("%ff"), data, "ce-subject"),
+        ("ce-time", Some("yesterday"), data, "ce-time"),
+        ("ce-x", None, r#"{"quantity":-1}"#, "/quantity"),
+        ("ce-x", None, "{}", "/quantity"),
+        ("ce-x", None, "[]", ""),
+        ("ce-x", None, r#"{"quantity":1,"quantity":2}"#, ""),
+    ] {
+        let answer = post_binary(&meter, (header, value), body).await;
+        assert_eq!(fault(&answer), (422, "invalid".into(), vec![pointer.into()]), "{header} {value:?} {body}");
+    }
+    for body in ["", "{", "{} {}"] {
+        assert_eq!(post_binary(&meter, ("ce-x", None), body).await.status, 400, "{body}");
+    }
+    assert_eq!(meter.used("tts").await, 0);
 }
