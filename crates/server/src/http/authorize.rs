@@ -23,8 +23,9 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
 /// Let a request through, or refuse it
 ///
 /// For `forwardAuth` and `auth_request`. The user is the one who is signed in; a gateway that authenticates with a service key can name
-/// one in `X-Billhook-User`. `type` and `quantity` come from the query, else from `X-Billhook-Type` and `X-Billhook-Quantity`; the
-/// quantity is 1 where nobody says. 200 lets it through, with `X-Billhook-User` and `Billing-Remaining` to pass on. It uses up the
+/// one in `X-Billhook-User`. `type` and `quantity` come from the query, else, from such a gateway, from `X-Billhook-Type` and
+/// `X-Billhook-Quantity`, which it must set itself, because proxies hand on the headers of their clients; the quantity is 1 where
+/// nobody says. 200 lets it through, with `X-Billhook-User` and `Billing-Remaining` to pass on. It uses up the
 /// rate by the minute, unless the key may only read, and no credits: what was used is recorded afterwards.
 #[utoipa::path(get, path = "/api/v1/usage/authorize", tag = "usage", operation_id = "authorize",
     params(
@@ -46,13 +47,16 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
     let user = match caller {
         // A header that anybody can send names nobody.
         Caller::Person(account) => account.user.id.as_str(),
-        Caller::Service(_) => one(headers, &USER)?.ok_or_else(|| Error::invalid("X-Billhook-User", "is required"))?,
+        Caller::Service(_) => one(headers, USER)?.ok_or_else(|| Error::invalid("X-Billhook-User", "is required"))?,
     };
+    query.only(&["type", "quantity"])?;
+    // The address is the operator's. A proxy hands on the headers of whoever is to be judged.
+    let said = |name| if matches!(caller, Caller::Service(_)) { one(headers, name) } else { Ok(None) };
     let kind = match query.one("type")? {
         Some(kind) => kind,
-        None => one(headers, &TYPE)?.ok_or_else(|| Error::invalid("?type", "is required"))?,
+        None => said(TYPE)?.ok_or_else(|| Error::invalid("?type", "is required"))?,
     };
-    let quantity = match (query.one("quantity")?, one(headers, &QUANTITY)?) {
+    let quantity = match (query.one("quantity")?, said(QUANTITY)?) {
         (Some(text), _) => quantity(text, "?quantity")?,
         (None, Some(text)) => quantity(text, "X-Billhook-Quantity")?,
         (None, None) => Quantity::from_micro(1_000_000),
@@ -86,8 +90,8 @@ fn may_use_up(caller: &Caller) -> bool {
 }
 
 /// A header that may be said once.
-fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>> {
-    let mut values = headers.get_all(name).iter();
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>> {
+    let mut values = headers.get_all(&name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => value.to_str().map(Some).map_err(|_| Error::invalid(name.as_str(), "expected ASCII")),

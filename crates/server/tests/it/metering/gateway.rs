@@ -39,7 +39,8 @@ async fn the_signed_in_user_or_the_one_that_the_gateway_names_is_let_through() {
         );
         assert!(answer.header("ratelimit").is_some(), "{name}");
     }
-    let by_header = [("cookie", cookie.as_str()), ("x-billhook-type", "tts"), ("x-billhook-quantity", "100.5")];
+    let named = [key, ("x-billhook-user", meter.user.as_str())];
+    let by_header = [&named[..], &[("x-billhook-type", "tts"), ("x-billhook-quantity", "100.5")]].concat();
     assert_eq!(asked(&meter, "", &by_header).await.status, 402);
     assert_eq!(asked(&meter, "?quantity=1", &by_header).await.status, 200, "the query is the operator's");
     assert_eq!(meter.used("inference").await, 0);
@@ -53,6 +54,17 @@ async fn who_has_nothing_left_is_refused_and_hears_why() {
     let answer = asked(&meter, "?type=inference", &[("cookie", &cookie)]).await;
     assert_eq!(fault(&answer), (402, "credits.exhausted".into(), vec![]));
     assert!(answer.json()["upgrade_url"].is_string() && answer.header("ratelimit").is_some());
+}
+
+/// A proxy hands on what its client sends: whoever is judged does not say by how much, nor for what.
+#[tokio::test]
+async fn nobody_lets_themselves_through() {
+    let meter = Meter::new().await;
+    meter.post(EVENTS, &meter.changed("e1", "quantity", json!(100)).to_string()).await;
+    let cookie = format!("session_token={}", meter.session);
+    let headers = [("cookie", cookie.as_str()), ("x-billhook-quantity", "0"), ("x-billhook-type", "stt")];
+    assert_eq!(fault(&asked(&meter, "?type=inference", &headers).await).0, 402);
+    assert_eq!(fault(&asked(&meter, "", &headers).await), (422, "invalid".into(), vec!["?type".into()]));
 }
 
 #[tokio::test]
@@ -69,6 +81,7 @@ async fn what_is_not_known_is_refused() {
         ("?type=inference", vec![key, ("x-billhook-user", "usr_nobody")], (422, "user.unknown", "/user_id")),
         ("", vec![key, user], (422, "invalid", "?type")),
         ("?type=telepathy", vec![key, user], (422, "type.unknown", "/type")),
+        ("?type=inference&quanity=9", vec![key, user], (422, "invalid", "?quanity")),
         ("?type=inference&type=tts", vec![key, user], (422, "invalid", "?type")),
         ("?type=inference&quantity=-1", vec![key, user], (422, "invalid", "?quantity")),
         ("?type=inference&quantity=%221%22", vec![key, user], (422, "invalid", "?quantity")),
