@@ -23,7 +23,7 @@ use crate::ops::readiness;
 use crate::store::db;
 use crate::store::log::Source;
 use crate::store::mirror::Resource;
-use crate::telemetry::{Metrics, Noted, Watched, WatchedEach};
+use crate::telemetry::{Counted, Metrics, Noted, Watched, WatchedEach};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -46,6 +46,7 @@ const SANDBOX_DATABASE: &str = "billhook-sandbox.db";
 pub(super) fn run(args: Args) -> Result<(), Ending> {
     let mut config = configured()?.listening(args.listen);
     block_on(async {
+        outlive_file_limits();
         let listener = bind("BILLHOOK_LISTEN", config.listen).await?;
         let aside = match config.metrics_listen {
             Some(address) => Some(bind("BILLHOOK_METRICS_LISTEN", address).await?),
@@ -101,6 +102,12 @@ async fn serve(
     for number in usage_numbers(&app) {
         counted.registry().register_collector(Box::new(number));
     }
+    counted.registry().register_collector(Box::new(Counted {
+        name: "billhook_usage_refused",
+        help: "Events that were not recorded",
+        label: "code",
+        counts: Arc::clone(&app.usage.refusals),
+    }));
     counted.registry().register_collector(Box::new(Arc::clone(&app.webhooks)));
     mirror_numbers(&app, counted.registry());
     let counted = Arc::new(counted);
@@ -184,6 +191,12 @@ fn mirror_numbers(app: &App, registry: &mut Registry) {
         help: "By how much Stripe's clock is ahead of ours, as of its last answer",
         read: Box::new(move || readiness::clock_skew_s(&clock)),
     }));
+}
+
+/// A limit on the size of files (`ulimit -f`) is then an error of a write, as a full disk is, and no longer the end of the program.
+fn outlive_file_limits() {
+    // SIGXFSZ, 25 on Linux and macOS alike. Whoever listens to a signal is not ended by it, for as long as the process lives.
+    let _listens = signal(SignalKind::from_raw(25));
 }
 
 /// Takes SIGTERM and SIGINT over, from this call on, and then waits for the first of them. To be called before anybody is

@@ -1,5 +1,6 @@
 //! What became of each event, rendered straight into the answer's bytes.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -69,10 +70,15 @@ pub fn batch(app: &App, lines: &[Line<'_>], verdicts: Vec<Verdict>) -> Response 
             Outcome::Faulty(faults) => {
                 let (pointer, detail) =
                     faults.first().map_or(("", "is not allowed"), |fault| (&fault.pointer, &fault.detail));
+                app.usage.refusals.add("invalid", 1);
                 tally.rejected(&mut results, "rejected", "invalid", index, pointer, detail);
             }
         }
         results.push(b'}');
+    }
+    if tally.rejected > 0 {
+        // Under a 200, which is all that some senders look at.
+        tracing::warn!(rejected = tally.rejected, recorded = tally.recorded, why = ?tally.why, "events of a batch were refused");
     }
     answer::json(app, StatusCode::OK, tally.around(&results))
 }
@@ -83,6 +89,8 @@ struct Tally {
     recorded: usize,
     duplicates: usize,
     rejected: usize,
+    /// Their codes.
+    why: BTreeSet<&'static str>,
     ignored: usize,
     /// The last position of the batch, to wait for.
     position: Option<i64>,
@@ -113,8 +121,17 @@ impl Tally {
         }
     }
 
-    fn rejected(&mut self, out: &mut Vec<u8>, word: &str, code: &str, index: usize, pointer: &str, detail: &str) {
+    fn rejected(
+        &mut self,
+        out: &mut Vec<u8>,
+        word: &str,
+        code: &'static str,
+        index: usize,
+        pointer: &str,
+        detail: &str,
+    ) {
         self.rejected += 1;
+        self.why.insert(code);
         let _infallible = write!(out, ",\"status\":\"{word}\",\"code\":\"{code}\",\"pointer\":");
         text(out, &format!("/{index}{pointer}"));
         out.extend_from_slice(b",\"detail\":");
@@ -129,7 +146,7 @@ impl Tally {
 
     /// The whole answer.
     fn around(&self, results: &[u8]) -> Vec<u8> {
-        let Self { recorded, duplicates, rejected, ignored, position } = self;
+        let Self { recorded, duplicates, rejected, ignored, position, .. } = self;
         let mut out = Vec::with_capacity(results.len() + 2 * ROOM);
         let _infallible = write!(
             out,

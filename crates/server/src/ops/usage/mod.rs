@@ -48,7 +48,7 @@ const PROPERTIES_MAX: usize = 1_024;
 #[derive(Debug, Clone)]
 pub struct Told {
     pub transaction_id: String,
-    /// Whose id that is, where the notation says so: a CloudEvent's `source`.
+    /// Whose id that is, where it is not unique by itself: a CloudEvent's `source`, a subscription of Lago's.
     pub producer: Option<String>,
     pub user: String,
     pub kind: String,
@@ -67,11 +67,24 @@ pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
     for judged in judged_live(app, told)? {
         verdicts.push(judged.map(|candidate| candidates.push(candidate)).err());
     }
-    if candidates.is_empty() {
-        return Ok(verdicts.into_iter().flatten().collect());
+    let mut said = match candidates.is_empty() {
+        true => Vec::new().into_iter(),
+        false => app.usage.append(app, candidates).await?.into_iter(),
+    };
+    let verdicts: Vec<Verdict> = verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect();
+    note_refusals(app, &verdicts);
+    Ok(verdicts)
+}
+
+/// Whoever sends events may not look at the verdicts of a batch: the operator sees how many there were.
+pub fn note_refusals<'v>(app: &App, verdicts: impl IntoIterator<Item = &'v Verdict>) {
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Recorded { .. } | Verdict::Duplicate { .. } => {}
+            Verdict::Conflict { .. } => app.usage.refusals.add("usage.conflict", 1),
+            Verdict::Refused { code, .. } => app.usage.refusals.add(code, 1),
+        }
     }
-    let mut said = app.usage.append(app, candidates).await?.into_iter();
-    Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
 }
 
 /// Records all of the events, or none: then it says of which, by their place, why not.

@@ -1,5 +1,8 @@
 //! Many events at once: each gets its verdict, in order, and a bad item never takes a good one with it.
 
+use std::sync::Arc;
+
+use billhook::telemetry::{Counted, Metrics};
 use serde_json::{Value, json};
 
 use super::{EVENTS, Meter, fault};
@@ -111,4 +114,31 @@ async fn four_mebibytes_are_taken_here_and_one_byte_more_is_not() {
     assert_eq!(meter.post(EVENTS, &padded(most)).await.status, 200);
     let elsewhere = meter.post("/api/v1/usage/check", &padded(1024 * 1024 + 1)).await;
     assert_eq!(elsewhere.status, 413, "only where events come in batches");
+}
+
+/// A sender that looks at the status only sees a 200: the operator sees what was refused under it.
+#[tokio::test]
+async fn what_is_refused_is_counted_by_its_code() {
+    let meter = Meter::new().await;
+    let unknown = |id: &str, member| meter.changed(id, member, json!("nobody"));
+    let batch = json!([meter.event("e1"), unknown("e2", "user_id"), unknown("e3", "type"), unknown("e4", "type"), 7]);
+    assert_eq!(meter.post(EVENTS, &batch.to_string()).await.status, 200);
+    assert_eq!(meter.post(EVENTS, &meter.changed("e1", "quantity", json!(9)).to_string()).await.status, 409);
+    let lago = json!({ "event": { "transaction_id": "l1", "external_subscription_id": meter.user, "code": "inference_call",
+        "timestamp": 1_700_000_000 } });
+    assert_eq!(meter.post("/api/v1/events", &lago.to_string()).await.status, 422);
+    let counted = Counted {
+        name: "billhook_usage_refused",
+        help: "Events that were not recorded",
+        label: "code",
+        counts: Arc::clone(&meter.world.app.usage.refusals),
+    };
+    let mut metrics = Metrics::new();
+    metrics.registry().register_collector(Box::new(counted));
+    let page = metrics.render().unwrap();
+    for (code, times) in
+        [("user.unknown", 1), ("type.unknown", 2), ("invalid", 1), ("usage.conflict", 1), ("too_old", 1)]
+    {
+        assert!(page.contains(&format!("billhook_usage_refused_total{{code=\"{code}\"}} {times}\n")), "{code}: {page}");
+    }
 }
