@@ -200,7 +200,9 @@ async fn backfill(app: &App, file: &std::path::Path, run: &str, dry_run: bool) -
     let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(std::io::BufReader::new(std::fs::File::open(file)?))
+        let opened = std::fs::File::open(file);
+        let opened = opened.map_err(|error| Ending::Refused(format!("{}: {error}", file.display())))?;
+        Box::new(std::io::BufReader::new(opened))
     };
     let mut counts = Counts::default();
     let mut batch = Vec::with_capacity(LINES);

@@ -211,14 +211,14 @@ pub const CODES: &[CodeDoc] = &[
         "batch.too_large",
         413,
         "Too many items at once",
-        "The batch has more items than this path takes (1,000).",
+        "The batch has more items than this path takes (1,000; 100,000 calls of LiteLLM's).",
         "Send the items in several requests.",
     ),
     row(
         "body.too_large",
         413,
         "The body is too large",
-        "The body has more bytes than this path takes: 1 MiB, and 4 MiB where events are sent in batches.",
+        "The body has more bytes than this path takes: 1 MiB, 4 MiB where events are sent in batches, 32 MiB of LiteLLM's calls.",
         "Send less at once, in several requests.",
     ),
     row(

@@ -418,6 +418,29 @@ pub fn known_among(tx: &mut Tx<'_>, asked: &[(i64, EntryId)]) -> Result<HashMap<
     Ok(known_ones)
 }
 
+/// On which of these days ids are known from the one to the other.
+pub fn days_between(tx: &mut Tx<'_>, ranges: &[(i64, EntryId, EntryId)]) -> Result<Vec<i64>> {
+    if tx.dialect() == Dialect::Postgres {
+        let ids = |of: fn(&(i64, EntryId, EntryId)) -> &EntryId| {
+            Value::Blobs(ranges.iter().map(|range| of(range).to_vec()).collect())
+        };
+        let rows = tx.rows(
+            "SELECT r.day FROM UNNEST(?1::BIGINT[], ?2::BYTEA[], ?3::BYTEA[]) AS r (day, first, last)
+             WHERE EXISTS (SELECT 1 FROM usage_ids k WHERE k.day = r.day AND k.id BETWEEN r.first AND r.last)",
+            &[Value::Ints(ranges.iter().map(|(day, ..)| *day).collect()), ids(|range| &range.1), ids(|range| &range.2)],
+        )?;
+        return rows.iter().map(|row| row.int(0)).collect();
+    }
+    let mut days = Vec::new();
+    for (day, first, last) in ranges {
+        let sql = "SELECT 1 FROM usage_ids WHERE day = ?1 AND id BETWEEN ?2 AND ?3 LIMIT 1";
+        if tx.row(sql, args![*day, first.to_vec(), last.to_vec()])?.is_some() {
+            days.push(*day);
+        }
+    }
+    Ok(days)
+}
+
 fn known_in_columns(tx: &mut Tx<'_>, asked: &[(i64, EntryId)]) -> Result<HashMap<(i64, EntryId), Known>> {
     let days = asked.iter().map(|(day, _)| *day).collect();
     let ids = asked.iter().map(|(_, id)| id.to_vec()).collect();

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
 use super::cloud::Item;
 use super::exact::fault;
 use super::read::{Outcome, Wire};
 use crate::error::{Error, Fault, Result};
-use crate::http::body;
+use crate::http::body::{self, Kind};
 use crate::ops::usage::Told;
 
 const VERSION: &str = "ce-specversion";
@@ -17,6 +18,11 @@ const VERSION: &str = "ce-specversion";
 /// Whether it is one: a receiver tells by the content type, and then by this header.
 pub fn is_binary(headers: &HeaderMap) -> bool {
     headers.contains_key(VERSION)
+}
+
+/// What the body is where its sender does not say, as the official clients do not of data that they wrote themselves.
+pub fn kind(headers: &HeaderMap) -> Option<Kind> {
+    (is_binary(headers) && !headers.contains_key(CONTENT_TYPE)).then_some(Kind::Json)
 }
 
 /// Reads the event.

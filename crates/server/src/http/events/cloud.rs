@@ -37,7 +37,7 @@ pub struct Item<'a> {
 #[serde(expecting = "an object")]
 struct Data<'a> {
     #[serde(borrow)]
-    quantity: &'a RawValue,
+    quantity: Option<&'a RawValue>,
 }
 
 impl<'a> Wire<'a> for Item<'a> {
@@ -80,10 +80,11 @@ fn quantity(data: &str, faults: &mut Vec<Fault>) -> Option<billing::usage::Quant
         faults.push(fault("/data", detail));
         return None;
     }
-    let quantity = match serde_json::from_str::<Data<'_>>(data) {
-        Ok(data) => exact::quantity(data.quantity.get()),
-        Err(_) => None,
+    let Ok(Data { quantity: Some(said) }) = serde_json::from_str::<Data<'_>>(data) else {
+        faults.push(fault("/data/quantity", "is required"));
+        return None;
     };
+    let quantity = exact::quantity(said.get());
     if quantity.is_none() {
         faults.push(exact::no_quantity("/data/quantity"));
     }

@@ -167,18 +167,37 @@ type Faults = BTreeMap<usize, Fields>;
 
 /// Records all of the events or, where one cannot be, none; then says why.
 async fn record<'a>(app: &App, sent: &'a [Sent<'a>]) -> Result<Result<Vec<Event<'a>>, Faults>> {
-    let (read, faults) = readable(app, sent).await?;
+    let (mut read, faults) = readable(app, sent).await?;
     if !faults.is_empty() {
         return Ok(Err(faults));
     }
-    let told = read.iter().map(|read| read.told.clone()).collect();
     let now = app.clock.now();
-    Ok(match usage::record_all(app, told).await? {
+    let told = |read: &[Read<'_>]| read.iter().map(|read| read.told.clone()).collect();
+    let mut outcome = usage::record_all(app, told(&read)).await?;
+    if let Err(faults) = &outcome
+        && faults.values().any(is_anothers)
+    {
+        for place in faults.iter().filter(|(_, verdict)| is_anothers(verdict)).map(|(place, _)| *place) {
+            let told = &mut read[place].told;
+            told.producer = Some(format!("subscription {}", told.user));
+        }
+        outcome = usage::record_all(app, told(&read)).await?;
+    }
+    Ok(match outcome {
         Ok(positions) => {
             Ok(read.into_iter().zip(positions).map(|(read, position)| read.event(position, now)).collect())
         }
-        Err(faults) => Err(faults.into_iter().map(|(place, verdict)| (place, fields_of(&verdict))).collect()),
+        Err(faults) => {
+            usage::note_refusals(app, faults.values());
+            Err(faults.into_iter().map(|(place, verdict)| (place, fields_of(&verdict))).collect())
+        }
     })
+}
+
+/// Whether the id is taken by an event of somebody else's. At Lago an id is unique within its subscription, and a client of Lago's
+/// takes `value_already_exist` for done: its event gets an id of that subscription's own.
+fn is_anothers(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Conflict { member: "user_id" })
 }
 
 /// The events that can be told, or what is wrong with the others.

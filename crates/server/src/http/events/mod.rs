@@ -38,7 +38,8 @@ use crate::ops::usage::{self, Told, Verdict};
 #[schema(as = Event)]
 #[allow(dead_code, reason = "read by hand; this is how it is described")]
 pub struct EventBody {
-    /// Names the event for ever: the same one again is answered and not counted. Best a UUIDv7 or a ULID.
+    /// Names the event, together with its time: the same one again is answered and not counted, one with another time of that day
+    /// (UTC) or a day beside it is a conflict. Best a UUIDv7 or a ULID.
     #[schema(max_length = 255, example = "01KAN9SRY0W6V9T0YQW1X2Z3AB")]
     transaction_id: String,
     #[schema(max_length = 255, example = "usr_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
@@ -130,7 +131,7 @@ pub struct ResultView {
     ),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
 pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body: Body) -> Result<Response> {
-    let kind = body::kind(&headers).ok_or_else(|| body::no_kind(TAKEN))?;
+    let kind = body::kind(&headers).or_else(|| binary::kind(&headers)).ok_or_else(|| body::no_kind(TAKEN))?;
     let bytes = body::whole(body).await?;
     let text = read::text(&bytes)?;
     match kind {
@@ -166,7 +167,7 @@ async fn many(app: &App, read: Read<'_>) -> Result<Response> {
 /// counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is sent again is counted
 /// once, by its call id. Prompts and answers are not kept.
 ///
-/// As many calls as the body holds are recorded, 1,000 at a time. Where that ends on the way, what was recorded stays so, and each
+/// Up to 100,000 calls in 32 MiB are recorded, 1,000 at a time. Where that ends on the way, what was recorded stays so, and each
 /// of the others is `rejected` with the code of what stood in the way, such as `usage.queue_full`: the same list again records
 /// those, and counts nothing twice.
 #[utoipa::path(post, path = "/api/v1/usage/litellm", tag = "usage", operation_id = "record_litellm",
@@ -188,11 +189,17 @@ pub async fn create_litellm(
     let bytes = body::whole(body).await?;
     let text = read::text(&bytes)?;
     let items = if read::is_array(text) { read::array(text)? } else { body::sequence(text)? };
+    if items.len() > CALLS_MAX {
+        return Err(body::malformed("batch.too_large", "The list has more than 100,000 calls."));
+    }
     match count {
         Count::Calls => in_groups::<ByCall<'_>>(&app, &items).await,
         Count::Tokens => in_groups::<ByTokens<'_>>(&app, &items).await,
     }
 }
+
+/// Calls of one list: what is said of each is in memory until the last is judged (F-08).
+const CALLS_MAX: usize = 100_000;
 
 /// However many there are: LiteLLM sends all that has gathered, once, and forgets it.
 async fn in_groups<'a, W: Wire<'a>>(app: &App, items: &[&'a RawValue]) -> Result<Response> {

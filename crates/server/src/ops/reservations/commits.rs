@@ -254,7 +254,7 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
 pub(super) async fn in_log(app: &App, id: &str, at: Option<Timestamp>) -> Result<Option<(Before, log::Logged)>> {
     let (now_ms, window_ms) = (app.clock.now().as_millisecond(), millis(app.config.usage_window)?);
     let (first, last) = match at {
-        Some(at) => (at.as_millisecond(), at.as_millisecond()),
+        Some(at) => (at.as_millisecond() - log::DAY_MS, at.as_millisecond() + log::DAY_MS),
         None => (now_ms.saturating_sub(window_ms), now_ms.saturating_add(log::DAY_MS)),
     };
     let entry_id = ids::entry_id(SPACE, id);

@@ -75,10 +75,15 @@ impl Draft<'_> {
     }
 
     pub(super) fn is_too_late(&self, user: usize, entry: &Entry) -> bool {
-        matches!(entry.kind, Kind::Usage)
-            && !entry.source.is_history()
-            && self.users[user].lock().account.is_late(entry.event_ms, entry.received_ms).unwrap_or(false)
+        is_late(&self.users[user].lock().account, entry)
     }
+}
+
+/// Whether an event comes too late for its own period. History has no other.
+pub(super) fn is_late(account: &Account, entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Usage)
+        && !entry.source.is_history()
+        && account.is_late(entry.event_ms, entry.received_ms).unwrap_or(false)
 }
 
 /// Whether an entry is made by hand: rarely, and judged by all that its account says.

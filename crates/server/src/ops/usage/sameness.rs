@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 
 use serde_json::value::RawValue;
 
@@ -10,7 +9,7 @@ use super::ids;
 use super::writer::{Candidate, Verdict};
 use crate::error::{Error, Result};
 use crate::store::Tx;
-use crate::store::log::{self, EntryId, Known, Source};
+use crate::store::log::{self, EntryId, Kind, Known, Source};
 
 /// The same again, or something else under the same id.
 pub(super) fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
@@ -34,10 +33,68 @@ pub(super) fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate
     })
 }
 
-/// The days on which a candidate may have come before: the day before, too, where we gave it its time.
-pub(super) fn days(Candidate { entry, timed }: &Candidate) -> RangeInclusive<i64> {
+/// The days on which a candidate may have come before: its own, and those beside it, for a sender that stamps it anew each time.
+fn days(Candidate { entry, .. }: &Candidate) -> [i64; 3] {
     let day = entry.event_ms.div_euclid(log::DAY_MS);
-    if *timed { day..=day } else { day - 1..=day }
+    [day - 1, day, day + 1]
+}
+
+/// Events that came before on a day beside their own (UTC). On its own day an id is met when it is appended.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    known: HashMap<(i64, EntryId), Known>,
+    /// Where these candidates are of several days: the first of each.
+    firsts: Option<HashMap<(i64, EntryId), usize>>,
+}
+
+impl Beside {
+    /// What the log knows of these candidates in that way. Ids that grow with time are told apart from those of other days by one
+    /// look at each day.
+    pub(super) fn of<'c>(tx: &mut Tx<'_>, candidates: impl Iterator<Item = &'c Candidate>) -> Result<Self> {
+        let mut asked: BTreeMap<i64, Vec<EntryId>> = BTreeMap::new();
+        let (mut first, mut last) = (i64::MAX, i64::MIN);
+        for candidate in candidates.filter(|candidate| is_stamped(candidate)) {
+            let [before, day, after] = days(candidate);
+            (first, last) = (first.min(day), last.max(day));
+            for beside in [before, after] {
+                asked.entry(beside).or_default().push(candidate.entry.id);
+            }
+        }
+        let ranges = asked.iter().filter_map(|(day, ids)| Some((*day, *ids.iter().min()?, *ids.iter().max()?)));
+        let shared = log::days_between(tx, &ranges.collect::<Vec<_>>())?;
+        let mut worth_asking = Vec::new();
+        for day in shared {
+            worth_asking.extend(asked.remove(&day).unwrap_or_default().into_iter().map(|id| (day, id)));
+        }
+        let known = if worth_asking.is_empty() { HashMap::new() } else { log::known_among(tx, &worth_asking)? };
+        Ok(Self { known, firsts: (first < last).then(HashMap::new) })
+    }
+
+    /// What the log knows of a candidate.
+    pub(super) fn known(&self, candidate: &Candidate) -> Option<Known> {
+        if self.known.is_empty() || !is_stamped(candidate) {
+            return None;
+        }
+        let [before, _, after] = days(candidate);
+        [before, after].into_iter().find_map(|day| self.known.get(&(day, candidate.entry.id)).copied())
+    }
+
+    /// The place of the same event among those before it in this call; else this is its place.
+    pub(super) fn first(&mut self, candidate: &Candidate, place: usize) -> Option<usize> {
+        let firsts = self.firsts.as_mut().filter(|_| is_stamped(candidate))?;
+        let [before, day, after] = days(candidate);
+        let id = candidate.entry.id;
+        let found = [before, after].into_iter().find_map(|day| firsts.get(&(day, id)).copied());
+        if found.is_none() {
+            firsts.entry((day, id)).or_insert(place);
+        }
+        found
+    }
+}
+
+/// Whether it may be sent again with another time. History has the times that it had.
+fn is_stamped(Candidate { entry, .. }: &Candidate) -> bool {
+    entry.kind == Kind::Usage && !entry.source.is_history()
 }
 
 /// CloudEvents that a version before this one recorded, under their id alone: it did not keep their source.
@@ -50,7 +107,7 @@ impl Former {
         let mut asked = Vec::new();
         for candidate in candidates.filter(|candidate| candidate.entry.source == Source::CloudEvents) {
             let id = ids::entry_id("", &candidate.entry.transaction_id);
-            asked.extend(days(candidate).map(|day| (day, id)));
+            asked.extend(days(candidate).into_iter().map(|day| (day, id)));
         }
         Ok(Self(if asked.is_empty() { HashMap::new() } else { log::known_among(tx, &asked)? }))
     }
@@ -61,7 +118,7 @@ impl Former {
             return Ok(None);
         }
         let id = ids::entry_id("", &candidate.entry.transaction_id);
-        for known in days(candidate).filter_map(|day| self.0.get(&(day, id))) {
+        for known in days(candidate).into_iter().filter_map(|day| self.0.get(&(day, id))) {
             if log::at(tx, known.position)?.is_some_and(|first| first.source == Source::CloudEvents) {
                 return verdict_on(tx, candidate, *known).map(Some);
             }

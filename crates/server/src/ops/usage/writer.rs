@@ -14,15 +14,16 @@ use tokio::sync::{Notify, oneshot};
 use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::judging::{self, Ahead};
-use super::sameness::{self, Former, verdict_on};
+use super::sameness::{Beside, Former, verdict_on};
 use super::{ids, moving, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::db::Isolation;
-use crate::store::log::{self, Appended, Entry, EntryId, Kind, Known, Source};
+use crate::store::log::{self, Appended, Entry, Kind, Known, Source};
 use crate::store::{self, Tx, users};
+use crate::telemetry::Counts;
 
 /// How many events may wait before a caller is told to come back.
 const WAITING_MAX: usize = 100_000;
@@ -35,7 +36,7 @@ const UNWRITTEN_MAX: usize = 50_000;
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub entry: Entry,
-    /// Its sender gave the time; else the day before it is searched for the id as well.
+    /// Its sender gave the time; else it is not compared by it.
     pub timed: bool,
 }
 
@@ -63,6 +64,8 @@ pub struct Writer {
     queue: Mutex<Queue>,
     /// Told when enough has been counted to be written down.
     pub much_unwritten: Notify,
+    /// Events that were not recorded, by the code of why.
+    pub refusals: Arc<Counts>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +77,7 @@ struct Queue {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { queue: Mutex::default(), much_unwritten: Notify::new() }
+        Self { queue: Mutex::default(), much_unwritten: Notify::new(), refusals: Arc::default() }
     }
 }
 
@@ -94,7 +97,9 @@ impl Writer {
 
     /// The same for all or none: where one of the verdicts is not `Recorded`, nothing was recorded.
     pub async fn append_all(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
-        self.submit(app, Vec::new(), candidates, Whole::Yes { undone: None }).await
+        // One by itself is whole, and may share a transaction with others.
+        let whole = if candidates.len() > 1 { Whole::Yes { undone: None } } else { Whole::No };
+        self.submit(app, Vec::new(), candidates, whole).await
     }
 
     /// Appends the terms of these users where they have changed.
@@ -224,9 +229,7 @@ pub(super) struct Draft<'g> {
     pub(super) made: Vec<Entry>,
     /// Each entry's place, user, and which verdict it decides.
     pub(super) order: Vec<(Place, usize, Option<usize>)>,
-    /// Where in `order` the entries without a time of their own are, by day and id.
-    timeless: HashMap<(i64, EntryId), usize>,
-    /// The same again a day later: the verdict, the candidate's place, and which entry it repeats.
+    /// The same again on a day beside its own: the verdict, the candidate's place, and which entry it repeats.
     repeated: Vec<(usize, Place, usize)>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
     pub(super) large: HashMap<usize, i128>,
@@ -236,6 +239,8 @@ pub(super) struct Draft<'g> {
     pub(super) ids_from: Option<i64>,
     /// CloudEvents that are in the log under their id alone.
     former: Former,
+    /// Events that came before with another time.
+    beside: Beside,
     verdicts: Vec<Verdict>,
 }
 
@@ -245,6 +250,7 @@ impl Group {
         catch_up(tx, app, head)?;
         let total = batches.iter().map(|batch| batch.candidates.len()).sum();
         let former = Former::of(tx, batches.iter().flat_map(|batch| &batch.candidates))?;
+        let beside = Beside::of(tx, batches.iter().flat_map(|batch| &batch.candidates))?;
         let mut draft = Draft {
             app,
             batches,
@@ -254,12 +260,12 @@ impl Group {
             users: Vec::new(),
             made: Vec::new(),
             order: Vec::with_capacity(total),
-            timeless: HashMap::new(),
             repeated: Vec::new(),
             large: HashMap::new(),
             ahead: HashMap::new(),
             ids_from: None,
             former,
+            beside,
             verdicts: Vec::with_capacity(total),
         };
         // Before anything else of the group, so that whatever a period has counted so far is in the log.
@@ -275,16 +281,16 @@ impl Group {
     }
 
     /// Counts what was appended and says what became of each candidate.
-    fn count(mut self, app: &App, batches: &[Batch]) -> Vec<Verdict> {
+    fn count(self, app: &App, batches: &[Batch]) -> Vec<Verdict> {
         let mut turn = app.book.turn();
         // Somebody may have read the log further meanwhile, or the book may have begun anew: then everything is read in its
         // order, and no account that was in hand before is put among the new ones.
         if app.book.applied() != self.head || app.book.edition() != self.edition {
             drop(turn);
             app.follow_log.notify_one();
-            return self.verdicts;
+            return self.judged_late(batches);
         }
-        let slots: Vec<Arc<Slot>> = self.users.into_iter().map(|slot| app.book.put_open(slot)).collect();
+        let slots: Vec<Arc<Slot>> = self.users.iter().map(|slot| app.book.put_open(Arc::clone(slot))).collect();
         let mut last = self.head;
         let mut late = Vec::new();
         for (place, user, position) in &self.appended {
@@ -299,6 +305,23 @@ impl Group {
         app.answers.usage_changed(slots.iter().map(|slot| &*slot.user));
         turn.moved_to(last);
         drop(turn);
+        self.said(&late)
+    }
+
+    /// The verdicts where somebody else has counted the entries first: an account that has counted an event says of it what it said
+    /// before.
+    fn judged_late(self, batches: &[Batch]) -> Vec<Verdict> {
+        let is_late = |place: &Place, user: usize| {
+            let entry = place.entry(batches, &self.made);
+            judging::is_late(&self.users[user].lock().account, entry)
+        };
+        let late = self.appended.iter().filter(|(place, user, _)| is_late(place, *user));
+        let late: Vec<i64> = late.map(|(.., position)| *position).collect();
+        self.said(&late)
+    }
+
+    /// The verdicts, with what is late among these positions.
+    fn said(mut self, late: &[i64]) -> Vec<Verdict> {
         for verdict in &mut self.verdicts {
             if let Verdict::Recorded { position, late: is_late } = verdict {
                 *is_late = late.binary_search(position).is_ok();
@@ -326,7 +349,7 @@ impl Place {
 
 impl<'g> Draft<'g> {
     fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<()> {
-        let Candidate { entry, timed } = candidate;
+        let entry = &candidate.entry;
         let Some(user) = self.user(tx, &entry.user)? else {
             self.verdicts.push(UNKNOWN_USER);
             return Ok(());
@@ -335,14 +358,14 @@ impl<'g> Draft<'g> {
             self.verdicts.push(verdict);
             return Ok(());
         }
-        if !*timed || entry.source == Source::Backfill {
-            // The day before, for a time that we gave ourselves; the day itself, for history that came live before.
-            for day in sameness::days(candidate) {
-                if let Some(known) = log::known(tx, day, &entry.id)? {
-                    self.verdicts.push(verdict_on(tx, candidate, known)?);
-                    return Ok(());
-                }
-            }
+        let known = match entry.source {
+            // History that came live before.
+            Source::Backfill => log::known(tx, entry.event_ms.div_euclid(log::DAY_MS), &entry.id)?,
+            _ => self.beside.known(candidate),
+        };
+        if let Some(known) = known {
+            self.verdicts.push(verdict_on(tx, candidate, known)?);
+            return Ok(());
         }
         if self.app.config.late == crate::config::Late::Reject && self.is_too_late(user, entry) {
             // What came in time is answered as it was then, however late it is told again.
@@ -364,14 +387,10 @@ impl<'g> Draft<'g> {
             self.verdicts.push(judging::TOO_MUCH);
             return Ok(());
         }
-        if !*timed {
-            let day = entry.day();
-            if let Some(first) = self.timeless.get(&(day - 1, entry.id)) {
-                self.repeated.push((self.verdicts.len(), place, *first));
-                self.verdicts.push(NOT_YET);
-                return Ok(());
-            }
-            self.timeless.entry((day, entry.id)).or_insert(self.order.len());
+        if let Some(first) = self.beside.first(candidate, self.order.len()) {
+            self.repeated.push((self.verdicts.len(), place, first));
+            self.verdicts.push(NOT_YET);
+            return Ok(());
         }
         self.order.push((place, user, Some(self.verdicts.len())));
         self.verdicts.push(NOT_YET);

@@ -349,7 +349,7 @@ async fn i04_history_and_live_events_are_one_on_postgres() {
     history_and_live(Database::postgres()).await;
 }
 
-/// A wire without times: the day before is searched as well, also where both wait in one group over midnight.
+/// A wire without times: the days beside are searched as well, also where both wait in one group over midnight.
 #[tokio::test]
 async fn i04_an_event_without_a_time_counts_once_over_midnight() {
     let (database, clock) = (Database::sqlite(), now());
@@ -378,6 +378,11 @@ async fn i04_an_event_without_a_time_counts_once_over_midnight() {
     let (before, after) = (before.expect("recorded"), after.expect("recorded"));
     let Verdict::Recorded { position, .. } = before[0] else { panic!("{before:?}") };
     assert_eq!(after, [Verdict::Duplicate { position: 2 }, Verdict::Duplicate { position }]);
+    // The clock is set back over midnight.
+    let recorded = record(&app, vec![timeless("e4")]).await;
+    let Verdict::Recorded { position, .. } = recorded[0] else { panic!("{recorded:?}") };
+    clock.set(instant("2026-11-22T23:59:59.999Z"));
+    assert_eq!(record(&app, vec![timeless("e4")]).await, [Verdict::Duplicate { position }]);
     settled(&app).await;
 }
 

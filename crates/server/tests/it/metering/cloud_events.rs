@@ -105,6 +105,8 @@ async fn in_binary_mode_it_is_the_same_event() {
     let structured = event(&meter, "b 1").to_string();
     assert_eq!(meter.post_as(EVENTS, ONE, &structured).await.status, 200, "a duplicate, whichever way it comes");
     assert_eq!(post_binary(&meter, ("ce-source", Some("/another")), data).await.status, 201);
+    assert_eq!(post_binary(&meter, ("content-type", None), data).await.status, 200, "nobody says what its data is");
+    assert_eq!(post_binary(&meter, ("content-type", Some("text/plain")), data).await.status, 415);
     assert_eq!(meter.used("tts").await, 5);
 }
 

@@ -1,5 +1,6 @@
 //! Lago's own wire: the cases of its contract that concern events, answered in its shape.
 
+use billhook::store::log::Kind;
 use serde_json::{Value, json};
 
 use super::Meter;
@@ -290,4 +291,39 @@ async fn a_subscription_is_the_users_id_or_their_id_at_lago() {
         json!({ "external_subscription_id": ["subscription_not_found"] }),
         "of two: nobody's"
     );
+}
+
+/// Case 3: ids are unique within a subscription, and a client takes `value_already_exist` for done.
+async fn one_id_of_two_subscriptions(database: Database) {
+    let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
+    let (other, _) = meter.world.user("other@example.com", None, false).await;
+    let of = |id: &str, user: &str| {
+        let mut event = event(&meter, id);
+        event["external_subscription_id"] = json!(user);
+        event
+    };
+    let exists = json!({ "transaction_id": ["value_already_exist"] });
+    for id in ["l1", "01KAN9SRY0W6V9T0YQW1X2Z3AB"] {
+        for user in [&meter.user, &other] {
+            assert_eq!(one(&meter, &of(id, user)).await.status, 200, "{id}");
+            assert_eq!(details(&one(&meter, &of(id, user)).await), exists, "{id}: the same again");
+        }
+    }
+    let batch = json!({ "events": [of("l2", &meter.user), of("l2", &other)] }).to_string();
+    assert_eq!(meter.post(MANY, &batch).await.status, 200);
+    let again = details(&meter.post(MANY, &batch).await);
+    assert_eq!(again, json!({ "0": exists, "1": exists }));
+    let log = meter.world.app.db.read(|tx| billhook::store::log::read(tx, 0, 100)).await.expect("the log");
+    let of = |user: &str| log.iter().filter(|entry| entry.user == user && entry.kind == Kind::Usage).count();
+    assert_eq!((of(&meter.user), of(&other)), (3, 3));
+}
+
+#[tokio::test]
+async fn case_3_one_id_of_two_subscriptions_is_two_events_on_sqlite() {
+    one_id_of_two_subscriptions(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn case_3_one_id_of_two_subscriptions_is_two_events_on_postgres() {
+    one_id_of_two_subscriptions(Database::postgres()).await;
 }

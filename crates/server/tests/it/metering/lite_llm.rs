@@ -93,6 +93,15 @@ async fn the_user_is_the_nearest_to_the_call_and_what_was_said_is_not_kept() {
     assert!(log.body.contains("\"model\":\"gpt-4o\"") && !log.body.contains("canary"), "{}", log.body);
 }
 
+/// F-08: what is said of each is kept until the last is judged.
+#[tokio::test]
+async fn f08_a_list_of_more_calls_than_anybody_gathers_is_refused() {
+    let meter = Meter::new().await;
+    let list = |calls: usize| format!("[{}{{}}]", "{},".repeat(calls - 1));
+    assert_eq!(fault(&meter.post(PATH, &list(100_001)).await), (413, "batch.too_large".into(), vec![]));
+    assert_eq!(meter.post(PATH, &list(2_001)).await.json()["rejected"], 2_001);
+}
+
 #[tokio::test]
 async fn tokens_count_where_the_operator_says_so() {
     let meter = Meter::new().await;

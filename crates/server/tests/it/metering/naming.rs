@@ -139,3 +139,53 @@ async fn which_of_several_is_said_and_not_guessed() {
     assert_eq!(looked(&meter, "1", Which::Position(3)).await.expect("that one"), "-5");
     assert!(matches!(looked(&meter, "1", Which::Position(1)).await, Err(Error::NotFound)), "another id");
 }
+
+/// I-04: a sender that stamps its event anew each time it sends it, over midnight (UTC).
+async fn stamped_anew(database: Database) {
+    let meter = meter(database).await;
+    for id in ["order-1", ULID, "0193508a-1111-7000-8000-000000000001"] {
+        let at = |time: &str| meter.changed(id, "timestamp", json!(time)).to_string();
+        assert_eq!(meter.post(EVENTS, &at("2026-11-20T23:59:59Z")).await.status, 201, "{id}");
+        for other in ["2026-11-21T00:00:01Z", "2026-11-21T23:59:59Z", "2026-11-19T00:00:00Z", "2026-11-20T00:00:00Z"] {
+            let expected = (409, "usage.conflict".into(), vec!["/timestamp".into()]);
+            assert_eq!(fault(&meter.post(EVENTS, &at(other)).await), expected, "{id} {other}");
+        }
+        assert_eq!(meter.post(EVENTS, &at("2026-11-20T23:59:59Z")).await.status, 200, "{id}: the same again");
+        assert_eq!(meter.post(EVENTS, &at("2026-11-22T00:00:00Z")).await.status, 201, "{id}: days later it is another");
+    }
+    let at = |id: &str, time: &str| meter.changed(id, "timestamp", json!(time));
+    let batch =
+        json!([at("b", "2026-11-21T23:59:59Z"), at("b", "2026-11-22T00:00:01Z"), at("c", "2026-11-22T00:00:01Z")]);
+    let answer = meter.post(EVENTS, &batch.to_string()).await.json();
+    assert_eq!((&answer["recorded"], &answer["rejected"]), (&json!(2), &json!(1)));
+    assert_eq!(answer["results"][1]["status"], "conflict");
+    assert_eq!(answer["results"][1]["pointer"], "/1/timestamp");
+    assert_eq!(meter.used("inference").await, 3 * (2 * 3 + 2));
+}
+
+#[tokio::test]
+async fn i04_an_event_that_is_stamped_anew_counts_once_on_sqlite() {
+    stamped_anew(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_an_event_that_is_stamped_anew_counts_once_on_postgres() {
+    stamped_anew(Database::postgres()).await;
+}
+
+/// I-04: the same commit again, with the time at which it is sent, over midnight; the hold is forgotten by then.
+#[tokio::test]
+async fn i04_a_commit_that_is_stamped_anew_counts_once() {
+    let meter = meter(Database::sqlite()).await;
+    let commit = async |id: &str, time: &str| {
+        let body = json!({ "quantity": 2, "timestamp": time, "user_id": meter.user, "type": "inference" });
+        let answer = meter.post(&format!("/api/v1/usage/reservations/{id}/commit"), &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.shown());
+        answer.json()["position"].clone()
+    };
+    let [before, after] = ["2026-11-21T23:59:59Z", "2026-11-22T00:00:01Z"];
+    assert_eq!(commit("mine-1", before).await, commit("mine-1", after).await);
+    let (one, other) = tokio::join!(commit("mine-2", before), commit("mine-2", after));
+    assert_eq!(one, other);
+    assert_eq!(meter.used("inference").await, 4);
+}
