@@ -1,19 +1,12 @@
 //! Usage in credits: what quantities weigh, what is left of a tier's credits, and what the rest costs.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::catalogue::{Catalogue, Overage, Tier};
 use crate::decimal::{self, DecimalError};
-use crate::money::{Money, MoneyError};
-use crate::ratio::{Ratio, TooLarge};
+use crate::money::Money;
 
 /// Decimals of credits and quantities.
 const PLACES: u32 = 6;
-/// One credit in microcredits, one unit in millionths.
-const MICRO: i64 = 1_000_000;
-/// The overage price is for this many credits.
-const PRICED_CREDITS: i64 = 1_000;
 
 /// Credits, exact to six decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -31,12 +24,8 @@ pub enum UsageError {
     Number(DecimalError),
     /// Below zero where that means nothing.
     Negative,
-    /// The catalogue has no such event type.
-    UnknownType(String),
     /// More than 2^63 millionths.
     Overflow,
-    /// The cost is not an amount of money.
-    Money(MoneyError),
 }
 
 impl fmt::Display for UsageError {
@@ -44,9 +33,7 @@ impl fmt::Display for UsageError {
         match self {
             UsageError::Number(error) => error.fmt(f),
             UsageError::Negative => f.write_str("the number is negative"),
-            UsageError::UnknownType(kind) => write!(f, "the catalogue has no event type {kind:?}"),
             UsageError::Overflow => f.write_str("the number is too large"),
-            UsageError::Money(error) => error.fmt(f),
         }
     }
 }
@@ -55,8 +42,7 @@ impl std::error::Error for UsageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             UsageError::Number(error) => Some(error),
-            UsageError::Money(error) => Some(error),
-            UsageError::Negative | UsageError::UnknownType(_) | UsageError::Overflow => None,
+            UsageError::Negative | UsageError::Overflow => None,
         }
     }
 }
@@ -64,12 +50,6 @@ impl std::error::Error for UsageError {
 impl From<DecimalError> for UsageError {
     fn from(error: DecimalError) -> UsageError {
         UsageError::Number(error)
-    }
-}
-
-impl From<TooLarge> for UsageError {
-    fn from(_: TooLarge) -> UsageError {
-        UsageError::Overflow
     }
 }
 
@@ -191,38 +171,4 @@ pub struct Account {
     pub overage_cost: Money,
     /// The tier's price of 1,000 credits.
     pub price_per_1k: Money,
-}
-
-/// What quantities by event type cost: each times its type's weight, summed exactly, rounded half up once to a microcredit.
-pub fn cost(catalogue: &Catalogue, by_type: &BTreeMap<String, Quantity>) -> Result<Credits, UsageError> {
-    let mut sum = Ratio::ZERO;
-    for (kind, quantity) in by_type {
-        let event = catalogue.events.get(kind.as_str()).ok_or_else(|| UsageError::UnknownType(kind.clone()))?;
-        sum = sum.plus(Ratio::whole(quantity.0).times(Ratio::new(i128::from(event.credits.0), i128::from(MICRO))?)?)?;
-    }
-    i64::try_from(sum.round_half_up()?).map(Credits).map_err(|_| UsageError::Overflow)
-}
-
-/// The account of a tier after so many credits (I-10): `remaining + used = included` until they are used up, then the
-/// overage, linear and rounded half up once: 85 credits at 2.00 per 1,000 are 0.17.
-pub fn account(tier: &Tier, used: Credits) -> Result<Account, UsageError> {
-    if used < Credits::ZERO {
-        return Err(UsageError::Negative);
-    }
-    let left = tier.included_credits.minus(used)?;
-    let (remaining, overage) = (left.max(Credits::ZERO), used.minus(tier.included_credits)?.max(Credits::ZERO));
-    let overage_cost = match tier.overage {
-        Overage::Bill => overage_cost(overage, tier.price_per_1k)?,
-        Overage::Block => Money::zero(tier.price_per_1k.currency()),
-    };
-    let (included, price_per_1k) = (tier.included_credits, tier.price_per_1k);
-    Ok(Account { included, used, remaining, overage, overage_cost, price_per_1k })
-}
-
-fn overage_cost(overage: Credits, price_per_1k: Money) -> Result<Money, UsageError> {
-    let step = price_per_1k.currency().step();
-    let thousands = Ratio::new(i128::from(overage.0), i128::from(PRICED_CREDITS).saturating_mul(i128::from(MICRO)))?;
-    let steps = Ratio::whole(price_per_1k.minor()).times(thousands)?.over(Ratio::whole(step))?.round_half_up()?;
-    let steps = i64::try_from(steps).map_err(|_| UsageError::Overflow)?;
-    Money::new(steps, price_per_1k.currency()).times(step).map_err(UsageError::Money)
 }

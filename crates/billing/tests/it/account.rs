@@ -30,7 +30,13 @@ fn credits_are_used_in_order_and_given_back_in_reverse() {
         500 bill=2.00; 11-10 use 500                                         -> used 500 left 0 over 0 cost 0.00
         500 bill=2.00; 11-10 use 502.5                                       -> used 502.5 left 0 over 2.5 cost 0.01   # half a cent goes up
         500 bill=2.00; 11-10 use 502.499999                                  -> used 502.499999 left 0 over 2.499999 cost 0.00
+        500 bill=2.00; 11-10 use 1500                                        -> used 1500 left 0 over 1000 cost 2.00   # linear, no blocks of a thousand
+        5000 bill=1.00; 11-10 use 5085                                       -> used 5085 left 0 over 85 cost 0.09     # 8.5 cents
         500 block; 11-10 use 585                                             -> used 585 left 0 over 85 cost 0.00      # it happened; it is not billed
+        500 bill=0.600:kwd; 11-10 use 585                                    -> used 585 left 0 over 85 cost 0.051
+        500 block; 11-10 use token=1234567*0.0004                            -> used 493.8268 left 6.1732 over 0 cost 0.00
+        500 block; 11-10 use token=0.00125*0.0004                            -> used 0.000001 left 499.999999 over 0 cost 0.00   # half a millionth goes up
+        500 block; 11-10 use image=0.1*2.5; 11-10 use 0.1                    -> used 0.35 left 499.65 over 0 cost 0.00
         500 bill=300:jpy; 11-10 use 585                                      -> used 585 left 0 over 85 cost 26        # 25.5 yen
         500 bill=300:isk; 11-10 use 585                                      -> used 585 left 0 over 85 cost 26        # no hundredths
         500 bill=2.00; 11-10 use tts=10*2.5; 11-10 use 1                     -> used 26 left 474 over 0 cost 0.00
