@@ -214,7 +214,7 @@ fn without_numbers(text: &str) -> String {
 }
 
 /// Bytes of the string that a text begins with, its quotes included.
-fn string_length(text: &str) -> usize {
+pub fn string_length(text: &str) -> usize {
     let mut escaped = true;
     let end = text.bytes().position(|byte| {
         let ends = byte == b'"' && !escaped;

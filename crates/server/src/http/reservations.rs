@@ -271,7 +271,11 @@ fn really(used: Used) -> Result<reservations::Commit> {
 /// Nothing is counted. Released twice is released; committed stays committed.
 #[utoipa::path(delete, path = "/api/v1/usage/reservations/{id}", tag = "usage", operation_id = "release",
     params(("id" = String, Path, description = "The reservation")),
-    responses((status = 204, description = "Released"), (status = 404, description = "There is no such reservation")),
+    responses(
+        (status = 204, description = "Released"),
+        (status = 404, description = "There is no such reservation"),
+        (status = 409, description = "It was committed"),
+    ),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
 pub async fn release(State(app): State<App>, _: Writer, Path(id): Path<String>) -> Result<Response> {
     known(&id)?;

@@ -1,6 +1,7 @@
 //! Whether the program can do its work now, and how old what it knows is.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -67,8 +68,20 @@ pub fn watch_clock(app: &App) {
     }
 }
 
+/// How long a probe waits for an answer: a database that is frozen gives none, and neither takes nor breaks a connection (F-20).
+const LOOKED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Looks at the parts; quick enough for a probe.
 pub async fn look(app: &App) -> Readiness {
+    let looked = tokio::time::timeout(LOOKED_WITHIN, look_through(app)).await;
+    looked.unwrap_or_else(|_| Readiness {
+        missing: vec![Missing { part: "database", detail: "does not answer in time: see billhook doctor".into() }],
+        degraded: Vec::new(),
+        facts: json!({}),
+    })
+}
+
+async fn look_through(app: &App) -> Readiness {
     let mut missing = Vec::new();
     let looked = database(app, &mut missing).await;
     let no_write = if looked.is_ok() { app.db.refuses().await } else { Some(Unwritable::Away) };

@@ -76,7 +76,7 @@ impl<'a> Wire<'a> for Item<'a> {
 }
 
 fn quantity(data: &str, faults: &mut Vec<Fault>) -> Option<billing::usage::Quantity> {
-    if let Err(detail) = properties::look(data) {
+    if let Err(detail) = properties::look(data, properties::FOREIGN_MAX) {
         faults.push(fault("/data", detail));
         return None;
     }

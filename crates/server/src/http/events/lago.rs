@@ -274,7 +274,7 @@ impl<'a> Sent<'a> {
     fn quantity(&self) -> Option<Quantity> {
         let one = Some(Quantity::from_micro(1_000_000));
         let Some(json) = self.properties else { return one };
-        properties::look(json.get()).ok()?;
+        properties::look(json.get(), properties::FOREIGN_MAX).ok()?;
         let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json.get()).ok()?;
         UNITS.iter().find_map(|name| members.get(*name)).map_or(one, |units| exact::quantity(units.get()))
     }

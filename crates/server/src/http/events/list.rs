@@ -63,7 +63,7 @@ pub struct Row {
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "How many at most; default 100; users at most 100"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
     ),
-    responses((status = 200, body = View)),
+    responses((status = 200, body = View), (status = 404, description = "A user names somebody else")),
     extensions(("x-role" = json!("caller"))), security(("session" = []), ("key" = [])))]
 pub async fn list(State(app): State<App>, caller: Caller, query: Query) -> Result<Response> {
     query.only(&["user_id", "limit", "cursor"])?;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::exact::{self, fault};
 use super::read::{Outcome, Wire, named};
 use crate::error::Fault;
+use crate::http::body;
 use crate::ops::usage::Told;
 use crate::store::log::Source;
 
@@ -55,6 +56,32 @@ struct Metadata<'a> {
     user_api_key_user_id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     user_id: Option<Cow<'a, str>>,
+}
+
+/// The body as JSON: Python writes `NaN`, `Infinity` and `-Infinity` for numbers that JSON has not, and a model that says `-inf` for a
+/// token must not cost anybody their calls.
+pub fn as_json(text: &str) -> Cow<'_, str> {
+    let has = |word: &str| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some();
+    if !has("NaN") && !has("Infinity") {
+        return Cow::Borrowed(text);
+    }
+    let mut json = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', 'N', '-', 'I']) {
+        let (before, from) = rest.split_at(at);
+        let number = ["NaN", "-Infinity", "Infinity"].into_iter().find(|number| from.starts_with(number));
+        let length = match number {
+            Some(number) => number.len(),
+            None if from.starts_with('"') => body::string_length(from),
+            None => 1,
+        };
+        let (token, after) = from.split_at(length);
+        json.push_str(before);
+        json.push_str(if number.is_some() { "null" } else { token });
+        rest = after;
+    }
+    json.push_str(rest);
+    Cow::Owned(json)
 }
 
 /// What a logged call counts for.
@@ -232,6 +259,20 @@ mod tests {
             ("anything", "anything"),
         ] {
             assert_eq!(kind_of(call), kind);
+        }
+    }
+
+    #[test]
+    fn what_json_has_not_is_null_outside_of_strings() {
+        for (sent, read) in [
+            (r#"[1,-2,"NaN"]"#, r#"[1,-2,"NaN"]"#),
+            (r#"[NaN,-Infinity,Infinity,-1,{"a":NaN}]"#, r#"[null,null,null,-1,{"a":null}]"#),
+            (r#"{"\\\"NaN":"-Infinity \"","a":-Infinity}"#, r#"{"\\\"NaN":"-Infinity \"","a":null}"#),
+            (r#"["NaN"#, r#"["NaN"#),
+            ("[NaN", "[null"),
+            ("Not-Infinite NaN", "Not-Infinite null"),
+        ] {
+            assert_eq!(as_json(sent), read, "{sent}");
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct EventBody {
     /// When it was used: up to 35 days ago, up to 5 minutes ahead. RFC 3339.
     #[schema(format = DateTime, example = "2026-11-22T10:00:00Z")]
     timestamp: String,
-    /// Anything else about it, up to 1 KiB.
+    /// Anything else about it, up to 1 KiB; what comes as a CloudEvent's data or in Lago's notation, up to 16.
     #[schema(required = false, value_type = Option<Object>)]
     properties: Option<()>,
 }
@@ -163,7 +163,8 @@ async fn many(app: &App, read: Read<'_>) -> Result<Response> {
 /// `callback_type: generic_api` with this address as `endpoint` and the key in `headers`. Takes what LiteLLM sends: a list, one
 /// call, or one call a line. The user is `metadata.user_api_key_end_user_id`, else `end_user`, else
 /// `metadata.user_api_key_user_id`, else `metadata.user_id`. The event type follows from `call_type`: completions and responses
-/// are `inference`, embeddings `embedding`, speech `tts`, transcriptions `stt`; other calls go by their own name. Each call
+/// are `inference`, embeddings `embedding`, speech `tts`, transcriptions `stt`; other calls go by their own name, without the `a` of
+/// asynchronous ones. Each call
 /// counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is sent again is counted
 /// once, by its call id. Prompts and answers are not kept.
 ///
@@ -187,7 +188,7 @@ pub async fn create_litellm(
         return Err(body::no_kind("Send Content-Type: application/json or application/x-ndjson."));
     }
     let bytes = body::whole(body).await?;
-    let text = read::text(&bytes)?;
+    let text = &*litellm::as_json(read::text(&bytes)?);
     let items = if read::is_array(text) { read::array(text)? } else { body::sequence(text)? };
     if items.len() > CALLS_MAX {
         return Err(body::malformed("batch.too_large", "The list has more than 100,000 calls."));

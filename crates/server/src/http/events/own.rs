@@ -45,7 +45,9 @@ impl<'a> Wire<'a> for Item<'a> {
         if at.is_none() {
             faults.push(exact::no_instant("/timestamp"));
         }
-        if let Some(Err(detail)) = self.properties.map(|properties| properties::look(properties.get())) {
+        if let Some(Err(detail)) =
+            self.properties.map(|properties| properties::look(properties.get(), properties::OWN_MAX))
+        {
             faults.push(fault("/properties", detail));
         }
         let (Some(quantity), true) = (quantity, faults.is_empty()) else {

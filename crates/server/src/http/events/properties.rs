@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 
 /// Bytes of an event's properties.
-const LENGTH_MAX: usize = 1024;
+pub const OWN_MAX: usize = 1024;
+/// The same on a wire that is not ours, whose clients know of no such limit.
+pub const FOREIGN_MAX: usize = 16 * 1024;
 /// Arrays and objects inside each other, as in every body.
 const DEPTH_MAX: usize = 64;
 
-/// Looks at the text of one JSON value, which is known to be JSON.
+/// Looks at the text of one JSON value, which is known to be JSON, of at most so many bytes.
 ///
 /// # Errors
 /// What is expected instead: an object, not too long, not too deep, and each member named once at every depth.
-pub fn look(text: &str) -> Result<(), &'static str> {
+pub fn look(text: &str, most: usize) -> Result<(), &'static str> {
     if !text.starts_with('{') {
         return Err("expected an object");
     }
-    if text.len() > LENGTH_MAX {
-        return Err("expected at most 1 KiB");
+    if text.len() > most {
+        return Err(if most == OWN_MAX { "expected at most 1 KiB" } else { "expected at most 16 KiB" });
     }
     Walk { text, at: 0, open: Vec::new(), names: Vec::new(), at_name: false }.look_through()
 }
@@ -94,6 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn s32_properties_of_a_foreign_wire_may_be_longer() {
+        let long = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        assert_eq!(look(&long(FOREIGN_MAX), FOREIGN_MAX), Ok(()));
+        assert_eq!(look(&long(FOREIGN_MAX + 1), FOREIGN_MAX), Err("expected at most 16 KiB"));
+    }
+
+    #[test]
     fn s32_properties_are_one_clear_object() {
         let deep = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
         let long = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
@@ -119,7 +128,7 @@ mod tests {
             (&long(1025), Some("expected at most 1 KiB")),
         ] {
             assert!(serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok(), "{text} is no JSON");
-            assert_eq!(look(text).err(), fault, "{text}");
+            assert_eq!(look(text, OWN_MAX).err(), fault, "{text}");
         }
     }
 }

@@ -41,8 +41,8 @@ pub use writer::{Candidate, Verdict};
 pub const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The greatest quantity of one event, in units.
 pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
-/// Bytes of an event's properties.
-const PROPERTIES_MAX: usize = 1_024;
+/// Bytes of an event's properties, whatever wire they come by.
+const PROPERTIES_MAX: usize = 16 * 1_024;
 
 /// An event as its sender tells it.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ fn judged(
         return refused("invalid", "/quantity", "expected 0 to 1000000000");
     }
     if told.properties.as_ref().is_some_and(|text| text.len() > PROPERTIES_MAX) {
-        return refused("invalid", "/properties", "expected at most 1024 bytes of JSON");
+        return refused("invalid", "/properties", "expected at most 16 KiB of JSON");
     }
     let at = told.at.unwrap_or(now);
     if at < *window.start() {

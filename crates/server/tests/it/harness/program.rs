@@ -239,6 +239,13 @@ impl Running {
         self.wait()
     }
 
+    /// The most bytes that a file of its may have from now on.
+    pub fn limit_files(&self, bytes: &str) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--fsize={bytes}:"));
+        let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(limited.expect("prlimit (apt-get install util-linux)").success());
+    }
+
     /// Ends it as a power cut would (SIGKILL).
     pub fn kill(mut self) -> Done {
         self.child.kill().expect("kill");

@@ -210,6 +210,29 @@ impl Service {
         }
         wrong
     }
+
+    /// Tells everything, again and again while it is refused; meanwhile reads go on.
+    async fn tell_until_it_heals(&mut self, base: &str, heal: impl Fn()) {
+        let (http, url) = (client(), format!("{base}/api/v1/usage/events"));
+        let refused = Arc::clone(&self.refused);
+        for number in 0..self.journal.len() {
+            let born = Instant::now();
+            while self.journal[number].heard == Heard::Nothing {
+                assert!(born.elapsed() < Duration::from_secs(30), "it did not heal");
+                let before = refused.load(Ordering::SeqCst);
+                let heard = tell_one(&http, &url, &self.key, &self.journal[number], &refused).await;
+                self.journal[number].heard = heard;
+                if refused.load(Ordering::SeqCst) > before {
+                    let ready = get(&format!("{base}/readyz"), None).await;
+                    assert!(ready.status == 503 && ready.body.contains(r#""part":"write""#), "F-13: {}", ready.body);
+                    assert_eq!(self.complaints(Some(base)).await, Vec::<String>::new(), "reads go on");
+                    if refused.load(Ordering::SeqCst) > 3 {
+                        heal();
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A transport's error is no answer, and a 503 with a time to come back is none either. Anything else but a success is a fault.
@@ -407,26 +430,27 @@ async fn f18_a_file_system_that_becomes_read_only_refuses_writes_answers_reads_a
     service.think_of_more();
     let running = service.program.start_failing_at("pwrite64", "EROFS", [60, 90], &SERVE);
     let base = running.stderr.base();
-    let (http, url) = (client(), format!("{base}/api/v1/usage/events"));
-    let refused = Arc::clone(&service.refused);
-    for number in 0..service.journal.len() {
-        let born = Instant::now();
-        while service.journal[number].heard == Heard::Nothing {
-            assert!(born.elapsed() < Duration::from_secs(30), "it did not heal");
-            let before = refused.load(Ordering::SeqCst);
-            let heard = tell_one(&http, &url, &service.key, &service.journal[number], &refused).await;
-            service.journal[number].heard = heard;
-            if refused.load(Ordering::SeqCst) > before {
-                let ready = get(&format!("{base}/readyz"), None).await;
-                assert!(ready.status == 503 && ready.body.contains(r#""part":"write""#), "F-13: {}", ready.body);
-                assert_eq!(service.complaints(Some(&base)).await, Vec::<String>::new(), "reads go on");
-            }
-        }
-    }
-    assert!(refused.load(Ordering::SeqCst) > 3, "nobody was refused");
+    service.tell_until_it_heals(&base, || ()).await;
+    assert!(service.refused.load(Ordering::SeqCst) > 3, "nobody was refused");
     assert_eq!(service.complaints(Some(&base)).await, Vec::<String>::new(), "it has healed");
     running.kill();
     let running = service.program.start(&SERVE);
     let base = running.stderr.base();
+    all_is_there_once(&service, running, &base).await;
+}
+
+/// Whoever runs it may limit the size of its files: that is a full disk, and not its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f13_a_file_that_may_not_grow_refuses_writes_answers_reads_and_heals() {
+    let database = Database::sqlite();
+    let mut service = Service::on(&database);
+    service.think_of_more();
+    let running = service.program.start(&SERVE);
+    let base = running.stderr.base();
+    let log = format!("{}-wal", database.address().trim_start_matches("sqlite://"));
+    let length = std::fs::metadata(log).expect("the write-ahead log").len();
+    running.limit_files(&length.to_string());
+    service.tell_until_it_heals(&base, || running.limit_files("unlimited")).await;
+    assert!(service.refused.load(Ordering::SeqCst) > 3, "nobody was refused");
     all_is_there_once(&service, running, &base).await;
 }

@@ -93,6 +93,29 @@ async fn the_user_is_the_nearest_to_the_call_and_what_was_said_is_not_kept() {
     assert!(log.body.contains("\"model\":\"gpt-4o\"") && !log.body.contains("canary"), "{}", log.body);
 }
 
+/// Python's numbers that JSON has not: the call that has some counts, and so do those beside it.
+#[tokio::test]
+async fn numbers_that_only_python_writes_cost_nobody_their_calls() {
+    let meter = Meter::new().await;
+    let odd = call(&meter, "odd NaN").to_string().replacen(
+        '{',
+        r#"{"logprobs":[-Infinity,{"a":NaN},Infinity],"said":"\\\"-Infinity","#,
+        1,
+    );
+    let list = format!("[{},{odd},{}]", call(&meter, "a"), call(&meter, "b"));
+    let answer = meter.post(PATH, &list).await;
+    assert_eq!(answer.status, 200, "{}", answer.shown());
+    let answer = answer.json();
+    assert_eq!(words(&answer), ["recorded", "recorded", "recorded"]);
+    assert_eq!(answer["results"][1]["transaction_id"], "odd NaN");
+    let lines = format!("{odd}\n{}\n", call(&meter, "c"));
+    assert_eq!(words(&meter.post(PATH, &lines).await.json()), ["duplicate", "recorded"]);
+    let tokens = call(&meter, "t").to_string().replacen("\"total_tokens\":30", "\"total_tokens\":NaN", 1);
+    let answer = meter.post(&format!("{PATH}?count=tokens"), &tokens).await.json();
+    assert_eq!(answer["results"][0]["pointer"], "/0/total_tokens");
+    assert_eq!(meter.post(PATH, "[NaN").await.status, 400);
+}
+
 /// F-08: what is said of each is kept until the last is judged.
 #[tokio::test]
 async fn f08_a_list_of_more_calls_than_anybody_gathers_is_refused() {

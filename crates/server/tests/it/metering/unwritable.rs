@@ -131,3 +131,25 @@ async fn f20_a_postgres_that_takes_nothing_is_noticed_while_nobody_writes() {
 async fn f20_a_postgres_that_takes_nothing_is_told_and_heals() {
     is_told_and_heals(Database::postgres(), Trouble::Standby).await;
 }
+
+/// F-20: a database that neither answers nor breaks the connection. Who probes hears it while it lasts.
+#[tokio::test]
+async fn f20_a_postgres_that_gives_no_answer_is_told_in_time() {
+    let meter = Meter::planned(Plan { stripe: None, database: Database::postgres(), ..Plan::default() }).await;
+    until(&meter, fine()).await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (hold, held) = tokio::sync::oneshot::channel();
+    let address = meter.world.database.address();
+    let holder = std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&address, postgres::NoTls).expect("PostgreSQL");
+        client.batch_execute("BEGIN; LOCK TABLE syncs IN ACCESS EXCLUSIVE MODE").expect("held");
+        hold.send(()).expect("somebody waits");
+        let _ = released.recv();
+    });
+    held.await.expect("it holds");
+    let told = meter.world.get_anonymous("/readyz").await;
+    assert_eq!((told.status, &told.json()["missing"][0]["part"]), (503, &json!("database")));
+    release.send(()).expect("it holds");
+    holder.join().expect("the end");
+    until(&meter, fine()).await;
+}
