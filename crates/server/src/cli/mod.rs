@@ -21,11 +21,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::{App, BuildError};
 use crate::clock::{Chance, System};
-use crate::config::{Config, Process};
+use crate::config::{Config, Process, VARIABLES, Variable};
 use crate::error::Error;
 
 /// Exit status of a refusal or a difference.
@@ -157,11 +157,24 @@ impl From<std::io::Error> for Ending {
     }
 }
 
+/// Every variable, with its default and what it means.
+fn variables() -> String {
+    let line = |variable: &Variable| {
+        let default =
+            if variable.default.is_empty() { String::new() } else { format!(" [default: {}]", variable.default) };
+        format!("  {}{default}\n          {}\n", variable.name, variable.meaning)
+    };
+    let lines: String = VARIABLES.iter().map(line).collect();
+    format!("Variables (each also as NAME_FILE, the path of a file that holds the value):\n{lines}")
+}
+
 /// Runs the role that the arguments name.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let told = Cli::command().after_long_help(format!("{AFTER_HELP}\n\n{}", variables())).get_matches();
+    let cli = Cli::from_arg_matches(&told).unwrap_or_else(|error| error.exit());
     match work(cli.role) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if out::is_said() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(REFUSED),
         Err(Ending::Said) => ExitCode::from(REFUSED),
         Err(Ending::Unknown) => ExitCode::from(UNKNOWN),
         Err(Ending::Refused(text)) => {
@@ -196,12 +209,9 @@ fn work(role: Role) -> Result<(), Ending> {
         Role::Openapi => tools::openapi(),
         Role::Config { json } => tools::config(json),
         Role::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut <Cli as clap::CommandFactory>::command(),
-                "billhook",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "billhook", &mut script);
+            out::write(&script);
             Ok(())
         }
         Role::BenchSeed { subscriptions, users, events } => block_on(seed::run(subscriptions, users, events)),

@@ -40,7 +40,19 @@ const REMAINING: HeaderName = HeaderName::from_static("billing-remaining");
     ),
     extensions(("x-role" = json!("caller"))), security(("session" = []), ("key" = [])))]
 pub async fn show(State(app): State<App>, caller: Caller, query: Query, headers: HeaderMap) -> Response {
-    answered(&app, judged(&app, &caller, &query, &headers).await)
+    answered(&app, judged(&app, &caller, &query, &headers).await.map_err(|error| placed(error, &query)))
+}
+
+/// A rule that is broken, said of where its value came from.
+fn placed(error: Error, query: &Query) -> Error {
+    let Error::Rule { code, mut fault } = error else { return error };
+    fault.pointer = match (code, query.one("type")) {
+        ("user.unknown", _) => "X-Billhook-User".to_owned(),
+        ("type.unknown", Ok(Some(_))) => "?type".to_owned(),
+        ("type.unknown", _) => "X-Billhook-Type".to_owned(),
+        _ => fault.pointer,
+    };
+    Error::Rule { code, fault }
 }
 
 async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) -> Result<Response> {

@@ -7,7 +7,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::ops::usage::upkeep::Upkeep;
-use crate::ops::usage::{following, totals};
+use crate::ops::usage::{following, plans, totals};
 use crate::store::db::Dialect;
 
 /// How often the accounts are written down.
@@ -16,16 +16,19 @@ const WRITE_DOWN: Duration = Duration::from_secs(5);
 const FOLLOW: Duration = Duration::from_millis(20);
 /// The same where they can be noticed otherwise.
 const FOLLOW_ALONE: Duration = Duration::from_secs(1);
+/// How often it is looked for users whose tier others have written.
+const TERMS: Duration = Duration::from_secs(1);
 /// How often packs and old ids are looked at.
 const UPKEEP: Duration = Duration::from_mins(1);
 
 /// Works until it is told to stop, and writes the accounts down a last time.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let [mut write_down, mut follow, mut time] = [WRITE_DOWN, following(&app), UPKEEP].map(|period| {
-        let mut tick = tokio::time::interval(period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick
-    });
+    let [mut write_down, mut follow, mut terms, mut time] =
+        [WRITE_DOWN, following(&app), TERMS, UPKEEP].map(|period| {
+            let mut tick = tokio::time::interval(period);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick
+        });
     let mut upkeep = Upkeep::default();
     loop {
         let (what, done) = tokio::select! {
@@ -36,6 +39,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             _ = follow.tick() => ("the log was not followed", following::follow_log(&app).await),
             () = app.follow_log.notified() => ("the log was not followed", following::follow_log(&app).await),
+            _ = terms.tick() => ("the terms of users were not followed", plans::follow(&app).await),
             _ = time.tick() => ("expired packs and ids were not seen to", upkeep.once(&app).await),
         };
         if let Err(error) = done {

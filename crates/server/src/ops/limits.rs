@@ -85,8 +85,8 @@ pub(super) fn refused(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers, refus
         Refusal::TrialOver => ("trial.over", None),
         Refusal::PerDay { reset_ms, .. } => ("limit.day", Some(until(*reset_ms))),
         Refusal::PerMonth { reset_ms, .. } => ("limit.month", Some(until(*reset_ms))),
-        // More than a whole minute's quota: no pause is long enough.
-        Refusal::PerMinute { retry_after_ms: i64::MAX } => ("limit.minute", None),
+        // More than a whole minute's quota: no pause is long enough, and after this one the limit is whole again.
+        Refusal::PerMinute { retry_after_ms: i64::MAX } => ("limit.minute", Some(Duration::from_secs(MINUTE_SECONDS))),
         Refusal::PerMinute { retry_after_ms } => ("limit.minute", Some(millis(*retry_after_ms))),
         Refusal::Uncountable(_) => return Err(Error::invalid("/quantity", "this is more than can be counted")),
     };

@@ -170,12 +170,6 @@ pub fn shown(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Shown>> {
     .collect()
 }
 
-/// Gives a user without a subscription this tier.
-pub fn show_own_tier(tx: &mut Tx<'_>, id: &str, tier: &str, now: &str) -> Result<()> {
-    let sql = "UPDATE users SET subscription_tier = ?2, updated_at = ?3 WHERE id = ?1";
-    update(tx, sql, args![id, tier, now], id)
-}
-
 /// The user that a customer at Stripe is linked to.
 pub fn of_customer(tx: &mut Tx<'_>, customer: &str) -> Result<Option<String>> {
     tx.row("SELECT id FROM users WHERE stripe_customer_id = ?1 ORDER BY id LIMIT 1", args![customer])?

@@ -9,6 +9,8 @@ mod usage;
 
 use std::os::unix::fs::PermissionsExt;
 
+use billhook::config::VARIABLES;
+
 use crate::harness::KEY;
 use crate::harness::program::{Done, Program, Running, get};
 
@@ -75,7 +77,8 @@ fn help_fits_on_a_screen_and_needs_no_configuration() {
         "sandbox advance",
     ] {
         let mut args: Vec<&str> = command.split_whitespace().collect();
-        args.push("--help");
+        // The longer form of the first one has every variable.
+        args.push(if command.is_empty() { "-h" } else { "--help" });
         let help = program.run(&args);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
         let lines = help.stdout.lines().count();
@@ -84,6 +87,11 @@ fn help_fits_on_a_screen_and_needs_no_configuration() {
         assert!((5..=most).contains(&lines), "{command}: {lines} lines");
         assert!(help.stdout.lines().all(|line| line.chars().count() <= 100), "{command}");
     }
+    let help = program.run(&["--help"]).stdout;
+    for variable in VARIABLES {
+        assert!(help.contains(variable.name) && help.contains(variable.default), "{}", variable.name);
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
     assert_eq!(program.run(&["--version"]).line(), format!("billhook {}", env!("CARGO_PKG_VERSION")));
 }
 

@@ -3,10 +3,13 @@
 mod terms;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use billhook::jobs::Jobs;
 use billhook::ops::doctor;
 use billhook::ops::usage::{self, Told, Verdict};
+use billhook::store::Tx;
 use billhook::store::log::Source;
 use billing::usage::Quantity;
 use jiff::Timestamp;
@@ -262,11 +265,16 @@ async fn doctor_names_whoever_shows_a_tier_that_is_not_theirs_and_repair_mends_i
         for (user, sql, tier) in [
             (&paying, "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", "professional"),
             (&paying, "UPDATE users SET own_tier = NULL WHERE id = ?1", "professional"),
-            (&counted, "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", "trial"),
+            (&counted, "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", "enterprise"),
             (&counted, "UPDATE users SET subscription_tier = 'enterprise', own_tier = 'trial' WHERE id = ?1", "trial"),
         ] {
             let id = user.clone();
-            world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("spoilt");
+            let spoil = move |tx: &mut Tx<'_>| {
+                tx.run(sql, &[id.as_str().into()])?;
+                // Nobody was told.
+                tx.run("DELETE FROM stale_plans", &[])
+            };
+            world.app.db.write(spoil).await.expect("spoilt");
             let faults = said(doctor::State::Fault).await;
             assert!(faults.len() == 1 && faults[0].starts_with(user.as_str()), "{sql}: {faults:?}");
             doctor::repair(&world.app).await.expect("mended");
@@ -279,6 +287,36 @@ async fn doctor_names_whoever_shows_a_tier_that_is_not_theirs_and_repair_mends_i
         world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("given");
         let warned = said(doctor::State::Warn).await;
         assert!(warned.len() == 1 && warned[0].starts_with(quiet.as_str()), "{warned:?}");
+    }
+}
+
+/// The platform writes into its own table whose tier it is.
+#[tokio::test]
+async fn a_tier_that_others_write_is_followed() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let world = World::planned(Plan { stripe: None, database, ..Plan::default() }).await;
+        let (user, token) = world.user("u@example.com", None, false).await;
+        let counts = || world.app.book.get(&user).map(|slot| slot.lock().account.terms().tier.clone());
+        record(&world, vec![told("e1", &user, "inference", "7", NOW)]).await;
+        assert_eq!(counts().as_deref(), Some("trial"));
+        world.database.by_others("UPDATE users SET subscription_tier = 'professional'");
+        let shown_now = shown(&world, &token).await;
+        assert_eq!(
+            (&shown_now["credits"]["included_credits"], &shown_now["credits"]["used"]),
+            (&json!(500), &json!(7)),
+            "at once, by who looks"
+        );
+        world.database.by_others("UPDATE users SET subscription_tier = 'starter'");
+        let jobs = Jobs::start(&world.app, Arc::new(|_| ()));
+        let followed = async {
+            while counts().as_deref() != Some("starter") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), followed).await.expect("nobody has to look");
+        jobs.stop().await;
+        record(&world, vec![told("e2", &user, "inference", "1", NOW)]).await;
+        assert_eq!(tier_in_the_row(&world, &user).await, "starter");
     }
 }
 

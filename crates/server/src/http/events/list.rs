@@ -111,7 +111,9 @@ impl Row {
             kind: entry.kind.as_str(),
             transaction_id: entry.transaction_id,
             r#type: Some(entry.event_type).filter(|name| !name.is_empty()),
-            quantity: Quantity::from_micro(entry.quantity).into(),
+            // A void takes back what its event counted: the sum of a user's log is what they have used.
+            quantity: Quantity::from_micro(if entry.kind == Kind::Void { -entry.quantity } else { entry.quantity })
+                .into(),
             timestamp: Instant::at(entry.event_ms)?,
             received_at: Instant::at(entry.received_ms)?,
             source: entry.source.as_str(),

@@ -6,7 +6,6 @@ use super::{following, plans};
 use crate::app::App;
 use crate::error::Result;
 use crate::ops::doctor::Report;
-use crate::ops::users::database_time;
 use crate::store::users::{self, Shown};
 use crate::store::{self, Tx};
 
@@ -84,7 +83,7 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
 const REPAIR: &str = "run billhook doctor --repair";
 const CATALOGUE: &str = "put the tier into the catalogue, or the user into another tier: until then nothing is allowed";
 
-/// Makes every row show the tier that is its user's.
+/// Makes every row show the tier that its user subscribes to, and the log count by the tier that a row gives.
 pub async fn repair(app: &App) -> Result<()> {
     let mut after = String::new();
     loop {
@@ -97,15 +96,19 @@ pub async fn repair(app: &App) -> Result<()> {
                 Ok(rows.last().map(|row| row.user.id.clone()))
             })
             .await?;
-        let Some(last) = last else { return Ok(()) };
+        let Some(last) = last else { return plans::follow(app).await };
         after = last;
     }
 }
 
 fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
     match examined(tx, app, row)? {
-        Some(Wrong::NotSubscribed { .. }) => plans::show_tier(tx, &app.catalogue, &row.user, now),
-        Some(Wrong::NotGiven { given }) => users::show_own_tier(tx, &row.user.id, &given, &database_time(now)),
+        Some(Wrong::NotSubscribed { .. }) => {
+            plans::show_tier(tx, &app.catalogue, &row.user, now)?;
+            store::plans::mark_user(tx, &row.user.id)
+        }
+        // Whose tier it is, is said by the row: the log follows it.
+        Some(Wrong::NotGiven { .. }) => store::plans::mark_user(tx, &row.user.id),
         Some(Wrong::Unknown { .. } | Wrong::Unpaid) | None => Ok(()),
     }
 }

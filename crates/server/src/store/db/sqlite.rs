@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,8 +38,28 @@ pub(super) struct Sqlite {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
+/// Where the file lies that was opened.
+struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: file.dev(), inode: file.ino() })
+    }
+
+    /// Whether it still lies there. What is written to a file that was removed or replaced is nowhere.
+    fn is_kept(&self) -> bool {
+        Self::of(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
+    }
+}
+
 /// What the writer thread and the requests both see.
 struct Shared {
+    place: Place,
     listener: OnceLock<Listener>,
     wal: Wal,
     /// The count after the last commit that the listener has heard of.
@@ -111,6 +131,7 @@ impl Sqlite {
         let wal = Wal::open(path).map_err(|error| OpenError::Unusable(error.into()))?;
         let known = AtomicU32::new(wal.commits().unwrap_or_default());
         let shared = Arc::new(Shared {
+            place: Place::of(path).map_err(|error| OpenError::Unusable(error.into()))?,
             listener: OnceLock::new(),
             wal,
             known,
@@ -342,6 +363,10 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
 fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), DbError> {
     let say =
         |sql: &'static str| connection.prepare_cached(sql).and_then(|mut said| said.execute([])).map_err(classify);
+    if !shared.place.is_kept() {
+        let why = "the file of the database was removed or replaced: stop, and start on the one that counts";
+        return Err(DbError::Unavailable(why.into()));
+    }
     say("BEGIN IMMEDIATE")?;
     // Inside the write lock nobody else can commit: what is new here is somebody else's.
     shared.notice_and_write();
@@ -406,7 +431,7 @@ impl Driver for Session<'_> {
     }
 
     fn script(&mut self, sql: &str) -> Result<(), DbError> {
-        self.connection.execute_batch(sql).map_err(classify)
+        self.connection.execute_batch(&sql.replace("-- only sqlite: ", "")).map_err(classify)
     }
 
     fn dialect(&self) -> Dialect {

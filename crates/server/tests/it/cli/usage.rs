@@ -122,3 +122,21 @@ fn packs_beyond_what_an_account_can_hold_are_refused() {
     assert_eq!(adjust(&program, &user, "3", "after", &[]).code, Some(0));
     assert_eq!(program.run(&["doctor"]).code, Some(0));
 }
+
+/// What a command is asked for is said, or it has not done its work.
+#[test]
+fn what_cannot_be_said_is_1() {
+    let program = Program::new();
+    let shell = |line: &str| {
+        let done = program.shell(line);
+        (done.code, done.stderr)
+    };
+    for command in ["openapi", "completions bash", "config", "user add --email a@b.test --name A"] {
+        let (code, stderr) = shell(&format!("{} {command} > /dev/full", Program::BINARY));
+        assert!(code == Some(1) && stderr.contains("standard output: "), "{command}: {code:?} {stderr}");
+        let (code, stderr) = shell(&format!("{} {command} | head -c 1 > /dev/null", Program::BINARY));
+        assert!(code == Some(0) && !stderr.contains("panic"), "{command}: {code:?} {stderr}");
+    }
+    let (code, stderr) = shell(&format!("{} usage backfill there-is-no-such-file --run r", Program::BINARY));
+    assert!(code == Some(1) && stderr.contains("there-is-no-such-file: "), "{code:?} {stderr}");
+}

@@ -43,6 +43,19 @@ impl Database {
         }
     }
 
+    /// What another program does to it.
+    pub fn by_others(&self, sql: &'static str) {
+        match self {
+            Self::Sqlite(path) => {
+                let connection = rusqlite::Connection::open(path).expect("the database");
+                connection.execute_batch(sql).expect(sql);
+            }
+            Self::Postgres { .. } | Self::Elsewhere(_) => {
+                on_server(&self.address(), move |client| client.batch_execute(sql).expect(sql));
+            }
+        }
+    }
+
     /// The SQLite file.
     pub fn path(&self) -> &PathBuf {
         match self {

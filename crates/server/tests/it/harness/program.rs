@@ -53,6 +53,8 @@ impl Done {
 }
 
 impl Program {
+    pub const BINARY: &str = BINARY;
+
     pub fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("{}_dir", database::unique_name()));
         std::fs::create_dir(&folder).expect("a folder");
@@ -99,6 +101,11 @@ impl Program {
     pub fn start(&self, args: &[&str]) -> Running {
         let mut command = Command::new(BINARY);
         self.spawn(command.args(args))
+    }
+
+    /// A line of shell in its folder.
+    pub fn shell(&self, line: &str) -> Done {
+        self.spawn(Command::new("sh").args(["-c", line])).wait()
     }
 
     /// The same, killed by `strace` where one of its threads makes a system call for this time. It ends with us as well:

@@ -454,3 +454,30 @@ async fn f13_a_file_that_may_not_grow_refuses_writes_answers_reads_and_heals() {
     assert!(service.refused.load(Ordering::SeqCst) > 3, "nobody was refused");
     all_is_there_once(&service, running, &base).await;
 }
+
+/// Somebody puts a copy in the place of the file, or takes it away: nothing is answered that would be nowhere after the next start.
+#[tokio::test]
+async fn a_file_that_is_replaced_takes_nothing_more() {
+    let database = Database::sqlite();
+    let mut service = Service::on(&database);
+    service.think_of_more();
+    let running = service.program.start(&SERVE);
+    let base = running.stderr.base();
+    let (http, url) = (client(), format!("{base}/api/v1/usage/events"));
+    let tell =
+        async |number: usize| tell_one(&http, &url, &service.key, &service.journal[number], &service.refused).await;
+    assert!(matches!(tell(0).await, Heard::Success(_)));
+    let (file, aside) = (database.path().clone(), database.path().with_extension("aside"));
+    std::fs::rename(&file, &aside).expect("aside");
+    for replaced in [false, true] {
+        if replaced {
+            std::fs::copy(&aside, &file).expect("a copy");
+        }
+        assert!(tell(1).await == Heard::Nothing && service.refused.load(Ordering::SeqCst) > 0, "replaced: {replaced}");
+        let ready = get(&format!("{base}/readyz"), None).await;
+        assert!(ready.status == 503 && ready.body.contains(r#""part":"write""#), "{}", ready.body);
+    }
+    std::fs::rename(&aside, &file).expect("back");
+    assert!(matches!(tell(1).await, Heard::Success(_)), "the file that was opened is there again");
+    running.stop();
+}
