@@ -5,6 +5,7 @@ mod codes;
 mod command;
 mod crossing;
 mod gateway;
+mod history;
 mod owed;
 mod reconciling;
 mod refusals;

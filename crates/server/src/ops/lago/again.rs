@@ -4,8 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::codes::Codes;
-use super::draft::{self, Fit};
+use super::draft::{Fit, Rules};
 use super::event::{counted_at, is_open, open_from};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
@@ -86,7 +85,8 @@ fn bury_some(
     now_ms: i64,
     mut tiers: Tiers,
 ) -> Result<(u64, Tiers)> {
-    let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, from, to)?);
+    let rules = Rules::read(tx, &app.catalogue, app.clock.now())?;
+    let moved = lago::moved(tx, from, to)?;
     let window = lago::window(tx)?;
     let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
     let under_way: BTreeSet<i64> = waiting.map(|item| item.position).collect();
@@ -97,7 +97,7 @@ fn bury_some(
         }
         let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
         // Also what is not sent: it may say the tier of what is.
-        let fit = draft::fit(tx, &app.catalogue, &codes, &mut tiers, &entry, app.clock.now())?;
+        let fit = rules.fit(tx, &mut tiers, &entry)?;
         let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, now_ms)) else { continue };
         let known = lago::subscription(tx, &entry.user)?;
         let external_id = known.map_or_else(|| entry.user.clone(), |known| known.external_id);

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
-use super::codes::Codes;
 use super::configured;
-use super::draft::{self, Fit};
+use super::draft::{Fit, Rules};
 use super::event::{Event, counted_at, month};
 use super::reconcile::Count;
 use crate::app::App;
@@ -95,10 +94,10 @@ impl Counting {
     fn count(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
         let cursor = lago::cursor(tx)?.position;
         let to = cursor.min(self.position + READ);
-        let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, self.position, to)?);
+        let rules = Rules::read(tx, &self.catalogue, self.now)?;
+        let moved = lago::moved(tx, self.position, to)?;
         for entry in log::read(tx, self.position, to - self.position)?.iter().filter(|entry| entry.position <= to) {
-            let fit = draft::fit(tx, &self.catalogue, &codes, &mut self.tiers, entry, self.now)?;
-            let Some(Fit::For { code, .. }) = fit else { continue };
+            let Some(Fit::For { code, .. }) = rules.fit(tx, &mut self.tiers, entry)? else { continue };
             let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
             let sum = counted_at(entry, "", &code, at_ms).sum()?;
             if sum.quarter_ms >= self.from_ms {
