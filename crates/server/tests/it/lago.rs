@@ -9,4 +9,5 @@ mod history;
 mod owed;
 mod reconciling;
 mod refusals;
+mod start;
 mod webhooks;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::codes::{self, Codes};
 use super::event::is_open;
+use super::start;
 use crate::counters::reading;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
@@ -52,6 +53,8 @@ pub(super) enum Fit {
 pub(super) struct Rules {
     catalogue: Arc<Catalogue>,
     codes: Codes,
+    /// When usage began to go to Lago.
+    from_ms: i64,
     now: Timestamp,
 }
 
@@ -82,7 +85,7 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
 
 impl Rules {
     pub(super) fn read(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Result<Self> {
-        Ok(Self { catalogue: Arc::clone(catalogue), codes: Codes::read(tx)?, now })
+        Ok(Self { catalogue: Arc::clone(catalogue), codes: Codes::read(tx)?, from_ms: start::from_ms(tx)?, now })
     }
 
     /// Whether an entry is for Lago; nothing for entries that use nothing.
@@ -108,6 +111,10 @@ impl Rules {
         if is_over(tx, entry)? {
             return Ok(Some(Fit::Skip("history")));
         }
+        // What takes something back has its moment.
+        if entry.event_ms < self.from_ms {
+            return Ok(Some(Fit::Skip("before_start")));
+        }
         let Some(tier) = tier_of(tx, &self.catalogue, tiers, &entry.user, self.now)? else {
             return Ok(Some(Fit::Skip("user_unknown")));
         };
@@ -118,8 +125,9 @@ impl Rules {
     }
 }
 
-/// Whether this is history of a month that Lago had billed when it came in, or takes such back. Lago would count it in the open
-/// month; here it is shown on its day and billed nowhere.
+/// Whether this is history of a month that Lago had billed when it came in, or takes such back: Lago would count it in the open
+/// month, and it is to be shown on its day and billed nowhere. (What was in the log of the first version came in its own time, and
+/// before there was a Lago.)
 fn is_over(tx: &mut Tx<'_>, entry: &Logged) -> Result<bool> {
     let is_over = |entry: &Logged| entry.source.is_history() && !is_open(entry.event_ms, entry.received_ms);
     let taken_back = codes::taken_back(entry).map(|position| log::at(tx, position)).transpose()?.flatten();

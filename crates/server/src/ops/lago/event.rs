@@ -40,7 +40,7 @@ pub struct Moment {
 impl Moment {
     /// Lago takes whatever comes and does not bill what lies before the subscription, or in a month whose invoice is made. So
     /// the one is counted as the first moment of the subscription, and the other, like a correction, as of now.
-    fn count(self, event_ms: i64) -> i64 {
+    pub(super) fn count(self, event_ms: i64) -> i64 {
         let from_ms = if is_open(event_ms, self.now_ms) { event_ms } else { self.now_ms };
         from_ms.max(self.began_ms)
     }

@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod replay;
 pub mod setup;
 pub mod ship;
+pub mod start;
 
 use std::sync::Arc;
 
@@ -94,6 +95,8 @@ pub struct Details {
     /// Entries that are not for Lago, by reason.
     pub skipped: Vec<(String, u64)>,
     pub subscriptions: u64,
+    /// What was used before is not sent; nothing where everything is, or where it is not decided yet.
+    pub from: Option<jiff::Timestamp>,
 }
 
 /// Counts what nobody needs to know every few seconds.
@@ -104,6 +107,7 @@ pub async fn details(app: &App) -> Result<Details> {
                 dead_reasons: lago::dead_reasons(tx, 20)?,
                 skipped: lago::skips(tx)?,
                 subscriptions: lago::count_subscriptions(tx)?,
+                from: start::shown(tx)?,
             })
         })
         .await

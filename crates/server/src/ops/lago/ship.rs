@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::draft::{self, BATCH, Draft};
 use super::ensure::{self, Ready, Unready};
 use super::event::{self, Event, Moment};
-use super::{Lago, configured, replay};
+use super::{Lago, configured, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
@@ -41,6 +41,7 @@ pub struct Trouble {
 pub async fn run(app: &App) -> Result<Shipped> {
     let ours = configured(app)?;
     let _turn = ours.turn.lock().await;
+    start::begin(app).await?;
     let mut shipped = Shipped::default();
     loop {
         match step(app, ours, &mut shipped).await {
@@ -107,9 +108,11 @@ type Standing = HashMap<String, Result<Ready, String>>;
 
 async fn standing(app: &App, ours: &Lago, draft: &Draft) -> Result<Standing, Halt> {
     let mut wanted: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
+    // No subscription is to begin in a month that is billed: the plan has a price of its own.
+    let moment = Moment { began_ms: i64::MIN, now_ms: app.clock.now().as_millisecond() };
     for item in &draft.items {
         let first = wanted.entry(&item.entry.user).or_insert((&item.tier, i64::MAX));
-        first.1 = first.1.min(item.entry.event_ms);
+        first.1 = first.1.min(moment.count(item.entry.event_ms));
     }
     let mut standing = Standing::new();
     for (user, (tier, first_ms)) in wanted {
