@@ -6,6 +6,7 @@ mod command;
 mod crossing;
 mod gateway;
 mod history;
+mod month_end;
 mod owed;
 mod reconciling;
 mod refusals;

@@ -138,9 +138,14 @@ impl Event {
     }
 
     /// The same event, counted from another moment. Only for what Lago has never stored.
-    pub fn counted_from(mut self, moment: Moment) -> Result<Event> {
-        self.timestamp = seconds(moment.count(self.at_ms()?));
-        Ok(self)
+    pub fn counted_from(self, moment: Moment) -> Result<Event> {
+        let at_ms = moment.count(self.at_ms()?);
+        Ok(self.at(at_ms))
+    }
+
+    /// The same event with this moment.
+    pub(super) fn at(self, at_ms: i64) -> Event {
+        Event { timestamp: seconds(at_ms), ..self }
     }
 
     /// What it adds to the sums of its subscription.

@@ -2,7 +2,7 @@
 //! path: a Lago that is down for a day costs nobody anything but a longer way to catch up.
 //!
 //! A cursor walks over the log. What it passes becomes a window of exact events, which is stored before the first try and
-//! repeated byte for byte until each of its events is delivered or dead. Lago drops what it has seen before by its
+//! repeated byte for byte until each of its events is delivered or dead, or their month is over (see `overdue`). Lago drops what it has seen before by its
 //! transaction id, which is made once of the entry, so sending at least once counts once.
 
 pub mod again;
@@ -12,9 +12,11 @@ pub mod ensure;
 pub mod event;
 pub mod examine;
 pub mod notices;
+mod overdue;
 pub mod owed;
 pub mod reconcile;
 pub mod replay;
+mod settling;
 pub mod setup;
 pub mod ship;
 pub mod start;

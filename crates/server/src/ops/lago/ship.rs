@@ -1,20 +1,22 @@
 //! Sends the windows, one after the other, until the log is at its end or Lago is in the way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::draft::{self, BATCH, Draft};
 use super::ensure::{self, Ready, Unready};
-use super::event::{self, Event, Moment};
+use super::event::{self, Moment};
+use super::overdue::{self, Look};
+use super::settling::{self, Became, Outcome};
 use super::{Lago, configured, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
 use crate::gateways::lago::{LagoError, Refusal, Remedy};
-use crate::store::lago::{self, Dead, Fault, Item, State, Sum, Window};
-use crate::store::{Tx, log};
+use crate::store::Tx;
+use crate::store::lago::{self, Dead, Fault, Item, State, Window};
 
 /// What Lago says of an event that it has already.
 const SEEN: &str = "transaction_id: value_already_exist";
@@ -87,7 +89,11 @@ impl From<LagoError> for Halt {
 /// One window a little further: sends the one that is open, or opens the next. False when there is nothing to do.
 async fn step(app: &App, ours: &Lago, shipped: &mut Shipped) -> Result<bool, Halt> {
     if let Some(window) = app.db.read(lago::window).await? {
-        send(app, ours, &window, shipped).await?;
+        match overdue::look(app, ours, &window).await? {
+            Look::InTime => send(app, ours, &window, shipped).await?,
+            Look::NotYet => return Ok(false),
+            Look::Settled(outcomes) => tell(ours, &outcomes, shipped),
+        }
         return Ok(true);
     }
     if replay::open(app, ours).await? {
@@ -146,13 +152,19 @@ impl From<NotNow> for Halt {
     }
 }
 
+impl From<LagoError> for NotNow {
+    fn from(error: LagoError) -> Self {
+        Self(Halt::from(error))
+    }
+}
+
 impl From<Error> for NotNow {
     fn from(error: Error) -> Self {
         Self(Halt::Ours(error))
     }
 }
 
-/// Fixes the window and moves the cursor, in one transaction: from here on its bytes never change.
+/// Fixes the window and moves the cursor, in one transaction: from here on its bytes do not change while Lago may have them.
 async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped) -> Result<(), Error> {
     let now_ms = app.clock.now().as_millisecond();
     let mut window =
@@ -208,11 +220,7 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: 
         return lago::open_window(tx, window);
     }
     // Lago has answered for whoever was asked about.
-    if buried.is_empty() { Ok(()) } else { recovered(tx) }
-}
-
-fn recovered(tx: &mut Tx<'_>) -> Result<()> {
-    if lago::cursor(tx)?.failures == 0 { Ok(()) } else { lago::set_failing(tx, 0, None) }
+    if buried.is_empty() { Ok(()) } else { settling::recovered(tx) }
 }
 
 /// Sends what is still waiting in the window, in one request, and writes down what became of each event.
@@ -222,26 +230,32 @@ async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) ->
     let waiting = &waiting[..waiting.len().min(BATCH)];
     let events: Vec<&str> = waiting.iter().map(|place| window.items[*place].event.as_str()).collect();
     let body = format!("{{\"events\":[{}]}}", events.join(","));
-    let outcomes = match ours.gateway.post("/events/batch", body).await {
-        Ok(_) => waiting.iter().map(|place| (*place, None)).collect(),
+    let outcomes: Vec<Outcome> = match ours.gateway.post("/events/batch", body).await {
+        Ok(_) => waiting.iter().map(|place| (*place, Became::Delivered)).collect(),
         Err(LagoError::Refused { refusal }) => judged(waiting, &refusal).ok_or_else(|| our_fault(&refusal))?,
         Err(error) if error.remedy() == Remedy::Content => {
             return Err(our_fault(&error.refusal().cloned().unwrap_or_default()));
         }
         Err(error) => return Err(error.into()),
     };
-    let dead = outcomes.iter().filter(|(_, reason)| reason.is_some()).count() as u64;
-    let delivered = outcomes.len() as u64 - dead;
-    let (opened, at_ms) = (window.clone(), app.clock.now().as_millisecond());
-    app.db.write(move |tx| settle(tx, &opened, &outcomes, at_ms)).await?;
-    ours.numbers.delivered.fetch_add(delivered, Ordering::Relaxed);
-    shipped.delivered += delivered;
-    shipped.dead += dead;
+    let (sent, settled, now_ms) = (window.clone(), outcomes.clone(), app.clock.now().as_millisecond());
+    app.db.write(move |tx| settling::settle(tx, &sent, &settled, now_ms)).await?;
+    tell(ours, &outcomes, shipped);
     Ok(())
 }
 
-/// An event of the window, and why it is dead; nothing when it is delivered.
-type Outcome = (usize, Option<String>);
+fn tell(ours: &Lago, outcomes: &[Outcome], shipped: &mut Shipped) {
+    for (_, became) in outcomes {
+        match became {
+            Became::Delivered | Became::Stored { .. } => {
+                ours.numbers.delivered.fetch_add(1, Ordering::Relaxed);
+                shipped.delivered += 1;
+            }
+            Became::StoredTooLate { .. } | Became::Refused(_) => shipped.dead += 1,
+            Became::Lost => {}
+        }
+    }
+}
 
 /// Reads a 422 that names events by their place in the request. The others wait for a request of their own: a Lago since
 /// 1.39 has stored none of them, an older one may have, and then says so next time (F-42, F-43).
@@ -250,7 +264,8 @@ fn judged(waiting: &[usize], refusal: &Refusal) -> Option<Vec<Outcome>> {
         return None;
     }
     let of = |(place, reason): &(usize, String)| {
-        Some((*waiting.get(*place)?, Some(reason.clone()).filter(|reason| reason != SEEN)))
+        let became = if reason == SEEN { Became::Delivered } else { Became::Refused(reason.clone()) };
+        Some((*waiting.get(*place)?, became))
     };
     refusal.items.iter().map(of).collect()
 }
@@ -259,66 +274,6 @@ fn judged(waiting: &[usize], refusal: &Refusal) -> Option<Vec<Outcome>> {
 fn our_fault(refusal: &Refusal) -> Halt {
     let text = format!("Lago refuses a whole batch{refusal}");
     Halt::Lago(Stop { remedy: Remedy::Content, code: "lago.batch_refused", text, asked: None })
-}
-
-/// Writes down what became of events that are still waiting; whatever somebody else has settled meanwhile stays.
-fn settle(tx: &mut Tx<'_>, sent: &Window, outcomes: &[Outcome], at_ms: i64) -> Result<()> {
-    let Some(mut window) = lago::window(tx)? else { return Ok(()) };
-    let same = |one: &Window| (one.first_position, one.last_position, one.opened_ms, one.items.len());
-    if same(&window) != same(sent) {
-        return Ok(());
-    }
-    let mut sums: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
-    for (place, reason) in outcomes {
-        let Some(item) = window.items.get_mut(*place).filter(|item| item.state == State::Waiting) else { continue };
-        match reason {
-            None => {
-                item.state = State::Delivered;
-                collect(&mut sums, Event::read(&item.event)?.sum()?);
-            }
-            Some(reason) => {
-                item.state = State::Dead;
-                bury(tx, item, reason, at_ms)?;
-            }
-        }
-    }
-    let subscriptions: BTreeSet<&String> = sums.values().map(|sum| &sum.external_id).collect();
-    subscriptions.iter().try_for_each(|id| lago::delivered(tx, id, at_ms))?;
-    sums.values().try_for_each(|sum| lago::add(tx, sum))?;
-    lago::save_states(tx, &window)?;
-    recovered(tx)
-}
-
-fn collect(sums: &mut BTreeMap<(String, String, i64), Sum>, sum: Sum) {
-    let key = (sum.external_id.clone(), sum.code.clone(), sum.quarter_ms);
-    match sums.get_mut(&key) {
-        Some(all) => {
-            all.units = all.units.saturating_add(sum.units);
-            all.events += sum.events;
-        }
-        None => {
-            sums.insert(key, sum);
-        }
-    }
-}
-
-fn bury(tx: &mut Tx<'_>, item: &Item, reason: &str, at_ms: i64) -> Result<()> {
-    let event = Event::read(&item.event)?;
-    let user = log::at(tx, item.position)?.map_or_else(|| event.external_subscription_id.clone(), |entry| entry.user);
-    tracing::warn!(lago.transaction_id = event.transaction_id, reason, "Lago does not take an event");
-    lago::bury(
-        tx,
-        &Dead {
-            transaction_id: event.transaction_id,
-            position: item.position,
-            user,
-            reason: reason.to_owned(),
-            dead_ms: at_ms,
-            event: item.event.clone(),
-            stored: false,
-            replay: false,
-        },
-    )
 }
 
 /// Writes down that Lago is in the way, and how long to wait. Nobody gives up: what waits is the log.
