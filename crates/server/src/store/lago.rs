@@ -363,6 +363,21 @@ pub fn save_tier(tx: &mut Tx<'_>, user: &str, tier: &str) -> Result<()> {
     Ok(())
 }
 
+/// The ids of Lago's that a user has had, each with the position of the log from which on, in its order.
+pub fn names(tx: &mut Tx<'_>, user: &str) -> Result<Vec<(i64, String)>> {
+    let sql = "SELECT from_position, external_id FROM lago_names WHERE user_id = ?1 ORDER BY from_position";
+    tx.rows(sql, args![user])?.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
+}
+
+pub fn save_name(tx: &mut Tx<'_>, user: &str, from_position: i64, external_id: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO lago_names (user_id, from_position, external_id) VALUES (?1, ?2, ?3)
+         ON CONFLICT (user_id, from_position) DO UPDATE SET external_id = excluded.external_id",
+        args![user, from_position, external_id],
+    )?;
+    Ok(())
+}
+
 /// From which position of the log on a type has a code; an empty one keeps it from Lago.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {

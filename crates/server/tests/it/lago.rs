@@ -7,6 +7,7 @@ mod crossing;
 mod gateway;
 mod history;
 mod month_end;
+mod names;
 mod owed;
 mod reconciling;
 mod refusals;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::draft::{Fit, Rules};
 use super::event::{counted_at, is_open, open_from};
+use super::names::{self, Names};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
 use crate::app::App;
@@ -66,11 +67,7 @@ async fn send_again(app: &App, users: &BTreeSet<String>) -> Result<u64> {
 }
 
 fn forget_noted(tx: &mut Tx<'_>, user: &str, now_ms: i64) -> Result<()> {
-    lago::forget_sums(tx, user, open_from(now_ms))?;
-    match lago::subscription(tx, user)? {
-        Some(known) => lago::forget_sums(tx, &known.external_id, open_from(now_ms)),
-        None => Ok(()),
-    }
+    names::all(tx, user)?.iter().try_for_each(|name| lago::forget_sums(tx, name, open_from(now_ms)))
 }
 
 /// The tiers that the log has given to users so far.
@@ -99,9 +96,8 @@ fn bury_some(
         // Also what is not sent: it may say the tier of what is.
         let fit = rules.fit(tx, &mut tiers, &entry)?;
         let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, now_ms)) else { continue };
-        let known = lago::subscription(tx, &entry.user)?;
-        let external_id = known.map_or_else(|| entry.user.clone(), |known| known.external_id);
-        let event = counted_at(&entry, &external_id, &code, at_ms);
+        let names = Names::read(tx, &entry.user)?;
+        let event = counted_at(&entry, names.of(&entry).unwrap_or(&entry.user), &code, at_ms);
         if lago::is_dead(tx, &event.transaction_id)? {
             continue; // it has a reason of its own
         }

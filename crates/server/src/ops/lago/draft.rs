@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::codes::{self, Codes};
 use super::event::is_open;
+use super::names::Names;
 use super::start;
 use crate::counters::reading;
 use crate::error::{Error, Result};
@@ -41,6 +42,8 @@ pub struct Drafted {
     pub code: String,
     /// The tier that its user had when it was recorded.
     pub tier: String,
+    /// The id of Lago's under which that is there which it takes back.
+    pub name: Option<String>,
 }
 
 /// Why an entry is not for Lago, or what is left to be known.
@@ -75,7 +78,8 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
                     break;
                 }
                 drafted.insert(entry.user.clone(), tier.clone());
-                draft.items.push(Drafted { entry, code, tier });
+                let name = name_there(tx, &entry, from)?;
+                draft.items.push(Drafted { entry, code, tier, name });
             }
         }
         draft.to = position;
@@ -123,6 +127,14 @@ impl Rules {
         }
         Ok(Some(Fit::For { code, tier }))
     }
+}
+
+/// The id of Lago's of what an entry takes back, where that has gone out before.
+fn name_there(tx: &mut Tx<'_>, entry: &Logged, passed: i64) -> Result<Option<String>> {
+    if codes::taken_back(entry).is_none_or(|position| position > passed) {
+        return Ok(None);
+    }
+    Ok(Names::read(tx, &entry.user)?.of(entry).map(str::to_owned))
 }
 
 /// Whether this is history of a month that Lago had billed when it came in, or takes such back: Lago would count it in the open

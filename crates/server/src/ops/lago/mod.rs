@@ -11,6 +11,7 @@ pub mod draft;
 pub mod ensure;
 pub mod event;
 pub mod examine;
+pub mod names;
 pub mod notices;
 mod overdue;
 pub mod owed;

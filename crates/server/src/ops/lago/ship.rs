@@ -10,7 +10,7 @@ use super::ensure::{self, Ready, Unready};
 use super::event::{self, Moment};
 use super::overdue::{self, Look};
 use super::settling::{self, Became, Outcome};
-use super::{Lago, configured, replay, start};
+use super::{Lago, configured, names, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
@@ -177,6 +177,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
             None => return Err(Error::internal("a user of a draft was not looked after")),
         };
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
+        let external_id = item.name.as_deref().unwrap_or(external_id);
         let moment = Moment { began_ms: ready.map_or(i64::MIN, |ready| ready.began_ms), now_ms };
         let event = event::of_entry(&item.entry, external_id, &item.code, moment);
         let at_ms = event.at_ms()?;
@@ -200,10 +201,22 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
         }
     }
     shipped.dead += buried.len() as u64;
-    app.db.write(move |tx| fix(tx, &draft, &window, &buried, &moved)).await
+    let names = standing.into_iter().filter_map(|(user, ready)| Some((user, ready.ok()?.external_id))).collect();
+    let opening = Opening { window, buried, moved, names };
+    app.db.write(move |tx| fix(tx, &draft, &opening)).await
 }
 
-fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: &[(i64, i64)]) -> Result<()> {
+/// What becomes of a draft.
+struct Opening {
+    window: Window,
+    buried: Vec<Dead>,
+    /// Entries that are counted from another moment than their own.
+    moved: Vec<(i64, i64)>,
+    /// Users, and the ids of Lago's under which their entries go out from here on.
+    names: Vec<(String, String)>,
+}
+
+fn fix(tx: &mut Tx<'_>, draft: &Draft, Opening { window, buried, moved, names }: &Opening) -> Result<()> {
     // Another process has moved on meanwhile: what it has opened is as good as ours.
     if lago::window(tx)?.is_some() || !lago::advance(tx, draft.from, draft.to)? {
         return Ok(());
@@ -211,6 +224,7 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: 
     for (user, tier) in &draft.tiers {
         lago::save_tier(tx, user, tier)?;
     }
+    names.iter().try_for_each(|(user, name)| names::follow(tx, user, draft.from + 1, name))?;
     for (reason, entries) in &draft.skipped {
         lago::skip(tx, reason, *entries)?;
     }
