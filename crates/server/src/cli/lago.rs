@@ -1,6 +1,8 @@
 //! `billhook lago …`
 
 use clap::Subcommand;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{Ending, configured, look, out, visit};
@@ -9,14 +11,19 @@ use crate::error::Error;
 use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
-use crate::ops::lago::{Details, Status, again, details, owed, replay, status};
+use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status};
 use crate::store::lago::Dead;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LagoRole {
     /// Make the metrics and plans of the catalogue at Lago; nothing that is there is changed
-    #[command(after_help = "Example: LAGO_API_URL=http://lago:3000 LAGO_API_KEY=… billhook lago setup")]
+    #[command(
+        after_help = "Example: LAGO_API_URL=http://lago:3000 LAGO_API_KEY=… billhook lago setup\nUsage goes to Lago from the first of the month (UTC) in which serve runs with Lago first; what was used before is not sent."
+    )]
     Setup {
+        /// The first day (UTC) whose usage goes to Lago, before anything has; what lies in a month that is over is counted as of now
+        #[arg(long, value_name = "DAY")]
+        from: Option<Date>,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -62,7 +69,10 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
     }
     let app = if matches!(role, LagoRole::Setup { .. }) { visit(config).await? } else { look(config).await? };
     match role {
-        LagoRole::Setup { json } => make(&app, json).await,
+        LagoRole::Setup { from, json } => {
+            begin(&app, from).await?;
+            make(&app, json).await
+        }
         LagoRole::Status { json } => {
             let (status, details) = (status(&app).await?, details(&app).await?);
             if json {
@@ -88,6 +98,20 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
             compare(&app, json).await
         }
     }
+}
+
+/// Says from when on usage is sent.
+async fn begin(app: &App, from: Option<Date>) -> Result<(), Ending> {
+    if let Some(day) = from {
+        let from = day.to_zoned(TimeZone::UTC).map_err(Error::internal)?.timestamp();
+        if !start::choose(app, from).await? {
+            return Err(Ending::Refused("shipping has begun: what it has passed is not looked at again".to_owned()));
+        }
+    }
+    if let Some(from) = start::foreseen(app).await? {
+        tracing::info!(%from, "Lago gets what was used from here on, and nothing from before");
+    }
+    Ok(())
 }
 
 async fn make(app: &App, json: bool) -> Result<(), Ending> {
@@ -117,13 +141,16 @@ fn status_json(status: &Status, details: &Details) -> Value {
     json!({
         "head": status.head, "position": status.position, "waiting": status.depth, "lag_ms": status.lag_ms,
         "dead_letters": status.dead, "reasons": table(&details.dead_reasons), "skipped": table(&details.skipped),
-        "subscriptions": details.subscriptions, "differing": status.differing, "failures": status.failures,
+        "subscriptions": details.subscriptions, "from": details.from.map(billing::time::wire), "differing": status.differing, "failures": status.failures,
         "fault": status.fault.as_ref().map(|fault| &fault.text),
     })
 }
 
 fn say_status(status: &Status, details: &Details) {
     out::say(&format!("entries        {} of {} passed", status.position, status.head));
+    if let Some(from) = details.from {
+        out::say(&format!("from           {}", billing::time::wire(from)));
+    }
     out::say(&format!("waiting        {}, the oldest for {} s", status.depth, status.lag_ms / 1000));
     out::say(&format!("subscriptions  {}, {} of them counted differently", details.subscriptions, status.differing));
     out::say(&format!("dead letters   {}", status.dead));

@@ -14,6 +14,8 @@ pub const ACCOUNTS_POSITION: &str = "accounts_position";
 pub const IDS_FROM_DAY: &str = "ids_from_day";
 /// Which log this is: a copy that goes its own way gets another name.
 pub const USAGE_LOG: &str = "usage_log";
+/// The first millisecond that is for Lago.
+pub const LAGO_FROM: &str = "lago_from_ms";
 /// The key that signs page cursors.
 pub const CURSOR_KEY: &str = "cursor_key";
 /// Written and taken away again, to see whether anything can be.

@@ -74,7 +74,7 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     pub position: i64,
-    /// The JSON object as it is sent, each time the same.
+    /// The JSON object as it is sent, each time the same while Lago may have it.
     pub event: String,
     pub state: State,
 }
@@ -103,18 +103,25 @@ pub fn window(tx: &mut Tx<'_>) -> Result<Option<Window>> {
 
 /// Stores a new window. There must be none.
 pub fn open_window(tx: &mut Tx<'_>, window: &Window) -> Result<()> {
-    let lines: Vec<String> = window.items.iter().map(|item| format!("{}\t{}", item.position, item.event)).collect();
     tx.run(
         "INSERT INTO lago_window (one, first_position, last_position, opened_ms, events, states) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-        args![window.first_position, window.last_position, window.opened_ms, lines.join("\n"), letters(window)],
+        args![window.first_position, window.last_position, window.opened_ms, lines(window), letters(window)],
     )?;
     Ok(())
 }
 
+fn lines(window: &Window) -> String {
+    let lines: Vec<String> = window.items.iter().map(|item| format!("{}\t{}", item.position, item.event)).collect();
+    lines.join("\n")
+}
+
 /// Writes down what became of the events; the window goes when nothing waits any more.
-pub fn save_states(tx: &mut Tx<'_>, window: &Window) -> Result<()> {
+pub fn save_window(tx: &mut Tx<'_>, window: &Window) -> Result<()> {
     if window.items.iter().any(|item| item.state == State::Waiting) {
-        tx.run("UPDATE lago_window SET states = ?1 WHERE one = 1", args![letters(window)])?;
+        tx.run(
+            "UPDATE lago_window SET opened_ms = ?1, events = ?2, states = ?3 WHERE one = 1",
+            args![window.opened_ms, lines(window), letters(window)],
+        )?;
     } else {
         tx.run("DELETE FROM lago_window WHERE one = 1", args![])?;
     }
@@ -352,6 +359,21 @@ pub fn save_tier(tx: &mut Tx<'_>, user: &str, tier: &str) -> Result<()> {
     tx.run(
         "INSERT INTO lago_tiers (user_id, tier) VALUES (?1, ?2) ON CONFLICT (user_id) DO UPDATE SET tier = excluded.tier",
         args![user, tier],
+    )?;
+    Ok(())
+}
+
+/// The ids of Lago's that a user has had, each with the position of the log from which on, in its order.
+pub fn names(tx: &mut Tx<'_>, user: &str) -> Result<Vec<(i64, String)>> {
+    let sql = "SELECT from_position, external_id FROM lago_names WHERE user_id = ?1 ORDER BY from_position";
+    tx.rows(sql, args![user])?.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
+}
+
+pub fn save_name(tx: &mut Tx<'_>, user: &str, from_position: i64, external_id: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO lago_names (user_id, from_position, external_id) VALUES (?1, ?2, ?3)
+         ON CONFLICT (user_id, from_position) DO UPDATE SET external_id = excluded.external_id",
+        args![user, from_position, external_id],
     )?;
     Ok(())
 }

@@ -29,6 +29,21 @@ pub fn subscription(answer: &Value) -> Subscription {
     Subscription { began, plan }
 }
 
+/// An event as Lago has stored it; what it does not say is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// From when it is counted.
+    pub at: Option<Timestamp>,
+    /// When it came.
+    pub created: Option<Timestamp>,
+}
+
+/// `{"event":{…}}`
+pub fn event(answer: &Value) -> Event {
+    let instant = |member: &str| answer["event"][member].as_str().and_then(|text| text.parse().ok());
+    Event { at: instant("timestamp"), created: instant("created_at") }
+}
+
 /// What Lago has counted in the current period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {

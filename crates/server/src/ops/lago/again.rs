@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::codes::Codes;
-use super::draft::{self, Fit};
+use super::draft::{Fit, Rules};
 use super::event::{counted_at, is_open, open_from};
+use super::names::{self, Names};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
 use crate::app::App;
@@ -36,42 +36,59 @@ pub async fn repair(app: &App) -> Result<Sent> {
     if users.is_empty() {
         return Ok(Sent::default());
     }
-    let events = send_again(app, &users).await?;
+    let events = send(app, forget(app, users.clone()).await?).await?;
     let trouble = ship::run(app).await?.trouble.map(|trouble| trouble.text);
     Ok(Sent { users: users.len(), events, trouble })
 }
 
-/// Has the entries of these users go out with the next windows. What is noted of them goes first, so that each is noted once when
-/// it has arrived, or was there.
-async fn send_again(app: &App, users: &BTreeSet<String>) -> Result<u64> {
+/// What is to be sent again, as everything stood when its notes were forgotten.
+#[derive(Debug)]
+pub struct Forgotten {
+    users: BTreeSet<String>,
+    now_ms: i64,
+    /// Entries up to here had gone by.
+    cursor: i64,
+    /// Entries of which nothing was noted: they waited in the window, or lay dead. What becomes of them is noted when it has
+    /// come to that, whoever sends meanwhile.
+    unnoted: BTreeSet<i64>,
+}
+
+/// Forgets what is noted of these users, so that each of their entries is noted once when it has arrived, or was there.
+pub async fn forget(app: &App, users: BTreeSet<String>) -> Result<Forgotten> {
     let now_ms = app.clock.now().as_millisecond();
     let for_notes = users.clone();
-    let cursor = app
+    let (cursor, unnoted) = app
         .db
         .write(move |tx| {
+            let window = lago::window(tx)?;
+            let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
+            let mut unnoted: BTreeSet<i64> = waiting.map(|item| item.position).collect();
             for user in &for_notes {
                 forget_noted(tx, user, now_ms)?;
+                unnoted.extend(lago::dead_of(tx, user)?.iter().map(|letter| letter.position));
             }
-            Ok(lago::cursor(tx)?.position)
+            Ok((lago::cursor(tx)?.position, unnoted))
         })
         .await?;
-    let users = Arc::new(users.clone());
+    Ok(Forgotten { users, now_ms, cursor, unnoted })
+}
+
+/// Has it go out with the next windows; how many events that are.
+pub async fn send(app: &App, forgotten: Forgotten) -> Result<u64> {
+    let forgotten = Arc::new(forgotten);
     let (mut from, mut events, mut tiers) = (0, 0, Tiers::new());
-    while from < cursor {
-        let (app_there, users, to, before) = (app.clone(), Arc::clone(&users), cursor.min(from + READ), tiers);
+    while from < forgotten.cursor {
+        let (app_there, forgotten, before) = (app.clone(), Arc::clone(&forgotten), tiers);
+        let to = forgotten.cursor.min(from + READ);
         let (buried, after) =
-            app.db.write(move |tx| bury_some(tx, &app_there, &users, (from, to), now_ms, before.clone())).await?;
+            app.db.write(move |tx| bury_some(tx, &app_there, &forgotten, (from, to), before.clone())).await?;
         (from, events, tiers) = (to, events + buried, after);
     }
     Ok(events)
 }
 
 fn forget_noted(tx: &mut Tx<'_>, user: &str, now_ms: i64) -> Result<()> {
-    lago::forget_sums(tx, user, open_from(now_ms))?;
-    match lago::subscription(tx, user)? {
-        Some(known) => lago::forget_sums(tx, &known.external_id, open_from(now_ms)),
-        None => Ok(()),
-    }
+    names::all(tx, user)?.iter().try_for_each(|name| lago::forget_sums(tx, name, open_from(now_ms)))
 }
 
 /// The tiers that the log has given to users so far.
@@ -81,27 +98,26 @@ type Tiers = HashMap<String, String>;
 fn bury_some(
     tx: &mut Tx<'_>,
     app: &App,
-    users: &BTreeSet<String>,
+    forgotten: &Forgotten,
     (from, to): (i64, i64),
-    now_ms: i64,
     mut tiers: Tiers,
 ) -> Result<(u64, Tiers)> {
-    let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, from, to)?);
-    let window = lago::window(tx)?;
-    let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
-    let under_way: BTreeSet<i64> = waiting.map(|item| item.position).collect();
+    let rules = Rules::read(tx, &app.catalogue, app.clock.now())?;
+    let moved = lago::moved(tx, from, to)?;
     let mut events = 0;
     for entry in log::read(tx, from, to - from)? {
-        if entry.position > to || !users.contains(&entry.user) || under_way.contains(&entry.position) {
+        if entry.position > to || !forgotten.users.contains(&entry.user) {
             continue;
         }
         let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
         // Also what is not sent: it may say the tier of what is.
-        let fit = draft::fit(tx, &app.catalogue, &codes, &mut tiers, &entry, app.clock.now())?;
-        let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, now_ms)) else { continue };
-        let known = lago::subscription(tx, &entry.user)?;
-        let external_id = known.map_or_else(|| entry.user.clone(), |known| known.external_id);
-        let event = counted_at(&entry, &external_id, &code, at_ms);
+        let fit = rules.fit(tx, &mut tiers, &entry)?;
+        let (Some(Fit::For { code, .. }), true) = (fit, is_open(at_ms, forgotten.now_ms)) else { continue };
+        if forgotten.unnoted.contains(&entry.position) {
+            continue;
+        }
+        let names = Names::read(tx, &entry.user)?;
+        let event = counted_at(&entry, names.of(&entry).unwrap_or(&entry.user), &code, at_ms);
         if lago::is_dead(tx, &event.transaction_id)? {
             continue; // it has a reason of its own
         }
@@ -110,7 +126,7 @@ fn bury_some(
             position: entry.position,
             user: entry.user,
             reason: AGAIN.to_owned(),
-            dead_ms: now_ms,
+            dead_ms: forgotten.now_ms,
             event: event.line()?,
             stored: false,
             replay: true,

@@ -29,8 +29,7 @@ impl Codes {
 
     /// The code of an entry; empty where it is not for Lago. What takes an entry back has the code of that one.
     pub fn of(&self, entry: &Logged) -> &str {
-        let taken_back = entry.body.as_deref().filter(|_| entry.kind == Kind::Void).and_then(reading::voided);
-        self.at(&entry.event_type, taken_back.unwrap_or(entry.position))
+        self.at(&entry.event_type, taken_back(entry).unwrap_or(entry.position))
     }
 
     fn at(&self, event_type: &str, position: i64) -> &str {
@@ -46,6 +45,11 @@ impl Codes {
     pub fn has(&self, code: &str) -> bool {
         !code.is_empty() && self.0.values().flatten().any(|(_, known)| known == code)
     }
+}
+
+/// The place of the entry that this one takes back; the first versions did not write it down.
+pub(super) fn taken_back(entry: &Logged) -> Option<i64> {
+    entry.body.as_deref().filter(|_| entry.kind == Kind::Void).and_then(reading::voided)
 }
 
 /// The codes for whoever shows entries.

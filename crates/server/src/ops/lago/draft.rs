@@ -6,7 +6,10 @@ use std::sync::Arc;
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
-use super::codes::Codes;
+use super::codes::{self, Codes};
+use super::event::is_open;
+use super::names::Names;
+use super::start;
 use crate::counters::reading;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
@@ -39,6 +42,8 @@ pub struct Drafted {
     pub code: String,
     /// The tier that its user had when it was recorded.
     pub tier: String,
+    /// The id of Lago's under which that is there which it takes back.
+    pub name: Option<String>,
 }
 
 /// Why an entry is not for Lago, or what is left to be known.
@@ -47,16 +52,25 @@ pub(super) enum Fit {
     For { code: String, tier: String },
 }
 
+/// By what it is decided what an entry is to Lago: read once for many of them.
+pub(super) struct Rules {
+    catalogue: Arc<Catalogue>,
+    codes: Codes,
+    /// When usage began to go to Lago.
+    from_ms: i64,
+    now: Timestamp,
+}
+
 /// Reads on from the cursor until a window is full, the log ends, or a user's tier changes: what was used in the old tier is
 /// sent before the subscription is changed.
 pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Result<Draft> {
     let from = lago::cursor(tx)?.position;
-    let codes = Codes::read(tx)?;
+    let rules = Rules::read(tx, catalogue, now)?;
     let mut draft = Draft { from, to: from, ..Draft::default() };
     let mut drafted: HashMap<String, String> = HashMap::new();
     for entry in log::read(tx, from, READ)? {
         let position = entry.position;
-        match fit(tx, catalogue, &codes, &mut draft.tiers, &entry, now)? {
+        match rules.fit(tx, &mut draft.tiers, &entry)? {
             None => {}
             Some(Fit::Skip(reason)) => *draft.skipped.entry(reason).or_insert(0) += 1,
             Some(Fit::For { code, tier }) => {
@@ -64,7 +78,8 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
                     break;
                 }
                 drafted.insert(entry.user.clone(), tier.clone());
-                draft.items.push(Drafted { entry, code, tier });
+                let name = name_there(tx, &entry, from)?;
+                draft.items.push(Drafted { entry, code, tier, name });
             }
         }
         draft.to = position;
@@ -72,35 +87,63 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
     Ok(draft)
 }
 
-/// Whether an entry is for Lago; nothing for entries that use nothing.
-pub(super) fn fit(
-    tx: &mut Tx<'_>,
-    catalogue: &Arc<Catalogue>,
-    codes: &Codes,
-    tiers: &mut HashMap<String, String>,
-    entry: &Logged,
-    now: Timestamp,
-) -> Result<Option<Fit>> {
-    match entry.kind {
-        Kind::Usage | Kind::Adjust | Kind::Void => {}
-        Kind::Plan => {
-            tiers.insert(entry.user.clone(), tier_in(entry)?);
-            return Ok(None);
+impl Rules {
+    pub(super) fn read(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Result<Self> {
+        Ok(Self { catalogue: Arc::clone(catalogue), codes: Codes::read(tx)?, from_ms: start::from_ms(tx)?, now })
+    }
+
+    /// Whether an entry is for Lago; nothing for entries that use nothing.
+    pub(super) fn fit(
+        &self,
+        tx: &mut Tx<'_>,
+        tiers: &mut HashMap<String, String>,
+        entry: &Logged,
+    ) -> Result<Option<Fit>> {
+        match entry.kind {
+            Kind::Usage | Kind::Adjust | Kind::Void => {}
+            Kind::Plan => {
+                tiers.insert(entry.user.clone(), tier_in(entry)?);
+                return Ok(None);
+            }
+            Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
         }
-        Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
+        // An operator who wants a type kept away from Lago gives it an empty code.
+        let code = self.codes.of(entry).to_owned();
+        if code.is_empty() {
+            return Ok(Some(Fit::Skip("type_without_code")));
+        }
+        if is_over(tx, entry)? {
+            return Ok(Some(Fit::Skip("history")));
+        }
+        // What takes something back has its moment.
+        if entry.event_ms < self.from_ms {
+            return Ok(Some(Fit::Skip("before_start")));
+        }
+        let Some(tier) = tier_of(tx, &self.catalogue, tiers, &entry.user, self.now)? else {
+            return Ok(Some(Fit::Skip("user_unknown")));
+        };
+        if self.catalogue.tier(&tier).is_none() && !has_plan(tx, &entry.user, &tier)? {
+            return Ok(Some(Fit::Skip("tier_not_sold")));
+        }
+        Ok(Some(Fit::For { code, tier }))
     }
-    // An operator who wants a type kept away from Lago gives it an empty code.
-    let code = codes.of(entry).to_owned();
-    if code.is_empty() {
-        return Ok(Some(Fit::Skip("type_without_code")));
+}
+
+/// The id of Lago's of what an entry takes back, where that has gone out before.
+fn name_there(tx: &mut Tx<'_>, entry: &Logged, passed: i64) -> Result<Option<String>> {
+    if codes::taken_back(entry).is_none_or(|position| position > passed) {
+        return Ok(None);
     }
-    let Some(tier) = tier_of(tx, catalogue, tiers, &entry.user, now)? else {
-        return Ok(Some(Fit::Skip("user_unknown")));
-    };
-    if catalogue.tier(&tier).is_none() && !has_plan(tx, &entry.user, &tier)? {
-        return Ok(Some(Fit::Skip("tier_not_sold")));
-    }
-    Ok(Some(Fit::For { code, tier }))
+    Ok(Names::read(tx, &entry.user)?.of(entry).map(str::to_owned))
+}
+
+/// Whether this is history of a month that Lago had billed when it came in, or takes such back: Lago would count it in the open
+/// month, and it is to be shown on its day and billed nowhere. (What was in the log of the first version came in its own time, and
+/// before there was a Lago.)
+fn is_over(tx: &mut Tx<'_>, entry: &Logged) -> Result<bool> {
+    let is_over = |entry: &Logged| entry.source.is_history() && !is_open(entry.event_ms, entry.received_ms);
+    let taken_back = codes::taken_back(entry).map(|position| log::at(tx, position)).transpose()?.flatten();
+    Ok(is_over(taken_back.as_ref().unwrap_or(entry)))
 }
 
 /// Whether a user has a subscription of this tier at Lago: there it goes on when the catalogue has the tier no more.

@@ -40,7 +40,7 @@ pub struct Moment {
 impl Moment {
     /// Lago takes whatever comes and does not bill what lies before the subscription, or in a month whose invoice is made. So
     /// the one is counted as the first moment of the subscription, and the other, like a correction, as of now.
-    fn count(self, event_ms: i64) -> i64 {
+    pub(super) fn count(self, event_ms: i64) -> i64 {
         let from_ms = if is_open(event_ms, self.now_ms) { event_ms } else { self.now_ms };
         from_ms.max(self.began_ms)
     }
@@ -138,9 +138,14 @@ impl Event {
     }
 
     /// The same event, counted from another moment. Only for what Lago has never stored.
-    pub fn counted_from(mut self, moment: Moment) -> Result<Event> {
-        self.timestamp = seconds(moment.count(self.at_ms()?));
-        Ok(self)
+    pub fn counted_from(self, moment: Moment) -> Result<Event> {
+        let at_ms = moment.count(self.at_ms()?);
+        Ok(self.at(at_ms))
+    }
+
+    /// The same event with this moment.
+    pub(super) fn at(self, at_ms: i64) -> Event {
+        Event { timestamp: seconds(at_ms), ..self }
     }
 
     /// What it adds to the sums of its subscription.

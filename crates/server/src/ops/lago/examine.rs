@@ -56,6 +56,9 @@ fn outbox(status: &Status, details: &Details, report: &mut Report) {
     } else {
         report.ok(CHECK, detail);
     }
+    if let Some(from) = details.from {
+        report.ok(CHECK, format!("what was used from {} on goes to Lago", billing::time::wire(from)));
+    }
     for (reason, count) in &details.skipped {
         report.ok(CHECK, format!("{count} entries are not for Lago: {reason}"));
     }

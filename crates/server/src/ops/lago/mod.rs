@@ -2,7 +2,7 @@
 //! path: a Lago that is down for a day costs nobody anything but a longer way to catch up.
 //!
 //! A cursor walks over the log. What it passes becomes a window of exact events, which is stored before the first try and
-//! repeated byte for byte until each of its events is delivered or dead. Lago drops what it has seen before by its
+//! repeated byte for byte until each of its events is delivered or dead, or their month is over (see `overdue`). Lago drops what it has seen before by its
 //! transaction id, which is made once of the entry, so sending at least once counts once.
 
 pub mod again;
@@ -11,12 +11,16 @@ pub mod draft;
 pub mod ensure;
 pub mod event;
 pub mod examine;
+pub mod names;
 pub mod notices;
+mod overdue;
 pub mod owed;
 pub mod reconcile;
 pub mod replay;
+mod settling;
 pub mod setup;
 pub mod ship;
+pub mod start;
 
 use std::sync::Arc;
 
@@ -94,6 +98,8 @@ pub struct Details {
     /// Entries that are not for Lago, by reason.
     pub skipped: Vec<(String, u64)>,
     pub subscriptions: u64,
+    /// What was used before is not sent; nothing where everything is, or where it is not decided yet.
+    pub from: Option<jiff::Timestamp>,
 }
 
 /// Counts what nobody needs to know every few seconds.
@@ -104,6 +110,7 @@ pub async fn details(app: &App) -> Result<Details> {
                 dead_reasons: lago::dead_reasons(tx, 20)?,
                 skipped: lago::skips(tx)?,
                 subscriptions: lago::count_subscriptions(tx)?,
+                from: start::shown(tx)?,
             })
         })
         .await

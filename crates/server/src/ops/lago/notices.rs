@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::codes::Codes;
 use super::event::{self, Event};
+use super::names::Names;
 use super::{Lago, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -178,10 +179,11 @@ fn rebuilt(tx: &mut Tx<'_>, transaction_id: &str) -> Result<Option<(String, i64,
     let known = if of_its_day.is_some() { of_its_day } else { log::known(tx, log::NAMED, &id)? };
     let Some(known) = known else { return Ok(None) };
     let Some(entry) = log::at(tx, known.position)? else { return Ok(None) };
-    let Some(subscription) = lago::subscription(tx, &entry.user)? else { return Ok(None) };
+    let names = Names::read(tx, &entry.user)?;
+    let Some(external_id) = names.of(&entry) else { return Ok(None) };
     let codes = Codes::read(tx)?;
     let moved = lago::moved(tx, known.position - 1, known.position)?;
     let at_ms = moved.get(&known.position).copied().unwrap_or(entry.event_ms);
-    let event = event::counted_at(&entry, &subscription.external_id, codes.of(&entry), at_ms);
+    let event = event::counted_at(&entry, external_id, codes.of(&entry), at_ms);
     Ok((event.transaction_id == transaction_id).then_some((entry.user, known.position, event)))
 }

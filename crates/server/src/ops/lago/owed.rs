@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
-use super::codes::Codes;
-use super::configured;
-use super::draft::{self, Fit};
+use super::draft::{Fit, Rules};
 use super::event::{Event, counted_at, month};
 use super::reconcile::Count;
+use super::{configured, names};
 use crate::app::App;
 use crate::error::Result;
-use crate::store::lago::{self, QUARTER_MS, State, Subscription, Sum};
+use crate::store::lago::{self, QUARTER_MS, State, Sum};
 use crate::store::log::{self, DAY_MS};
 use crate::store::{Tx, users};
 
@@ -95,10 +94,10 @@ impl Counting {
     fn count(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
         let cursor = lago::cursor(tx)?.position;
         let to = cursor.min(self.position + READ);
-        let (codes, moved) = (Codes::read(tx)?, lago::moved(tx, self.position, to)?);
+        let rules = Rules::read(tx, &self.catalogue, self.now)?;
+        let moved = lago::moved(tx, self.position, to)?;
         for entry in log::read(tx, self.position, to - self.position)?.iter().filter(|entry| entry.position <= to) {
-            let fit = draft::fit(tx, &self.catalogue, &codes, &mut self.tiers, entry, self.now)?;
-            let Some(Fit::For { code, .. }) = fit else { continue };
+            let Some(Fit::For { code, .. }) = rules.fit(tx, &mut self.tiers, entry)? else { continue };
             let at_ms = moved.get(&entry.position).copied().unwrap_or(entry.event_ms);
             let sum = counted_at(entry, "", &code, at_ms).sum()?;
             if sum.quarter_ms >= self.from_ms {
@@ -120,7 +119,7 @@ impl Counting {
         let page = lago::subscriptions_after(tx, &self.last, PAGE)?;
         let waiting = waiting(tx)?;
         for subscription in &page {
-            self.compare_user(tx, &subscription.user, Some(subscription), &waiting)?;
+            self.compare_user(tx, &subscription.user, &waiting)?;
             self.compared.insert(subscription.user.clone());
         }
         let Some(last) = page.last() else { return Ok(false) };
@@ -136,29 +135,17 @@ impl Counting {
         for user in rest {
             // Somebody who was removed with their subscription is nobody's debtor.
             if users::get(tx, &user)?.is_some() {
-                let known = lago::subscription(tx, &user)?;
-                self.compare_user(tx, &user, known.as_ref(), &waiting)?;
+                self.compare_user(tx, &user, &waiting)?;
             }
         }
         Ok(false)
     }
 
-    fn compare_user(
-        &mut self,
-        tx: &mut Tx<'_>,
-        user: &str,
-        subscription: Option<&Subscription>,
-        waiting: &[Sum],
-    ) -> Result<()> {
+    fn compare_user(&mut self, tx: &mut Tx<'_>, user: &str, waiting: &[Sum]) -> Result<()> {
         let mut noted = Counts::new();
-        // Who had no id of Lago's at first was known there by their own.
-        let mut names = BTreeSet::from([user]);
-        names.extend(subscription.map(|subscription| subscription.external_id.as_str()));
-        for name in names {
-            for sum in lago::sums(tx, name, self.from_ms, i64::MAX)?.iter().filter(|sum| sum.quarter_ms >= self.from_ms)
-            {
-                add(&mut noted, sum);
-            }
+        for name in names::all(tx, user)? {
+            let sums = lago::sums(tx, &name, self.from_ms, i64::MAX)?;
+            sums.iter().filter(|sum| sum.quarter_ms >= self.from_ms).for_each(|sum| add(&mut noted, sum));
             waiting.iter().filter(|sum| sum.external_id == name).for_each(|sum| add(&mut noted, sum));
         }
         for letter in lago::dead_of(tx, user)? {

@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use billing::usage::Quantity;
 
-use super::codes;
-use super::configured;
-use super::event::Event;
+use super::event::{Event, open_from};
+use super::{codes, configured, names};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::lago::{LagoError, Remedy, read, segment};
@@ -112,16 +111,44 @@ fn moved(subscription: &Subscription) -> bool {
     subscription.difference.is_some() || subscription.delivered_ms >= subscription.compared_ms
 }
 
+/// A user's subscription, and those under other ids of before that got something in the open month.
 async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
+    let mut compared = compare_under(app, subscription, &subscription.external_id).await?;
+    for former in former(app, subscription).await? {
+        let there = compare_under(app, subscription, &former).await?;
+        compared.metrics += there.metrics;
+        // One that has ended there is billed, and not shown any more.
+        let differences = there.differences.into_iter();
+        compared.differences.extend(differences.filter(|one| !matches!(one, Difference::Missing { .. })));
+    }
+    Ok(compared)
+}
+
+async fn former(app: &App, subscription: &Subscription) -> Result<Vec<String>> {
+    let (known, from_ms) = (subscription.clone(), open_from(app.clock.now().as_millisecond()));
+    app.db
+        .read(move |tx| {
+            let mut former = Vec::new();
+            for name in names::all(tx, &known.user)? {
+                if name != known.external_id && !lago::sums(tx, &name, from_ms, i64::MAX)?.is_empty() {
+                    former.push(name);
+                }
+            }
+            Ok(former)
+        })
+        .await
+}
+
+async fn compare_under(app: &App, subscription: &Subscription, external_id: &str) -> Result<Compared> {
     let mut compared = Compared {
         user: subscription.user.clone(),
-        external_id: subscription.external_id.clone(),
+        external_id: external_id.to_owned(),
         period: None,
         delivered_ms: subscription.delivered_ms,
         metrics: 0,
         differences: Vec::new(),
     };
-    let usage = match ask(app, &subscription.external_id).await? {
+    let usage = match ask(app, external_id).await? {
         Ok(usage) => usage,
         Err(reason) => {
             compared.differences.push(Difference::Missing { reason });
@@ -129,9 +156,8 @@ async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
         }
     };
     compared.period = Some((usage.from, usage.to));
-    let ours =
-        delivered(app, &subscription.external_id, usage.from.as_millisecond(), usage.to.as_second() * 1000 + 1000)
-            .await?;
+    let to_ms = usage.to.as_second() * 1000 + 1000;
+    let ours = delivered(app, external_id, usage.from.as_millisecond(), to_ms).await?;
     let known = codes::known(app).await?;
     let codes: BTreeSet<&String> =
         ours.keys().chain(usage.charges.iter().map(|charge| &charge.code).filter(|code| known.has(code))).collect();

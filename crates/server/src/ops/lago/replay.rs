@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use super::draft::BATCH;
 use super::ensure::Ready;
 use super::event::{Event, Moment};
+use super::names::{self, Names};
 use super::ship::{self, NotNow};
-use super::{Lago, configured};
+use super::{Lago, codes, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
 use crate::store::lago::{self, Dead, Item, State, Window};
-use crate::store::{Tx, users};
+use crate::store::{Tx, log, users};
 
 /// The reason of letters that Lago may have taken before: they go out with the bytes of the first time, or a Lago on ClickHouse
 /// would count them twice.
@@ -36,6 +37,8 @@ pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<u64> {
 struct Raised {
     /// They go into a window.
     sent: Vec<(String, Item)>,
+    /// Those of them that have never been at Lago: users, places in the log, and the ids under which they go out now.
+    names: Vec<(String, i64, String)>,
     /// Those of them that are counted from another moment than before.
     moved: Vec<(i64, i64)>,
     /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
@@ -47,30 +50,35 @@ struct Raised {
 /// Opens a window of dead letters that somebody wants to be sent again; false when there are none.
 pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
     let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
-    let letters = app.db.read(move |tx| lago::replays(tx, most)).await?;
+    let letters = app.db.read(move |tx| letters(tx, most)).await?;
     if letters.is_empty() {
         return Ok(false);
     }
     let now_ms = app.clock.now().as_millisecond();
     let mut raised = Raised::default();
     let mut standing = HashMap::new();
-    for letter in letters {
+    for (letter, name) in letters {
         let event = Event::read(&letter.event)?;
         if letter.stored {
             raised.stored.push(event);
             continue;
         }
         if !standing.contains_key(&letter.user) {
-            let fresh = subscription(app, ours, &letter, event.at_ms()?).await?;
+            let first_ms = Moment { began_ms: i64::MIN, now_ms }.count(event.at_ms()?);
+            let fresh = subscription(app, ours, &letter, first_ms).await?;
             standing.insert(letter.user.clone(), fresh);
         }
         match standing.get(&letter.user) {
             Some(Ok(ready)) => {
                 // It may have died before its subscription was there, and then it never was on the wire.
-                let event = Event { external_subscription_id: ready.external_id.clone(), ..event };
+                let name = name.unwrap_or_else(|| {
+                    raised.names.push((letter.user.clone(), letter.position, ready.external_id.clone()));
+                    ready.external_id.clone()
+                });
+                let event = Event { external_subscription_id: name, ..event };
                 let before_ms = event.at_ms()?;
                 let moment = Moment { began_ms: ready.began_ms, now_ms };
-                let event = if letter.reason == AGAIN { event } else { event.counted_from(moment)? };
+                let event = if is_again(&letter) { event } else { event.counted_from(moment)? };
                 let at_ms = event.at_ms()?;
                 if at_ms != before_ms {
                     raised.moved.push((letter.position, at_ms));
@@ -80,12 +88,33 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
                     .sent
                     .push((letter.transaction_id, Item { position: letter.position, event, state: State::Waiting }));
             }
-            Some(Err(reason)) => raised.refused.push(Dead { reason: reason.clone(), dead_ms: now_ms, ..letter }),
+            Some(Err(reason)) => {
+                let reason = if is_again(&letter) { format!("{AGAIN}; {reason}") } else { reason.clone() };
+                raised.refused.push(Dead { reason, dead_ms: now_ms, ..letter });
+            }
             None => {}
         }
     }
     app.db.write(move |tx| fix(tx, &raised, now_ms)).await?;
     Ok(true)
+}
+
+fn is_again(letter: &Dead) -> bool {
+    letter.reason.starts_with(AGAIN)
+}
+
+/// Letters, each with the id of Lago's under which it may be there, or that is there which it takes back; nothing where it has
+/// never been at Lago, and goes out under the id that its user has now.
+fn letters(tx: &mut Tx<'_>, most: i64) -> Result<Vec<(Dead, Option<String>)>> {
+    let mut letters = Vec::new();
+    for letter in lago::replays(tx, most)? {
+        let names = Names::read(tx, &letter.user)?;
+        let entry = log::at(tx, letter.position)?;
+        let entry = entry.filter(|entry| is_again(&letter) || codes::taken_back(entry).is_some());
+        let name = entry.and_then(|entry| names.of(&entry).map(str::to_owned));
+        letters.push((letter, name));
+    }
+    Ok(letters)
 }
 
 async fn subscription(app: &App, ours: &Lago, letter: &Dead, first_ms: i64) -> Result<Result<Ready, String>, NotNow> {
@@ -114,6 +143,7 @@ fn fix(tx: &mut Tx<'_>, raised: &Raised, now_ms: i64) -> Result<()> {
             lago::add(tx, &event.sum()?)?;
         }
     }
+    raised.names.iter().try_for_each(|(user, position, name)| names::set(tx, user, *position, name))?;
     let mut window = Window { first_position: 0, last_position: 0, opened_ms: now_ms, items: Vec::new() };
     for (transaction_id, item) in &raised.sent {
         if lago::raise(tx, transaction_id)? {

@@ -1,20 +1,22 @@
 //! Sends the windows, one after the other, until the log is at its end or Lago is in the way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::draft::{self, BATCH, Draft};
 use super::ensure::{self, Ready, Unready};
-use super::event::{self, Event, Moment};
-use super::{Lago, configured, replay};
+use super::event::{self, Moment};
+use super::overdue::{self, Look};
+use super::settling::{self, Became, Outcome};
+use super::{Lago, configured, names, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
 use crate::gateways::lago::{LagoError, Refusal, Remedy};
-use crate::store::lago::{self, Dead, Fault, Item, State, Sum, Window};
-use crate::store::{Tx, log};
+use crate::store::Tx;
+use crate::store::lago::{self, Dead, Fault, Item, State, Window};
 
 /// What Lago says of an event that it has already.
 const SEEN: &str = "transaction_id: value_already_exist";
@@ -41,6 +43,7 @@ pub struct Trouble {
 pub async fn run(app: &App) -> Result<Shipped> {
     let ours = configured(app)?;
     let _turn = ours.turn.lock().await;
+    start::begin(app).await?;
     let mut shipped = Shipped::default();
     loop {
         match step(app, ours, &mut shipped).await {
@@ -86,7 +89,11 @@ impl From<LagoError> for Halt {
 /// One window a little further: sends the one that is open, or opens the next. False when there is nothing to do.
 async fn step(app: &App, ours: &Lago, shipped: &mut Shipped) -> Result<bool, Halt> {
     if let Some(window) = app.db.read(lago::window).await? {
-        send(app, ours, &window, shipped).await?;
+        match overdue::look(app, ours, &window).await? {
+            Look::InTime => send(app, ours, &window, shipped).await?,
+            Look::NotYet => return Ok(false),
+            Look::Settled(outcomes) => tell(ours, &outcomes, shipped),
+        }
         return Ok(true);
     }
     if replay::open(app, ours).await? {
@@ -107,9 +114,11 @@ type Standing = HashMap<String, Result<Ready, String>>;
 
 async fn standing(app: &App, ours: &Lago, draft: &Draft) -> Result<Standing, Halt> {
     let mut wanted: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
+    // No subscription is to begin in a month that is billed: the plan has a price of its own.
+    let moment = Moment { began_ms: i64::MIN, now_ms: app.clock.now().as_millisecond() };
     for item in &draft.items {
         let first = wanted.entry(&item.entry.user).or_insert((&item.tier, i64::MAX));
-        first.1 = first.1.min(item.entry.event_ms);
+        first.1 = first.1.min(moment.count(item.entry.event_ms));
     }
     let mut standing = Standing::new();
     for (user, (tier, first_ms)) in wanted {
@@ -143,13 +152,19 @@ impl From<NotNow> for Halt {
     }
 }
 
+impl From<LagoError> for NotNow {
+    fn from(error: LagoError) -> Self {
+        Self(Halt::from(error))
+    }
+}
+
 impl From<Error> for NotNow {
     fn from(error: Error) -> Self {
         Self(Halt::Ours(error))
     }
 }
 
-/// Fixes the window and moves the cursor, in one transaction: from here on its bytes never change.
+/// Fixes the window and moves the cursor, in one transaction: from here on its bytes do not change while Lago may have them.
 async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped) -> Result<(), Error> {
     let now_ms = app.clock.now().as_millisecond();
     let mut window =
@@ -162,6 +177,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
             None => return Err(Error::internal("a user of a draft was not looked after")),
         };
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
+        let external_id = item.name.as_deref().unwrap_or(external_id);
         let moment = Moment { began_ms: ready.map_or(i64::MIN, |ready| ready.began_ms), now_ms };
         let event = event::of_entry(&item.entry, external_id, &item.code, moment);
         let at_ms = event.at_ms()?;
@@ -185,10 +201,22 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
         }
     }
     shipped.dead += buried.len() as u64;
-    app.db.write(move |tx| fix(tx, &draft, &window, &buried, &moved)).await
+    let names = standing.into_iter().filter_map(|(user, ready)| Some((user, ready.ok()?.external_id))).collect();
+    let opening = Opening { window, buried, moved, names };
+    app.db.write(move |tx| fix(tx, &draft, &opening)).await
 }
 
-fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: &[(i64, i64)]) -> Result<()> {
+/// What becomes of a draft.
+struct Opening {
+    window: Window,
+    buried: Vec<Dead>,
+    /// Entries that are counted from another moment than their own.
+    moved: Vec<(i64, i64)>,
+    /// Users, and the ids of Lago's under which their entries go out from here on.
+    names: Vec<(String, String)>,
+}
+
+fn fix(tx: &mut Tx<'_>, draft: &Draft, Opening { window, buried, moved, names }: &Opening) -> Result<()> {
     // Another process has moved on meanwhile: what it has opened is as good as ours.
     if lago::window(tx)?.is_some() || !lago::advance(tx, draft.from, draft.to)? {
         return Ok(());
@@ -196,6 +224,7 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: 
     for (user, tier) in &draft.tiers {
         lago::save_tier(tx, user, tier)?;
     }
+    names.iter().try_for_each(|(user, name)| names::follow(tx, user, draft.from + 1, name))?;
     for (reason, entries) in &draft.skipped {
         lago::skip(tx, reason, *entries)?;
     }
@@ -205,11 +234,7 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, window: &Window, buried: &[Dead], moved: 
         return lago::open_window(tx, window);
     }
     // Lago has answered for whoever was asked about.
-    if buried.is_empty() { Ok(()) } else { recovered(tx) }
-}
-
-fn recovered(tx: &mut Tx<'_>) -> Result<()> {
-    if lago::cursor(tx)?.failures == 0 { Ok(()) } else { lago::set_failing(tx, 0, None) }
+    if buried.is_empty() { Ok(()) } else { settling::recovered(tx) }
 }
 
 /// Sends what is still waiting in the window, in one request, and writes down what became of each event.
@@ -219,26 +244,32 @@ async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) ->
     let waiting = &waiting[..waiting.len().min(BATCH)];
     let events: Vec<&str> = waiting.iter().map(|place| window.items[*place].event.as_str()).collect();
     let body = format!("{{\"events\":[{}]}}", events.join(","));
-    let outcomes = match ours.gateway.post("/events/batch", body).await {
-        Ok(_) => waiting.iter().map(|place| (*place, None)).collect(),
+    let outcomes: Vec<Outcome> = match ours.gateway.post("/events/batch", body).await {
+        Ok(_) => waiting.iter().map(|place| (*place, Became::Delivered)).collect(),
         Err(LagoError::Refused { refusal }) => judged(waiting, &refusal).ok_or_else(|| our_fault(&refusal))?,
         Err(error) if error.remedy() == Remedy::Content => {
             return Err(our_fault(&error.refusal().cloned().unwrap_or_default()));
         }
         Err(error) => return Err(error.into()),
     };
-    let dead = outcomes.iter().filter(|(_, reason)| reason.is_some()).count() as u64;
-    let delivered = outcomes.len() as u64 - dead;
-    let (opened, at_ms) = (window.clone(), app.clock.now().as_millisecond());
-    app.db.write(move |tx| settle(tx, &opened, &outcomes, at_ms)).await?;
-    ours.numbers.delivered.fetch_add(delivered, Ordering::Relaxed);
-    shipped.delivered += delivered;
-    shipped.dead += dead;
+    let (sent, settled, now_ms) = (window.clone(), outcomes.clone(), app.clock.now().as_millisecond());
+    app.db.write(move |tx| settling::settle(tx, &sent, &settled, now_ms)).await?;
+    tell(ours, &outcomes, shipped);
     Ok(())
 }
 
-/// An event of the window, and why it is dead; nothing when it is delivered.
-type Outcome = (usize, Option<String>);
+fn tell(ours: &Lago, outcomes: &[Outcome], shipped: &mut Shipped) {
+    for (_, became) in outcomes {
+        match became {
+            Became::Delivered | Became::Stored { .. } => {
+                ours.numbers.delivered.fetch_add(1, Ordering::Relaxed);
+                shipped.delivered += 1;
+            }
+            Became::StoredTooLate { .. } | Became::Refused(_) => shipped.dead += 1,
+            Became::Lost => {}
+        }
+    }
+}
 
 /// Reads a 422 that names events by their place in the request. The others wait for a request of their own: a Lago since
 /// 1.39 has stored none of them, an older one may have, and then says so next time (F-42, F-43).
@@ -247,7 +278,8 @@ fn judged(waiting: &[usize], refusal: &Refusal) -> Option<Vec<Outcome>> {
         return None;
     }
     let of = |(place, reason): &(usize, String)| {
-        Some((*waiting.get(*place)?, Some(reason.clone()).filter(|reason| reason != SEEN)))
+        let became = if reason == SEEN { Became::Delivered } else { Became::Refused(reason.clone()) };
+        Some((*waiting.get(*place)?, became))
     };
     refusal.items.iter().map(of).collect()
 }
@@ -256,66 +288,6 @@ fn judged(waiting: &[usize], refusal: &Refusal) -> Option<Vec<Outcome>> {
 fn our_fault(refusal: &Refusal) -> Halt {
     let text = format!("Lago refuses a whole batch{refusal}");
     Halt::Lago(Stop { remedy: Remedy::Content, code: "lago.batch_refused", text, asked: None })
-}
-
-/// Writes down what became of events that are still waiting; whatever somebody else has settled meanwhile stays.
-fn settle(tx: &mut Tx<'_>, sent: &Window, outcomes: &[Outcome], at_ms: i64) -> Result<()> {
-    let Some(mut window) = lago::window(tx)? else { return Ok(()) };
-    let same = |one: &Window| (one.first_position, one.last_position, one.opened_ms, one.items.len());
-    if same(&window) != same(sent) {
-        return Ok(());
-    }
-    let mut sums: BTreeMap<(String, String, i64), Sum> = BTreeMap::new();
-    for (place, reason) in outcomes {
-        let Some(item) = window.items.get_mut(*place).filter(|item| item.state == State::Waiting) else { continue };
-        match reason {
-            None => {
-                item.state = State::Delivered;
-                collect(&mut sums, Event::read(&item.event)?.sum()?);
-            }
-            Some(reason) => {
-                item.state = State::Dead;
-                bury(tx, item, reason, at_ms)?;
-            }
-        }
-    }
-    let subscriptions: BTreeSet<&String> = sums.values().map(|sum| &sum.external_id).collect();
-    subscriptions.iter().try_for_each(|id| lago::delivered(tx, id, at_ms))?;
-    sums.values().try_for_each(|sum| lago::add(tx, sum))?;
-    lago::save_states(tx, &window)?;
-    recovered(tx)
-}
-
-fn collect(sums: &mut BTreeMap<(String, String, i64), Sum>, sum: Sum) {
-    let key = (sum.external_id.clone(), sum.code.clone(), sum.quarter_ms);
-    match sums.get_mut(&key) {
-        Some(all) => {
-            all.units = all.units.saturating_add(sum.units);
-            all.events += sum.events;
-        }
-        None => {
-            sums.insert(key, sum);
-        }
-    }
-}
-
-fn bury(tx: &mut Tx<'_>, item: &Item, reason: &str, at_ms: i64) -> Result<()> {
-    let event = Event::read(&item.event)?;
-    let user = log::at(tx, item.position)?.map_or_else(|| event.external_subscription_id.clone(), |entry| entry.user);
-    tracing::warn!(lago.transaction_id = event.transaction_id, reason, "Lago does not take an event");
-    lago::bury(
-        tx,
-        &Dead {
-            transaction_id: event.transaction_id,
-            position: item.position,
-            user,
-            reason: reason.to_owned(),
-            dead_ms: at_ms,
-            event: item.event.clone(),
-            stored: false,
-            replay: false,
-        },
-    )
 }
 
 /// Writes down that Lago is in the way, and how long to wait. Nobody gives up: what waits is the log.

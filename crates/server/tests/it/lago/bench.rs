@@ -10,9 +10,12 @@ use billhook::app::App;
 use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::Config;
 use billhook::ops::catalogue;
+use billhook::ops::doctor::{Report, State};
+use billhook::ops::lago::examine::examine;
+use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
 use billhook::ops::lago::ship::{self, Shipped};
-use billhook::ops::lago::{owed, status};
+use billhook::ops::lago::{again, owed, status};
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::ops::users;
 use billhook::store::log::{self, Kind, Source};
@@ -152,6 +155,10 @@ impl Bench {
         self.clock.advance(by);
     }
 
+    pub fn go_to(&self, instant: &str) {
+        self.clock.set(instant.parse().expect("an instant"));
+    }
+
     pub fn trouble(&self, fault: Fault) {
         self.lago.faults().push(fault);
     }
@@ -194,6 +201,33 @@ impl Bench {
         }
     }
 
+    /// Log, notes and Lago agree, and `doctor` finds nothing.
+    pub async fn assert_sound(&self) {
+        assert_eq!(owed::compare(&self.app).await.expect("a comparison"), []);
+        for one in reconcile::run(&self.app, Which::All).await.expect("a comparison") {
+            assert_eq!(one.differences, [], "{}", one.user);
+        }
+        assert_eq!(self.faults().await, [""; 0]);
+    }
+
+    /// What `doctor` says of Lago's side.
+    pub async fn faults(&self) -> Vec<String> {
+        let mut report = Report::default();
+        examine(&self.app, &mut report).await.expect("a report");
+        report.0.into_iter().filter(|check| check.state != State::Ok).map(|check| check.detail).collect()
+    }
+
+    /// All notes are lost, so that the whole month is sent again; how many events that are.
+    pub async fn send_everything_again(&self) -> u64 {
+        self.app.db.write(|tx| tx.run("DELETE FROM lago_sums", &[])).await.expect("forgotten");
+        again::repair(&self.app).await.expect("sent again").events
+    }
+
+    /// Units and events that Lago has counted; no units at all where it has no such subscription.
+    pub fn at_lago_of(&self, external_id: &str) -> (String, u64) {
+        self.lago.usage(external_id, "inference_call").unwrap_or_default()
+    }
+
     /// Something that is asked of Lago past the program.
     pub async fn at_lago(&self, method: &str, path: &str, body: &Value) -> Value {
         let url = format!("{}/api/v1{path}", self.lago.base_url());
@@ -213,6 +247,16 @@ impl Bench {
         } });
         self.at_lago("POST", "/billable_metrics", &metric).await;
     }
+}
+
+/// So much of it.
+pub fn units(units: &str, events: u64) -> (String, u64) {
+    (units.to_owned(), events)
+}
+
+/// One event of inference under this id.
+pub fn named(id: &str, user: &str, quantity: &str, instant: &str) -> Told {
+    Told { transaction_id: id.to_owned(), ..told(user, "inference", quantity, instant.parse().expect("an instant")) }
 }
 
 /// One event, under an id of its own.

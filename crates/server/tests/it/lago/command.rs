@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use billhook::clock::Clock as _;
 use billhook::clock::{Manual, System};
+use billhook::ops::lago::event::open_from;
 use sandbox::lago::{Lago, Store};
 
 use super::bench::{KEY, start};
@@ -35,6 +36,23 @@ async fn setup_status_dead_and_reconcile_say_what_they_found() {
     assert_eq!(run(&program, &["lago", "reconcile"]).await.line(), "0 subscriptions compared, 0 differ");
     assert_eq!(run(&program, &["lago", "replay", "bh1-u-0-0"]).await.code, Some(1));
     assert_eq!(run(&program, &["lago", "replay"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn setup_says_from_when_on_usage_is_sent_and_takes_another_day() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let program = Arc::new(at_lago(&lago));
+    let first = open_from(System.now().as_millisecond());
+    let first = jiff::Timestamp::from_millisecond(first).expect("an instant").to_string();
+    let made = run(&program, &["lago", "setup"]).await;
+    assert!(made.stderr.contains(&first), "{made:?}");
+    let chosen = run(&program, &["lago", "setup", "--from", "2026-02-03"]).await;
+    assert_eq!((chosen.code, chosen.stderr.contains("2026-02-03T00:00:00Z")), (Some(0), true), "{chosen:?}");
+    let status = run(&program, &["lago", "status", "--json"]).await.objects().remove(0);
+    assert_eq!(status["from"], "2026-02-03T00:00:00Z", "{status}");
+    assert!(run(&program, &["lago", "status"]).await.stdout.contains("2026-02-03T00:00:00Z"));
+    assert_eq!(run(&program, &["lago", "setup", "--from", "soon"]).await.code, Some(2));
 }
 
 #[tokio::test]

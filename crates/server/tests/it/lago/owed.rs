@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use billhook::ops::lago::reconcile::{self, Which};
-use billhook::ops::lago::{again, owed};
+use billhook::ops::lago::{again, owed, replay};
 use billhook::store::db::Value;
-use sandbox::lago::Store;
+use sandbox::lago::{FaultKind, Store};
 
 use super::bench::{Bench, everywhere, told};
 use crate::harness::Database;
@@ -121,5 +121,30 @@ async fn what_was_moved_to_another_month_is_known_to_be_there() {
         assert_eq!(sent.events, 4, "of the open month, three of them moved into it");
         assert_eq!((unsent(&bench).await.len(), miscounted(&bench).await), (0, 0));
         assert_eq!(bench.lago.usage(&user, "inference_call"), before);
+    }
+}
+
+/// A server goes on sending while a command forgets: what it settles in between is noted by it, and not once more.
+#[tokio::test]
+async fn what_is_settled_between_forgetting_and_sending_again_is_noted_once() {
+    for (database, store) in everywhere() {
+        let bench = Bench::bare(database, store).await;
+        let dead = bench.user("bob").await;
+        bench.use_some(&dead, "inference", &["8"]).await;
+        assert_eq!(bench.ship().await.dead, 1, "nothing is set up");
+        bench.set_up().await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1"]).await;
+        bench.ship().await;
+        bench.use_some(&user, "inference", &["2", "4"]).await;
+        bench.trouble_with_events(1, FaultKind::Close);
+        assert!(bench.ship().await.trouble.is_some());
+        replay::ask(&bench.app, None).await.expect("asked");
+        let forgotten = again::forget(&bench.app, [user, dead].into()).await.expect("forgotten");
+        assert_eq!(bench.ship().await.delivered, 3, "the window, and the letter");
+        assert_eq!(again::send(&bench.app, forgotten).await.expect("asked for"), 1, "what had been noted");
+        bench.ship().await;
+        bench.assert_equal().await;
+        assert_eq!(again::repair(&bench.app).await.expect("nothing to do"), again::Sent::default());
     }
 }
