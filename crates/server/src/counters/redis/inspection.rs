@@ -11,7 +11,7 @@ use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{Made, garbage, hold_of, pointed_at, text_at, text_of};
+use super::notation::{Made, Pointer, garbage, hold_of, text_at, text_of};
 use super::publication::{fields, text_of as hold_text, write_fields};
 use super::script::Args;
 use super::view::DEADLINE;
@@ -200,7 +200,7 @@ impl Redis {
             return Ok(true);
         }
         let there = self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?;
-        Ok(pointed_at(&there)?.is_some_and(|known| *known.user == *user))
+        Ok(Pointer::read(&there)?.is_some_and(|(_, pointer)| *pointer.known.user == *user))
     }
 }
 

@@ -210,6 +210,7 @@ impl Redis {
         if from == Mark::None && self.read_mark(&expected) != Mark::None {
             return Ok(self.read_mark(&expected));
         }
+        self.claim_again(pending.holds.iter().map(|(user, id, hold)| (&**user, &**id, hold)), now).await;
         let mut parts = pending.publications(&self.kinds, now.as_millisecond());
         let last = parts.pop().unwrap_or_default();
         for part in parts {

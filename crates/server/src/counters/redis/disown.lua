@@ -1,0 +1,6 @@
+-- Takes an id away from a demand that claimed it and holds nothing under it: should it come to be held after all, it finds itself
+-- released. Answers 0 where it is held or was.
+-- KEYS: h, x   ARGV: id, the hold as a released one, member of x, expires
+if redis.pcall('HSETNX', KEYS[1], ARGV[1], ARGV[2]) ~= 1 then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
+return 1
