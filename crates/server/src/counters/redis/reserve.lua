@@ -74,6 +74,7 @@ local function decide(account, holds, ends)
         call('DEL', account, holds)
         return 'missing'
       end
+      if type(placed) == 'table' then error(placed) end -- it may not be written now: no memory, or a replica
       if placed == 1 then
         call('ZADD', ends, ARGV[line + 4], ARGV[line + 3])
         held, count, helds[kind] = held + cost, count + 1, kind_held + quantity
@@ -108,7 +109,8 @@ end
 for key = 1, #KEYS, 3 do
   local first = size
   local is_decided, word = pcall(decide, KEYS[key], KEYS[key + 1], KEYS[key + 2])
-  if not is_decided and #KEYS == 3 then error(word) end
+  -- In the words of Redis, where they are its own: by their first the caller knows what is wrong.
+  if not is_decided and #KEYS == 3 then return {err = string.match(word, '^%u+ .*') or 'ERR ' .. word} end
   if not is_decided then word = 'alone' end -- what is wrong with one is told to nobody else
   if word then
     for place = size, first + 1, -1 do answers[place] = nil end
