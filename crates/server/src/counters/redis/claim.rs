@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{Made, Pointer, garbage};
+use super::notation::{Made, Pointer, garbage, owner};
 use super::script::Args;
 use super::{Outage, Redis, TRIES, prefix};
 use crate::counters::book::{self, Book, Slot};
@@ -152,10 +152,10 @@ impl Redis {
     /// Whether nothing is held under the id by whoever claimed it, and nothing will be.
     async fn disown(&self, id: &str, known: &Known) -> Result<bool, Outage> {
         let prefix = prefix(book::shard_of(&known.user));
-        let keys = [format!("{prefix}h:{}", known.user), format!("{prefix}x")];
+        let keys = [format!("{prefix}h:{}", known.user), self.ends(book::shard_of(&known.user)).await?];
         let mut args = Args::of([id.as_bytes()]);
         args.written(format_args!("r:{}:0:{}:{}", known.quantity.micro(), known.expires_ms, known.kind));
-        args.written(format_args!("{}\0{id}", known.user));
+        args.written(format_args!("{}\0{id}", owner(&known.user)));
         args.number(known.expires_ms);
         let keys = Args::of(keys.iter().map(String::as_bytes));
         let answer = self.link.run(&self.scripts.disown, &keys, &args).await?;

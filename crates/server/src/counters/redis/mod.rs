@@ -2,9 +2,9 @@
 //! beside them. Scripts decide; the arithmetic of accounts stays in the core.
 //!
 //! Keys, all of a shard in one slot: `bh:{7}:wm` the position of the shard, `bh:{7}:a:<user>` an account, `bh:{7}:h:<user>` what is
-//! held of it, `bh:{7}:x` when that expires, `bh:r:<id>` whose a reservation is whose id is the caller's own; an id that was made here
-//! tells its shard and when it ends. Redis may lose any of it: an account that is missing or older than the book's is published again
-//! by whoever meets it, with the holds this process has.
+//! held of it, `bh:{7}:x` when that expires (where Redis is one server, `bh:x` of all shards), `bh:r:<id>` whose a reservation is
+//! whose id is the caller's own; an id that was made here tells its shard and when it ends. Redis may lose any of it: an account that
+//! is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
 mod claim;
 mod group;
@@ -32,7 +32,7 @@ use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
 pub use self::inspection::Finding;
 use self::link::Link;
-use self::notation::{Asked, Heard, Made, Pointer, hold_of, text_at, text_of};
+use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at, text_of};
 use self::publication::{Publication, is_exact};
 use self::question::Question;
 use self::script::{Args, Scripts};
@@ -84,7 +84,7 @@ impl Redis {
             kinds: kinds.map(String::into_boxed_str).collect(),
             field: format!("n:{process}"),
             process,
-            log: RwLock::new(Arc::from(log)),
+            log: RwLock::new(written(log)),
             unheard: Mutex::default(),
             view: tokio::sync::Mutex::default(),
         }
@@ -127,9 +127,12 @@ impl Redis {
 
     /// Asks, and publishes the account where the one in Redis will not do.
     async fn try_to_decide(&self, question: &Question<'_>) -> Result<Answer, Outage> {
-        let (slot, now, mut alone) = (question.slot, question.demand.now, false);
-        for _ in 0..TRIES {
+        let (slot, now, mut alone, mut tries) = (question.slot, question.demand.now, false, 0);
+        while tries < TRIES {
+            tries += 1;
             match self.heard(question, alone).await? {
+                // What is over is freed bit by bit, and each time that is asked it is a bit more.
+                Heard::Told(told) if told.what == What::Behind => tries -= 1,
                 Heard::Told(told) => {
                     if let Some(answer) = question.answered(&told)? {
                         return Ok(answer);
@@ -170,6 +173,7 @@ impl Redis {
     /// One call of the script.
     async fn ask(&self, group: &Group) -> Result<Vec<Heard>, Outage> {
         let (mut keys, mut args, now) = (Args::default(), Args::default(), group.now());
+        keys.text(&self.ends(group.shard()).await?);
         args.text(&self.log());
         args.text(&self.field);
         args.number(now.as_millisecond());
@@ -246,9 +250,15 @@ impl Redis {
         Ok(())
     }
 
+    /// Where it lies when the holds of a shard end.
+    async fn ends(&self, shard: i64) -> Result<String, Outage> {
+        // One of all is written to where it was written to a moment ago; a thousand lie all over the memory.
+        Ok(if self.link.is_cluster().await? { format!("{}x", prefix(shard)) } else { "bh:x".to_owned() })
+    }
+
     async fn apply(&self, shard: i64, expected: &str, new: &str, publication: Publication) -> Result<Value, Outage> {
         let prefix = prefix(shard);
-        let keys = Args::of([format!("{prefix}wm").as_bytes()]);
+        let keys = Args::of([format!("{prefix}wm").as_bytes(), self.ends(shard).await?.as_bytes()]);
         // Each step could begin an account.
         let args = publication.args([&prefix, expected, new, &self.log(), &self.new_life()], &self.kinds);
         self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await
@@ -359,7 +369,7 @@ impl Port for Redis {
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
         if let Some(made) = Made::read(id) {
-            let keys = Args::of([format!("{}x", prefix(made.shard)).as_bytes()]);
+            let keys = Args::of([self.ends(made.shard).await?.as_bytes()]);
             let mut args = Args::of([id.as_bytes()]);
             args.number(made.expires_ms);
             let there = self.link.run(&self.scripts.find, &keys, &args).await?;
@@ -437,12 +447,16 @@ fn prefix(shard: i64) -> String {
     format!("bh:{{{shard}}}:")
 }
 
+/// The log of which accounts are, as they are written now: those of an earlier version are none of ours.
+fn written(log: &str) -> Arc<str> {
+    format!("2.{log}").into()
+}
+
 /// The keys of an account.
 fn keys_of(user: &str, keys: &mut Args) {
     let shard = book::shard_of(user);
     keys.written(format_args!("bh:{{{shard}}}:a:{user}"));
     keys.written(format_args!("bh:{{{shard}}}:h:{user}"));
-    keys.written(format_args!("bh:{{{shard}}}:x"));
 }
 
 /// The rate of a type as this process knows it.

@@ -1,5 +1,6 @@
 //! How things are written in Redis, and read back: what cannot be read is an outage, never a default.
 
+use std::fmt;
 use std::slice::Iter;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
 use redis::Value;
 
+use crate::counters::book;
 use crate::counters::reservations::{Fate, Known};
 use crate::counters::{Numbers, Outage};
 
@@ -50,7 +52,7 @@ pub struct Told {
     pub life: Arc<str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum What {
     Granted,
     /// The hold that there is under its id.
@@ -61,6 +63,8 @@ pub enum What {
     Month,
     Uncountable,
     Minute,
+    /// There is no room, and something is over that is not freed yet.
+    Behind,
 }
 
 impl Heard {
@@ -138,6 +142,7 @@ impl What {
             Value::Int(4) => Self::Month,
             Value::Int(5) => Self::Uncountable,
             Value::Int(6) => Self::Minute,
+            Value::Int(7) => Self::Behind,
             Value::BulkString(_) => Self::Again(text_of(value)?),
             _ => return Err(garbage(value)),
         })
@@ -187,13 +192,40 @@ impl Pointer {
     }
 }
 
+/// A hold as it lies in Redis. It is more than 64 bytes: shorter ones would lie in one list up to 512 of an account, which is searched
+/// from its start, twice for each that is added.
+#[derive(Debug)]
+pub struct HoldText<'h> {
+    pub quantity: i64,
+    pub credits: i64,
+    pub expires_ms: i64,
+    pub kind: &'h str,
+}
+
+impl fmt::Display for HoldText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "h:{:>48}:{}:{}:{}", self.quantity, self.credits, self.expires_ms, self.kind)
+    }
+}
+
+/// A user in a name that is of all shards.
+pub fn owner(user: &str) -> impl fmt::Display + '_ {
+    struct Owner<'u>(&'u str);
+    impl fmt::Display for Owner<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}:{}", book::shard_of(self.0), self.0)
+        }
+    }
+    Owner(user)
+}
+
 /// The hold in an answer; whose it is, the caller knows.
 pub fn hold_of(text: &str) -> Result<Known, Outage> {
     let read = || {
         let mut parts = text.splitn(5, ':');
         let (state, quantity, credits, expires, kind) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let quantity = Quantity::from_micro(quantity.parse().ok()?);
+        let quantity = Quantity::from_micro(quantity.trim_start().parse().ok()?);
         Some(Known {
             user: Arc::from(""),
             kind: kind.into(),
@@ -266,7 +298,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::counters::{Counters, book};
+    use crate::counters::Counters;
 
     #[test]
     fn a_pointer_is_read_as_it_was_written_and_one_of_an_earlier_version_too() {

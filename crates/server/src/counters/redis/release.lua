@@ -6,7 +6,7 @@ if claim == 'c' then return {'committed', 0} end -- its commit is on the way to 
 if KEYS[3] and not claim then redis.call('SET', KEYS[3], 'r', 'PX', ARGV[3]) end
 local hold = redis.pcall('HGET', KEYS[2], ARGV[1])
 if not hold or type(hold) == 'table' then return {'unknown', 0} end -- or it is of another kind, which whoever asks next puts right
-local state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
+local state, quantity, credits, expires, kind = string.match(hold, '^(%a): *(%d+):(%d+):(%d+):(.*)$')
 if state == 'r' then return {'released', 0} end
 if state == 'c' then return {'committed', 0} end
 redis.call('HSET', KEYS[2], ARGV[1], 'r:' .. quantity .. ':' .. credits .. ':' .. expires .. ':' .. kind)
