@@ -2,6 +2,7 @@
 
 mod anew;
 mod broken;
+mod claims;
 mod degraded;
 mod gone;
 mod groups;

@@ -1,5 +1,5 @@
 -- Publishes accounts as they are, and moves the shard's position with them by compare-and-set.
--- KEYS: wm
+-- KEYS: wm, x
 -- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before
 --       it: fields that an account does not have where they are 0, accounts (user, entry, until, its fields and values with their
 --       number before them), holds (user, id, hold, expires), commits (user, id), sights (user, the field in which a program counts
@@ -9,6 +9,7 @@ if expected ~= '' then
   local there = redis.call('GET', KEYS[1]) or 'none'
   if there ~= expected then return {'behind', there} end
 end
+local shard = string.match(prefix, '%d+')
 local zeros = 6 + tonumber(ARGV[6])
 local at, last = zeros, ''
 local function next() at = at + 1; return ARGV[at] end
@@ -38,8 +39,8 @@ end
 for _ = 1, tonumber(next()) do
   local user, id, hold, expires = next(), next(), next(), next()
   if redis.call('HSETNX', prefix .. 'h:' .. user, id, hold) == 1 then
-    local _, quantity, credits, _, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$')
-    redis.call('ZADD', prefix .. 'x', expires, user .. '\0' .. id)
+    local _, quantity, credits, _, kind = string.match(hold, '^(%a): *(%d+):(%d+):(%d+):(.*)$')
+    redis.call('ZADD', KEYS[2], expires, shard .. ':' .. user .. '\0' .. id)
     redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', credits)
     redis.call('HINCRBY', prefix .. 'a:' .. user, 'h:' .. kind, quantity)
   end
@@ -54,7 +55,7 @@ for _ = 1, tonumber(next()) do
     hold = false
   end
   local state, quantity, credits, expires, kind
-  if hold then state, quantity, credits, expires, kind = string.match(hold, '^(%a):(%d+):(%d+):(%d+):(.*)$') end
+  if hold then state, quantity, credits, expires, kind = string.match(hold, '^(%a): *(%d+):(%d+):(%d+):(.*)$') end
   if state == 'h' then
     redis.call('HSET', prefix .. 'h:' .. user, id, 'c:' .. quantity .. ':' .. credits .. ':' .. expires .. ':' .. kind)
     if credits ~= '0' then redis.call('HINCRBY', prefix .. 'a:' .. user, 'held', '-' .. credits) end

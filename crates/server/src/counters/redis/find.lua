@@ -2,10 +2,9 @@
 -- KEYS: x   ARGV: id, the instant in ms
 local ending = redis.pcall('ZRANGEBYSCORE', KEYS[1], ARGV[2], ARGV[2])
 for _, member in ipairs(ending) do
-  local cut = string.find(member, '\0', 1, true)
-  if cut and string.sub(member, cut + 1) == ARGV[1] then
-    local user = string.sub(member, 1, cut - 1)
-    local hold = redis.pcall('HGET', string.sub(KEYS[1], 1, -2) .. 'h:' .. user, ARGV[1])
+  local shard, user, id = string.match(member, '^(%d+):(.-)%z(.*)$')
+  if id == ARGV[1] then
+    local hold = redis.pcall('HGET', 'bh:{' .. shard .. '}:h:' .. user, id)
     if type(hold) == 'string' then return {user, hold} end
   end
 end

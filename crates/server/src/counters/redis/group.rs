@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::notation::{Asked, Heard};
+use super::notation::{Asked, Heard, HoldText, owner};
 use super::script::Args;
 use super::{keys_of, rate_us};
 use crate::counters::Outage;
-use crate::counters::book::{Slot, State};
+use crate::counters::book::{self, Slot, State};
 
 /// Demands in one call, which keeps the server from others as long as it runs.
 const GROUP_MAX: usize = 100;
@@ -145,6 +145,11 @@ impl Group {
         self.waiting.iter().map(|waiting| waiting.line.now).max().unwrap_or_default()
     }
 
+    /// That of all of them in a cluster; of the first where it does not matter.
+    pub fn shard(&self) -> i64 {
+        self.waiting.first().map_or(0, |waiting| book::shard_of(&waiting.slot.user))
+    }
+
     /// Everything that the script is told of the accounts and the demands on them, and what was known of each account then.
     pub fn write(&self, keys: &mut Args, args: &mut Args) -> Vec<Asked> {
         let of_one = self.waiting.chunk_by(|one, next| Arc::ptr_eq(&one.slot, &next.slot));
@@ -228,8 +233,11 @@ impl Line {
                 rate_us(state, &self.kind),
             ],
         );
-        args.written(format_args!("h:{quantity}:{credits}:{expires_ms}:{}", self.kind));
-        args.written(format_args!("{user}\0{id}"));
+        args.written(format_args!(
+            "{}",
+            HoldText { quantity: *quantity, credits: *credits, expires_ms: *expires_ms, kind: &self.kind }
+        ));
+        args.written(format_args!("{}\0{id}", owner(user)));
         args.number(*expires_ms);
     }
 }

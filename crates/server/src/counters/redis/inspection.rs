@@ -11,7 +11,7 @@ use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 use redis::Value;
 
-use super::notation::{Made, garbage, hold_of, pointed_at, text_at, text_of};
+use super::notation::{Made, Pointer, garbage, hold_of, owner, text_at, text_of};
 use super::publication::{fields, text_of as hold_text, write_fields};
 use super::script::Args;
 use super::view::DEADLINE;
@@ -97,7 +97,7 @@ impl Redis {
     ) -> Result<bool, Outage> {
         let room = account.room(now.as_millisecond()).map_err(|error| Outage(error.into()))?;
         let (log, life) = (self.log(), self.new_life());
-        let mut args = Args::of([user, &found.entry, &log, &life].map(str::as_bytes));
+        let mut args = Args::of([&owner(user).to_string(), &*found.entry, &log, &life].map(str::as_bytes));
         args.number(account.position());
         args.number(room.until_ms);
         write_fields(&room, &self.kinds, &mut args);
@@ -109,7 +109,7 @@ impl Redis {
             args.text(&hold_text(hold));
             args.number(hold.expires_ms);
         }
-        let answer = self.link.run_within(DEADLINE, &self.scripts.mend, &keys(user), &args).await?;
+        let answer = self.link.run_within(DEADLINE, &self.scripts.mend, &self.keys(user).await?, &args).await?;
         Ok(text_of(&answer)? == "mended")
     }
 
@@ -127,12 +127,19 @@ impl Redis {
 
     /// Nothing where a key is of another kind.
     async fn look(&self, user: &str) -> Result<Option<Lying>, Outage> {
-        let args = Args::of([user.as_bytes()]);
-        let answer = self.link.run_within(DEADLINE, &self.scripts.look, &keys(user), &args).await?;
+        let args = Args::of([owner(user).to_string().as_bytes()]);
+        let answer = self.link.run_within(DEADLINE, &self.scripts.look, &self.keys(user).await?, &args).await?;
         if text_at(&answer, 0)? == "spoilt" {
             return Ok(None);
         }
         Lying::read(&answer).map(Some)
+    }
+
+    async fn keys(&self, user: &str) -> Result<Args, Outage> {
+        let mut keys = Args::default();
+        keys_of(user, &mut keys);
+        keys.text(&self.ends(book::shard_of(user)).await?);
+        Ok(keys)
     }
 
     fn compare_fields(&self, lying: &Lying, account: &Account, now_ms: i64, finding: &mut Finding) {
@@ -200,7 +207,7 @@ impl Redis {
             return Ok(true);
         }
         let there = self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?;
-        Ok(pointed_at(&there)?.is_some_and(|known| *known.user == *user))
+        Ok(Pointer::read(&there)?.is_some_and(|(_, pointer)| *pointer.known.user == *user))
     }
 }
 
@@ -290,10 +297,4 @@ fn in_credits(micro: &str) -> String {
 
 fn instant(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
-}
-
-fn keys(user: &str) -> Args {
-    let mut keys = Args::default();
-    keys_of(user, &mut keys);
-    keys
 }

@@ -1,9 +1,9 @@
 -- Writes an account as it must be, whatever is there, unless it has moved since it was looked at. Its sums of what is held become
 -- those of its holds. It begins a new life: every process puts back what it holds, and resolves what it knows to be resolved.
 -- KEYS: a, h, x
--- ARGV: user, the entry that was seen, log, life, entry, until, then lists, each with its length before it: fields and values,
+-- ARGV: shard:user, the entry that was seen, log, life, entry, until, then lists, each with its length before it: fields and values,
 --       ids that nobody knows, holds (id, hold, expires).
-local user = ARGV[1]
+local owner = ARGV[1]
 for i, kind in ipairs({'hash', 'hash', 'zset'}) do
   if redis.call('TYPE', KEYS[i]).ok ~= kind then redis.call('DEL', KEYS[i]) end
 end
@@ -30,11 +30,11 @@ end
 local held, kinds = 0, {}
 local holds = redis.call('HGETALL', KEYS[2])
 for i = 1, #holds, 2 do
-  local state, quantity, credits, expires, kind = string.match(holds[i + 1], '^([hrc]):(%d+):(%d+):(%d+):(.*)$')
+  local state, quantity, credits, expires, kind = string.match(holds[i + 1], '^([hrc]): *(%d+):(%d+):(%d+):(.*)$')
   if not state then
     redis.call('HDEL', KEYS[2], holds[i])
   else
-    redis.call('ZADD', KEYS[3], expires, user .. '\0' .. holds[i])
+    redis.call('ZADD', KEYS[3], expires, owner .. '\0' .. holds[i])
     if state == 'h' then held, kinds[kind] = held + tonumber(credits), (kinds[kind] or 0) + tonumber(quantity) end
   end
 end

@@ -2,10 +2,11 @@
 //! beside them. Scripts decide; the arithmetic of accounts stays in the core.
 //!
 //! Keys, all of a shard in one slot: `bh:{7}:wm` the position of the shard, `bh:{7}:a:<user>` an account, `bh:{7}:h:<user>` what is
-//! held of it, `bh:{7}:x` when that expires, `bh:r:<id>` whose a reservation is whose id is the caller's own; an id that was made here
-//! tells its shard and when it ends. Redis may lose any of it: an account that is missing or older than the book's is published again
-//! by whoever meets it, with the holds this process has.
+//! held of it, `bh:{7}:x` when that expires (where Redis is one server, `bh:x` of all shards), `bh:r:<id>` whose a reservation is
+//! whose id is the caller's own; an id that was made here tells its shard and when it ends. Redis may lose any of it: an account that
+//! is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
+mod claim;
 mod group;
 mod inspection;
 mod link;
@@ -27,10 +28,11 @@ use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
+use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
 pub use self::inspection::Finding;
 use self::link::Link;
-use self::notation::{Asked, Heard, Made, hold_of, pointed_at, pointer, text_at, text_of};
+use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at, text_of};
 use self::publication::{Publication, is_exact};
 use self::question::Question;
 use self::script::{Args, Scripts};
@@ -47,8 +49,6 @@ const TRIES: usize = 8;
 const HEARD_WITHIN: Duration = Duration::from_secs(10);
 /// Numbers the lives of accounts that this process begins.
 static LIVES: AtomicU64 = AtomicU64::new(1);
-/// How long it is remembered whose a reservation was after it has expired.
-const POINTER_MS: i64 = 3_600_000;
 /// How long a resolution is claimed at least.
 const CLAIM_MS: i64 = 1_000;
 
@@ -84,7 +84,7 @@ impl Redis {
             kinds: kinds.map(String::into_boxed_str).collect(),
             field: format!("n:{process}"),
             process,
-            log: RwLock::new(Arc::from(log)),
+            log: RwLock::new(written(log)),
             unheard: Mutex::default(),
             view: tokio::sync::Mutex::default(),
         }
@@ -127,9 +127,12 @@ impl Redis {
 
     /// Asks, and publishes the account where the one in Redis will not do.
     async fn try_to_decide(&self, question: &Question<'_>) -> Result<Answer, Outage> {
-        let (slot, now, mut alone) = (question.slot, question.demand.now, false);
-        for _ in 0..TRIES {
+        let (slot, now, mut alone, mut tries) = (question.slot, question.demand.now, false, 0);
+        while tries < TRIES {
+            tries += 1;
             match self.heard(question, alone).await? {
+                // What is over is freed bit by bit, and each time that is asked it is a bit more.
+                Heard::Told(told) if told.what == What::Behind => tries -= 1,
                 Heard::Told(told) => {
                     if let Some(answer) = question.answered(&told)? {
                         return Ok(answer);
@@ -170,6 +173,7 @@ impl Redis {
     /// One call of the script.
     async fn ask(&self, group: &Group) -> Result<Vec<Heard>, Outage> {
         let (mut keys, mut args, now) = (Args::default(), Args::default(), group.now());
+        keys.text(&self.ends(group.shard()).await?);
         args.text(&self.log());
         args.text(&self.field);
         args.number(now.as_millisecond());
@@ -219,15 +223,19 @@ impl Redis {
                 Some(Fate::Held | Fate::Undecided | Fate::Committing { .. }) | None => {}
             }
         }
-        let placed = {
+        let (held, placed) = {
             let state = slot.lock();
             publication.account(&slot.user, &state.account, &self.kinds, now.as_millisecond());
             state.there.untold.iter().for_each(|id| publication.commit(&slot.user, id));
             let live = state.held.iter().filter(|(_, hold)| hold.expires_ms > now.as_millisecond());
-            live.for_each(|(id, hold)| publication.hold(&slot.user, id, hold));
+            let held: Vec<_> = live.map(|(id, hold)| (Box::<str>::from(id), hold.clone())).collect();
             publication.sight(&slot.user, &self.field, state.there.seen);
-            state.there.placed
+            (held, state.there.placed)
         };
+        self.claim_again(held.iter().map(|(id, hold)| (&*slot.user, &**id, hold)), now).await;
+        for (id, hold) in &held {
+            publication.hold(&slot.user, id, hold);
+        }
         let answer = self.apply(shard, "", "", publication).await?;
         let life = text_at(&answer, 2)?;
         {
@@ -237,14 +245,20 @@ impl Redis {
             state.there.life = if state.there.placed == placed { Arc::from(life) } else { Arc::default() };
         }
         for id in released {
-            self.release_there(Some(slot), &slot.user, &id, claim_life_ms(0, now)).await?;
+            self.release_there(Some(slot), &slot.user, &id, Some(claim_life_ms(0, now))).await?;
         }
         Ok(())
     }
 
+    /// Where it lies when the holds of a shard end.
+    async fn ends(&self, shard: i64) -> Result<String, Outage> {
+        // One of all is written to where it was written to a moment ago; a thousand lie all over the memory.
+        Ok(if self.link.is_cluster().await? { format!("{}x", prefix(shard)) } else { "bh:x".to_owned() })
+    }
+
     async fn apply(&self, shard: i64, expected: &str, new: &str, publication: Publication) -> Result<Value, Outage> {
         let prefix = prefix(shard);
-        let keys = Args::of([format!("{prefix}wm").as_bytes()]);
+        let keys = Args::of([format!("{prefix}wm").as_bytes(), self.ends(shard).await?.as_bytes()]);
         // Each step could begin an account.
         let args = publication.args([&prefix, expected, new, &self.log(), &self.new_life()], &self.kinds);
         self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await
@@ -254,43 +268,6 @@ impl Redis {
     fn new_life(&self) -> String {
         format!("{}-{}", self.process, LIVES.fetch_add(1, Ordering::Relaxed))
     }
-
-    /// Makes sure that an id of the caller's own stands for this demand everywhere. `Some` when it stands for another.
-    async fn claim(&self, slot: &Slot, ask: &Ask<'_>) -> Result<Claim, Outage> {
-        let demand = &ask.demand;
-        let key = format!("bh:r:{}", ask.id);
-        let value = pointer(&slot.user, demand.quantity, ask.expires_ms, demand.kind);
-        let mut set = redis::cmd("SET");
-        set.arg(&key).arg(&value).arg("PX").arg(pointer_life(ask.expires_ms, demand.now)).arg("NX");
-        if matches!(self.link.ask(&set).await?, Value::Okay) {
-            return Ok(Claim::New);
-        }
-        let there = self.link.ask(redis::cmd("GET").arg(&key)).await?;
-        let Some(known) = pointed_at(&there)? else { return Ok(Claim::There) };
-        if known.is_over(demand.now.as_millisecond()) {
-            let mut set = redis::cmd("SET");
-            set.arg(&key).arg(&value).arg("PX").arg(pointer_life(ask.expires_ms, demand.now));
-            self.link.ask(&set).await?;
-            return Ok(Claim::New);
-        }
-        let Some(member) = known.differs(&slot.user, demand.kind, demand.quantity) else { return Ok(Claim::There) };
-        // Whoever was refused under it may not have been heard when they gave it up: then nothing is held, and it may be anything.
-        let holds = format!("{}h:{}", prefix(book::shard_of(&known.user)), known.user);
-        if self.link.ask(redis::cmd("HEXISTS").arg(holds).arg(&**ask.id)).await? == Value::Int(1) {
-            return Ok(Claim::Differs(member));
-        }
-        let mut set = redis::cmd("SET");
-        set.arg(&key).arg(&value).arg("PX").arg(pointer_life(ask.expires_ms, demand.now));
-        self.link.ask(&set).await?;
-        Ok(Claim::New)
-    }
-}
-
-/// What became of the claim to an id.
-enum Claim {
-    New,
-    There,
-    Differs(&'static str),
 }
 
 impl Port for Redis {
@@ -298,37 +275,40 @@ impl Port for Redis {
         let demand = &ask.demand;
         let now_ms = demand.now.as_millisecond();
         let here = book.reservations.get(ask.id).filter(|known| !known.is_over(now_ms));
-        if let Some(known) = here.as_ref().filter(|known| !matches!(known.fate, Fate::Held)) {
-            let verdict = embedded::again(known, &slot.user, demand);
-            let nothing = Demand { quantity: Quantity::ZERO, ..*demand };
-            let numbers = self.decide(book, slot, &nothing, None, Rate::Kept).await?.numbers;
-            return Ok(Answer { verdict, numbers });
+        if let Some(known) = here {
+            let verdict = embedded::again(&known, &slot.user, demand);
+            if matches!(verdict, Verdict::Differs(_)) {
+                return Ok(Answer { verdict, numbers: Numbers::default() });
+            }
+            if known.fate != Fate::Held {
+                let nothing = Demand { quantity: Quantity::ZERO, ..*demand };
+                let numbers = self.decide(book, slot, &nothing, None, Rate::Kept).await?.numbers;
+                return Ok(Answer { verdict, numbers });
+            }
         }
-        let claim = if ask.is_new && Made::read(ask.id).is_some_and(|made| made.expires_ms == ask.expires_ms) {
-            Claim::There // it leads to its hold by itself
-        } else {
-            self.claim(slot, ask).await.inspect_err(|_| self.link.doubt())?
-        };
-        if let Claim::Differs(member) = claim {
+        let published = slot.lock().there.published;
+        // An id that was made here is nobody else's, and leads to its hold by itself.
+        let is_made = ask.is_new && Made::read(ask.id).is_some_and(|made| made.expires_ms == ask.expires_ms);
+        let claimed =
+            if is_made { None } else { Some(self.claim(slot, ask).await.inspect_err(|_| self.link.doubt())?) };
+        if let Some(Claimed::Differs(member)) = claimed {
             return Ok(Answer { verdict: Verdict::Differs(member), numbers: Numbers::default() });
         }
         let decided = self.decide(book, slot, demand, Some(ask), Rate::Taken).await;
-        let answer = match decided {
-            Ok(answer) => answer,
-            Err(outage) => {
-                // It may have been placed before the answer was lost.
-                self.unheard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(((*slot.user).into(), (**ask.id).into()));
-                return Err(outage);
+        // An account that began anew may have forgotten that the id was taken away from it.
+        let is_sure = matches!(claimed, Some(Claimed::First(_))) && slot.lock().there.published == published;
+        let decided = match (decided, claimed) {
+            (Ok(answer), Some(_)) if answer.verdict == Verdict::Granted && !is_sure => {
+                self.confirm(book, slot, ask, answer).await
             }
+            (Ok(answer), Some(Claimed::First(claim))) if matches!(answer.verdict, Verdict::Refused(_)) => {
+                self.give_up(&claim).await;
+                Ok(answer)
+            }
+            (decided, _) => decided,
         };
-        if matches!((&answer.verdict, claim), (Verdict::Refused(_), Claim::New)) {
-            // Nothing is held under it: it may still become anything.
-            let _ = self.link.ask(redis::cmd("DEL").arg(format!("bh:r:{}", ask.id))).await;
-        }
-        Ok(answer)
+        // It may have been placed before the answer was lost.
+        decided.inspect_err(|_| self.note_unheard(&slot.user, ask.id))
     }
 
     async fn check(&self, book: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
@@ -345,7 +325,7 @@ impl Port for Redis {
             return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
-        match (self.release_there(slot.as_deref(), &known.user, id, life).await, here) {
+        match (self.release_there(slot.as_deref(), &known.user, id, Some(life)).await, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(Released::Before(fate @ Fate::Committed { .. })), Released::Now) => {
                 // Its commit was faster, or is on the way: that says how it ends.
@@ -355,10 +335,7 @@ impl Port for Redis {
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
                 tracing::debug!(%outage, "a release is told to Redis later");
-                self.unheard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((known.user.as_ref().into(), id.into()));
+                self.note_unheard(&known.user, id);
                 Ok(Released::Now)
             }
             (Err(outage), _) => Err(outage),
@@ -392,7 +369,7 @@ impl Port for Redis {
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
         if let Some(made) = Made::read(id) {
-            let keys = Args::of([format!("{}x", prefix(made.shard)).as_bytes()]);
+            let keys = Args::of([self.ends(made.shard).await?.as_bytes()]);
             let mut args = Args::of([id.as_bytes()]);
             args.number(made.expires_ms);
             let there = self.link.run(&self.scripts.find, &keys, &args).await?;
@@ -402,7 +379,8 @@ impl Port for Redis {
                 return Ok(Some(Known { user: text_at(&there, 0)?.into(), fate: Fate::Held, ..hold }));
             }
         }
-        pointed_at(&self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?)
+        let there = self.link.ask(redis::cmd("GET").arg(format!("bh:r:{id}"))).await?;
+        Ok(Pointer::read(&there)?.map(|(_, pointer)| pointer.known))
     }
 
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
@@ -412,7 +390,8 @@ impl Port for Redis {
             // Let through in the meantime, or asked for again and granted: then it is somebody's.
             let is_known = book.reservations.get(id).is_some_and(|known| known.fate == Fate::Held);
             let slot = book.get(user);
-            if !is_known && let Err(outage) = self.release_there(slot.as_deref(), user, id, claim_life_ms(0, now)).await
+            if !is_known
+                && let Err(outage) = self.release_there(slot.as_deref(), user, id, Some(claim_life_ms(0, now))).await
             {
                 self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
                 return Err(outage);
@@ -424,12 +403,24 @@ impl Port for Redis {
 }
 
 impl Redis {
-    /// Frees a hold there, and takes note in the account, where it is in memory, that this was done.
-    async fn release_there(&self, slot: Option<&Slot>, user: &str, id: &str, life_ms: i64) -> Result<Released, Outage> {
+    fn note_unheard(&self, user: &str, id: &str) {
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((user.into(), id.into()));
+    }
+
+    /// Frees a hold there, and takes note in the account, where it is in memory, that this was done. For as long as it is said, nobody
+    /// commits what is under this id in the shard; without that, it is only this account's no more.
+    async fn release_there(
+        &self,
+        slot: Option<&Slot>,
+        user: &str,
+        id: &str,
+        life_ms: Option<i64>,
+    ) -> Result<Released, Outage> {
         let prefix = prefix(book::shard_of(user));
         let keys = [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}k:{id}")];
+        let keys = &keys[..if life_ms.is_some() { 3 } else { 2 }];
         let mut args = Args::of([id.as_bytes(), self.field.as_bytes()]);
-        args.number(life_ms);
+        args.number(life_ms.unwrap_or_default());
         let answer = self.link.run(&self.scripts.release, &Args::of(keys.iter().map(String::as_bytes)), &args).await?;
         match text_at(&answer, 0)?.as_str() {
             "now" => {
@@ -456,12 +447,16 @@ fn prefix(shard: i64) -> String {
     format!("bh:{{{shard}}}:")
 }
 
+/// The log of which accounts are, as they are written now: those of an earlier version are none of ours.
+fn written(log: &str) -> Arc<str> {
+    format!("2.{log}").into()
+}
+
 /// The keys of an account.
 fn keys_of(user: &str, keys: &mut Args) {
     let shard = book::shard_of(user);
     keys.written(format_args!("bh:{{{shard}}}:a:{user}"));
     keys.written(format_args!("bh:{{{shard}}}:h:{user}"));
-    keys.written(format_args!("bh:{{{shard}}}:x"));
 }
 
 /// The rate of a type as this process knows it.
@@ -472,8 +467,4 @@ fn rate_us(state: &State, kind: &str) -> i64 {
 /// How long it is remembered there who resolves a reservation: as long as it would be held.
 fn claim_life_ms(expires_ms: i64, now: Timestamp) -> i64 {
     expires_ms.saturating_sub(now.as_millisecond()).max(CLAIM_MS)
-}
-
-fn pointer_life(expires_ms: i64, now: Timestamp) -> i64 {
-    expires_ms.saturating_sub(now.as_millisecond()).saturating_add(POINTER_MS)
 }

@@ -1,11 +1,14 @@
 //! How things are written in Redis, and read back: what cannot be read is an outage, never a default.
 
+use std::fmt;
 use std::slice::Iter;
 use std::sync::Arc;
 
+use billing::hold::Hold;
 use billing::usage::{Credits, Quantity};
 use redis::Value;
 
+use crate::counters::book;
 use crate::counters::reservations::{Fate, Known};
 use crate::counters::{Numbers, Outage};
 
@@ -49,7 +52,7 @@ pub struct Told {
     pub life: Arc<str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum What {
     Granted,
     /// The hold that there is under its id.
@@ -60,6 +63,8 @@ pub enum What {
     Month,
     Uncountable,
     Minute,
+    /// There is no room, and something is over that is not freed yet.
+    Behind,
 }
 
 impl Heard {
@@ -137,35 +142,81 @@ impl What {
             Value::Int(4) => Self::Month,
             Value::Int(5) => Self::Uncountable,
             Value::Int(6) => Self::Minute,
+            Value::Int(7) => Self::Behind,
             Value::BulkString(_) => Self::Again(text_of(value)?),
             _ => return Err(garbage(value)),
         })
     }
 }
 
-pub fn pointer(user: &str, quantity: Quantity, expires_ms: i64, kind: &str) -> String {
-    format!("{user}\0{}:{expires_ms}:{kind}", quantity.micro())
+/// What an id of the caller's own leads to: what was asked for under it, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointer {
+    pub known: Known,
+    /// Long ago where it is not said.
+    pub since_ms: i64,
 }
 
-pub fn pointed_at(value: &Value) -> Result<Option<Known>, Outage> {
-    if *value == Value::Nil {
-        return Ok(None);
+impl Pointer {
+    pub fn of(user: &str, hold: &Hold, since_ms: i64) -> Self {
+        let Hold { kind, quantity, credits, expires_ms } = hold.clone();
+        Self { known: Known { user: Arc::from(user), kind, quantity, credits, expires_ms, fate: Fate::Held }, since_ms }
     }
-    let text = text_of(value)?;
-    let read = || {
-        let (user, rest) = text.split_once('\0')?;
-        let mut parts = rest.splitn(3, ':');
-        let (quantity, expires, kind) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Known {
-            user: Arc::from(user),
-            kind: kind.into(),
-            quantity: Quantity::from_micro(quantity.parse().ok()?),
-            credits: Credits::ZERO,
-            expires_ms: expires.parse().ok()?,
-            fate: Fate::Held,
-        })
-    };
-    read().map(Some).ok_or_else(|| garbage(value))
+
+    /// As it lies in Redis; `serial` is of no other one.
+    pub fn text(&self, serial: &str) -> String {
+        let Known { user, kind, quantity, expires_ms, .. } = &self.known;
+        format!("{user}\0{}:{expires_ms}:{kind}\0{}:{serial}", quantity.micro(), self.since_ms)
+    }
+
+    /// Nothing where there is none; else as it lies there, and what that says.
+    pub fn read(value: &Value) -> Result<Option<(String, Self)>, Outage> {
+        if *value == Value::Nil {
+            return Ok(None);
+        }
+        let text = text_of(value)?;
+        let read = || {
+            let mut parts = text.splitn(3, '\0');
+            let (user, mut hold, since) = (parts.next()?, parts.next()?.splitn(3, ':'), parts.next());
+            let since_ms = since.and_then(|since| since.split_once(':')?.0.parse().ok());
+            let hold = Hold {
+                quantity: Quantity::from_micro(hold.next()?.parse().ok()?),
+                expires_ms: hold.next()?.parse().ok()?,
+                kind: hold.next()?.into(),
+                credits: Credits::ZERO,
+            };
+            Some(Self::of(user, &hold, since_ms.unwrap_or(i64::MIN)))
+        };
+        let pointer = read().ok_or_else(|| garbage(value))?;
+        Ok(Some((text, pointer)))
+    }
+}
+
+/// A hold as it lies in Redis. It is more than 64 bytes: shorter ones would lie in one list up to 512 of an account, which is searched
+/// from its start, twice for each that is added.
+#[derive(Debug)]
+pub struct HoldText<'h> {
+    pub quantity: i64,
+    pub credits: i64,
+    pub expires_ms: i64,
+    pub kind: &'h str,
+}
+
+impl fmt::Display for HoldText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "h:{:>48}:{}:{}:{}", self.quantity, self.credits, self.expires_ms, self.kind)
+    }
+}
+
+/// A user in a name that is of all shards.
+pub fn owner(user: &str) -> impl fmt::Display + '_ {
+    struct Owner<'u>(&'u str);
+    impl fmt::Display for Owner<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}:{}", book::shard_of(self.0), self.0)
+        }
+    }
+    Owner(user)
 }
 
 /// The hold in an answer; whose it is, the caller knows.
@@ -174,7 +225,7 @@ pub fn hold_of(text: &str) -> Result<Known, Outage> {
         let mut parts = text.splitn(5, ':');
         let (state, quantity, credits, expires, kind) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let quantity = Quantity::from_micro(quantity.parse().ok()?);
+        let quantity = Quantity::from_micro(quantity.trim_start().parse().ok()?);
         Some(Known {
             user: Arc::from(""),
             kind: kind.into(),
@@ -247,7 +298,29 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::counters::{Counters, book};
+    use crate::counters::Counters;
+
+    #[test]
+    fn a_pointer_is_read_as_it_was_written_and_one_of_an_earlier_version_too() {
+        let hold = Hold {
+            kind: "a:b".into(),
+            quantity: Quantity::from_micro(7),
+            credits: Credits::ZERO,
+            expires_ms: 1_763_812_800_123,
+        };
+        let pointer = |since_ms| Pointer::of("usr_1", &hold, since_ms);
+        let old = "usr_1\0".to_owned() + "7:1763812800123:a:b";
+        for (text, pointer) in [
+            (pointer(5).text("s-1"), pointer(5)),
+            (pointer(i64::MIN).text("s:2"), pointer(i64::MIN)),
+            (old, pointer(i64::MIN)),
+        ] {
+            let lies = Value::BulkString(text.clone().into_bytes());
+            assert_eq!(Pointer::read(&lies).expect("it can be read"), Some((text, pointer)));
+        }
+        assert!(Pointer::read(&Value::BulkString(b"usr_1".to_vec())).is_err());
+        assert_eq!(Pointer::read(&Value::Nil).expect("nothing"), None);
+    }
 
     #[test]
     fn an_id_leads_to_the_shard_of_its_user_and_tells_when_it_ends() {

@@ -5,6 +5,7 @@ use billing::account::{Account, Room};
 use billing::hold::Hold;
 use billing::usage::Quantity;
 
+use super::notation::HoldText;
 use super::script::Args;
 
 /// The greatest whole number that Lua tells from its neighbours.
@@ -127,7 +128,8 @@ fn credits(room: &Room) -> String {
 
 /// A hold as it lies in Redis.
 pub fn text_of(hold: &Hold) -> String {
-    format!("h:{}:{}:{}:{}", hold.quantity.micro(), hold.credits.micro(), hold.expires_ms, hold.kind)
+    let (quantity, credits) = (hold.quantity.micro(), hold.credits.micro());
+    HoldText { quantity, credits, expires_ms: hold.expires_ms, kind: &hold.kind }.to_string()
 }
 
 /// What there is to use is cut down; what is used is never cut at the upper end of what a cap can be, because a cap is cut there

@@ -116,7 +116,9 @@ impl Question<'_> {
             },
             // Microseconds there, nanoseconds here: what is refused there by less than one is allowed with the next.
             What::Minute => self.demand.rate(numbers.tat_ns).err().unwrap_or(Refusal::PerMinute { retry_after_ms: 1 }),
-            What::Granted | What::Again(_) => return Err(Outage(format!("the script said {:?}", told.what).into())),
+            What::Granted | What::Again(_) | What::Behind => {
+                return Err(Outage(format!("the script said {:?}", told.what).into()));
+            }
         })
     }
 }

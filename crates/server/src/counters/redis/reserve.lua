@@ -1,7 +1,7 @@
 -- Decides demands on accounts as `billing::limit::decide` does, those on one account each after the one before it, and holds what
 -- is granted. What this costs is most of what a reservation costs: no text is put together that the caller can send, and no
 -- number is written as text that can be sent as one.
--- KEYS: a, h, x of each account
+-- KEYS: x, then a and h of each account
 -- ARGV: log, the field in which the caller counts what it does, now in ms, now in us; then of each account: the life of it in which
 --       everything lies that the caller holds, figures (how many kinds follow, of how many fields, and how many demands; how often
 --       the caller has held or released something of it, as far as it knows; the last entry that it has counted on it), kinds
@@ -17,7 +17,8 @@ local EXACT = 9007199254740991 -- every number is a whole one up to this, and so
 local MINUTE = 60000000
 local log, own, now_ms, now_us = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = tonumber(now_ms)
-local next, answers, size = 5, {}, 0
+local next, answers, size, placed = 5, {}, 0, {}
+local _, is_behind = expire(KEYS[1], now_ms)
 
 local function refusal(a, room, held, kind, kind_held, quantity, cost, per_day, per_month)
   if a[6] == '1' then return 1 end -- over
@@ -28,12 +29,11 @@ local function refusal(a, room, held, kind, kind_held, quantity, cost, per_day, 
   if held + cost > EXACT or kind_held + quantity > EXACT then return 5 end -- uncountable
 end
 
-local function decide(account, holds, ends)
+local function decide(account, holds)
   local life, kinds = ARGV[next], next + 2
   local kind_count, width, demand_count, seen, entry = figures('<i4i4i4i8i8', ARGV[next + 1])
   local demands = kinds + width * kind_count
   next = demands + 5 * demand_count
-  expire(ends, now_ms)
   local a = try('HMGET', account, 'log', 'until', own, 'credits', 'held', 'over', 'entry', 'life', unpack(ARGV, kinds, demands - 1))
   if a.err then call('DEL', account, holds) end -- of another kind: it is published anew
   if a.err or a[1] ~= log then return 'missing' end
@@ -62,20 +62,22 @@ local function decide(account, holds, ends)
     local held_before, kind_held, again = held, helds[kind], false
     rate = max(rate, rates[kind])
     local refused = refusal(a, room, held, kind, kind_held, quantity, cost, per_day, per_month)
+    if refused and refused ~= 1 and is_behind then refused = 7 end -- it may be what is over that is in the way
     local after = nil
     if not refused and adds >= 0 then
       after = min(max(rate - now_us, 0), MINUTE) + adds
       if after > MINUTE then refused = 6 end -- minute
     end
     if id ~= '' then
-      local placed = not refused and try('HSETNX', holds, id, ARGV[line + 2])
-      if placed ~= 1 then again = try('HGET', holds, id) end
+      local is_placed = not refused and try('HSETNX', holds, id, ARGV[line + 2])
+      if is_placed ~= 1 then again = try('HGET', holds, id) end
       if type(again) == 'table' then -- of another kind, and nothing is written of the account yet
         call('DEL', account, holds)
         return 'missing'
       end
-      if placed == 1 then
-        call('ZADD', ends, ARGV[line + 4], ARGV[line + 3])
+      if type(is_placed) == 'table' then error(is_placed) end -- it may not be written now: no memory, or a replica
+      if is_placed == 1 then
+        placed[#placed + 1], placed[#placed + 2] = ARGV[line + 4], ARGV[line + 3]
         held, count, helds[kind] = held + cost, count + 1, kind_held + quantity
       end
     end
@@ -105,15 +107,18 @@ local function decide(account, holds, ends)
   for kind, rate in pairs(moved or {}) do call('HSET', account, ARGV[kinds + width * (kind - 1) + 3], rate) end
 end
 
-for key = 1, #KEYS, 3 do
+local fault = nil
+for key = 2, #KEYS, 2 do
   local first = size
-  local is_decided, word = pcall(decide, KEYS[key], KEYS[key + 1], KEYS[key + 2])
-  if not is_decided and #KEYS == 3 then error(word) end
-  if not is_decided then word = 'alone' end -- what is wrong with one is told to nobody else
+  local is_decided, word = pcall(decide, KEYS[key], KEYS[key + 1])
+  if not is_decided then fault, word = word, 'alone' end -- what is wrong with one is told to nobody else
   if word then
     for place = size, first + 1, -1 do answers[place] = nil end
     size = first + 1
     answers[size] = word
   end
 end
+if #placed > 0 then call('ZADD', KEYS[1], unpack(placed)) end
+-- In the words of Redis, where they are its own: by their first the caller knows what is wrong.
+if fault and #KEYS == 3 then return {err = string.match(fault, '^%u+ .*') or 'ERR ' .. fault} end
 return answers

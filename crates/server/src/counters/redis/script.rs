@@ -101,6 +101,8 @@ impl Args {
 #[derive(Debug)]
 pub struct Scripts {
     pub apply: Script,
+    pub claim: Script,
+    pub disown: Script,
     pub find: Script,
     pub look: Script,
     pub mend: Script,
@@ -113,6 +115,8 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             apply: Script::new(include_str!("apply.lua")),
+            claim: Script::new(include_str!("claim.lua")),
+            disown: Script::new(include_str!("disown.lua")),
             find: Script::new(include_str!("find.lua")),
             look: Script::new(include_str!("look.lua")),
             mend: Script::new(include_str!("mend.lua")),

@@ -1,4 +1,3 @@
--- KEYS: the x of some shards   ARGV: now in ms
-local freed = 0
-for _, ends in ipairs(KEYS) do freed = freed + expire(ends, ARGV[1]) end
-return freed
+-- KEYS: x   ARGV: now in ms   Answers how much was freed, and 1 where more may be left.
+local freed, is_behind = expire(KEYS[1], ARGV[1])
+return {freed, is_behind and 1 or 0}

@@ -12,7 +12,7 @@ use redis::Value;
 use super::notation::{garbage, text_at, text_of};
 use super::publication::Publication;
 use super::script::Args;
-use super::{Outage, Redis, prefix};
+use super::{Outage, Redis, prefix, written};
 use crate::counters::book::{self, Slot};
 use crate::counters::publishing::Move;
 
@@ -189,7 +189,7 @@ impl Redis {
 
     /// The log is another one than was published: a database that was set back.
     pub fn set_log(&self, log: &str) {
-        *self.log.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(log);
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = written(log);
     }
 
     /// Publishes a shard and moves it from where it stands to a position, by compare-and-set; where it stands then.
@@ -210,6 +210,7 @@ impl Redis {
         if from == Mark::None && self.read_mark(&expected) != Mark::None {
             return Ok(self.read_mark(&expected));
         }
+        self.claim_again(pending.holds.iter().map(|(user, id, hold)| (&**user, &**id, hold)), now).await;
         let mut parts = pending.publications(&self.kinds, now.as_millisecond());
         let last = parts.pop().unwrap_or_default();
         for part in parts {
@@ -223,7 +224,7 @@ impl Redis {
         Ok(self.read_mark(&text_at(&answer, 1)?))
     }
 
-    /// Frees what has expired in the next few shards; how much that was.
+    /// Frees what has expired in the next few shards, or in all of them where that is one question; how much that was.
     pub(super) async fn sweep_next(&self, now: Timestamp) -> Result<usize, Outage> {
         let first = {
             let mut view = self.view.lock().await;
@@ -231,18 +232,17 @@ impl Redis {
             view.swept = (first + SWEPT) % i64::try_from(book::SHARDS).unwrap_or(i64::MAX);
             first
         };
-        let shards: Vec<i64> = (first..first + SWEPT).collect();
-        let at_once = if self.link.is_cluster().await? { 1 } else { shards.len() };
+        let count = if self.link.is_cluster().await? { SWEPT } else { 1 };
         let (mut freed, mut args) = (0, Args::default());
         args.number(now.as_millisecond());
-        for some in shards.chunks(at_once) {
-            let mut keys = Args::default();
-            for shard in some {
-                keys.written(format_args!("{}x", prefix(*shard)));
-            }
-            let answer = self.link.run_within(DEADLINE, &self.scripts.sweep, &keys, &args).await?;
-            if let Value::Int(count) = answer {
-                freed += usize::try_from(count).unwrap_or_default();
+        for shard in first..first + count {
+            let ends = Args::of([self.ends(shard).await?.as_bytes()]);
+            loop {
+                let answer = self.link.run_within(DEADLINE, &self.scripts.sweep, &ends, &args).await?;
+                freed += text_at(&answer, 0)?.parse::<usize>().unwrap_or_default();
+                if text_at(&answer, 1)? == "0" {
+                    break;
+                }
             }
         }
         Ok(freed)

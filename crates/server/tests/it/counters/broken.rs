@@ -3,7 +3,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::{Rig, code};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::groups::reserve_new;
+use super::lines::settled;
+use super::{Adapter, Rig, code};
 use crate::harness::Database;
 
 /// A server that answers the greeting of a client and then always the same.
@@ -92,5 +98,39 @@ async fn f25_every_answer_of_a_broken_redis_is_an_outage_and_no_more() {
             },
         );
         assert!(committed.await.expect("counted").late, "{answer:?}");
+    }
+}
+
+/// F-22: a Redis that answers and may not be written (no memory left, or a replica since a moment ago) holds nothing: nobody is told that
+/// it does, alone or beside others, with an id of their own or one of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f22_where_redis_may_not_be_written_nothing_is_granted() {
+    let no_memory = (&["CONFIG", "SET", "maxmemory", "1"][..], &["CONFIG", "SET", "maxmemory", "0"][..]);
+    let replica = (&["REPLICAOF", "127.0.0.1", "1"][..], &["REPLICAOF", "NO", "ONE"][..]);
+    for (broken, mended) in [no_memory, replica] {
+        let mut rig = Rig::new(Adapter::Redis).await;
+        let ttl = Duration::from_mins(5);
+        let users = [rig.user.clone(), rig.world.user("v@example.com", None, false).await.0];
+        for user in &users {
+            rig.user.clone_from(user);
+            reserve_new(&rig, "inference", "1", ttl).await.expect("held");
+        }
+        let said = rig.server.as_ref().expect("a Redis").ask(broken);
+        assert_eq!(said, "OK", "{broken:?}");
+        for user in &users {
+            rig.user.clone_from(user);
+            assert_eq!(code(rig.reserve("own", "inference", "3").await), "limit.unknown", "{broken:?}");
+            let all = join_all((0..5).map(|_| reserve_new(&rig, "inference", "3", ttl))).await;
+            assert!(all.into_iter().all(|outcome| code(outcome) == "limit.unknown"), "{broken:?}");
+        }
+        assert_eq!(rig.app().counters.degraded(), Some("redis"), "{broken:?}");
+        let said = rig.server.as_ref().expect("a Redis").ask(mended);
+        assert_eq!(said, "OK", "{mended:?}");
+        for user in &users {
+            rig.user.clone_from(user);
+            assert_eq!(settled(&rig, &format!("{user} more"), "4").await, "ok", "{mended:?}");
+            assert_eq!(settled(&rig, &format!("{user} most"), "0.1").await, "credits.exhausted", "{mended:?}");
+        }
+        assert_eq!(rig.app().counters.degraded(), None, "{mended:?}");
     }
 }

@@ -204,6 +204,29 @@ async fn f11_a_group_outlives_whoever_asked_for_it() {
     assert_eq!(rig.left().await, "5");
 }
 
+/// What is over is free, however much it is, and is freed bit by bit: one call does not keep the server for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_is_free_however_much_it_is() {
+    let rig = Rig::new(Adapter::Redis).await;
+    let all = join_all((0..5_000).map(|_| reserve_new(&rig, "inference", "0.001", Duration::from_secs(1)))).await;
+    assert!(all.iter().all(Result::is_ok));
+    assert_eq!(code(reserve_new(&rig, "inference", "0.001", TTL).await), "credits.exhausted");
+    rig.world.clock.advance(Duration::from_secs(1));
+    let server = rig.server.as_ref().expect("a Redis");
+    server.ask(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(code(reserve_new(&rig, "inference", "5", TTL).await), "ok");
+    assert_eq!(calls(server), 2, "all but a few, and then those");
+    let key = format!("bh:{{{}}}:h:{}", book::shard_of(&rig.user), rig.user);
+    assert_eq!(
+        ["HLEN", "OBJECT ENCODING"].map(|what| {
+            let words: Vec<&str> = what.split(' ').chain([key.as_str()]).collect();
+            server.ask(&words)
+        }),
+        ["1", "hashtable"],
+        "found by its id, not searched for"
+    );
+}
+
 /// Numbers of Lua are exact below 2^53 only. What would leave them is refused, in one group as in many.
 #[tokio::test]
 async fn what_is_held_stays_a_number_that_redis_can_count() {

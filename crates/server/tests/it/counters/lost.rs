@@ -23,7 +23,7 @@ async fn f26_a_redis_that_is_set_back_is_brought_up_to_date_before_it_decides() 
     let server = rig.server.as_ref().expect("a Redis");
     let key = format!("bh:{{{}}}:", book::shard_of(&rig.user));
     let names = ["a", "h"].map(|part| format!("{key}{part}:{}", rig.user));
-    let names = [names[0].clone(), names[1].clone(), format!("{key}x"), format!("{key}wm")];
+    let names = [names[0].clone(), names[1].clone(), "bh:x".to_owned(), format!("{key}wm")];
 
     rig.record("e1", "inference", "0.5").await;
     rig.reserve("first", "inference", "1").await.expect("held");

@@ -15,7 +15,7 @@ use crate::harness::Database;
 /// The names of the keys that concern a user: account, holds, ends of holds, position of the shard.
 fn keys(user: &str) -> [String; 4] {
     let prefix = format!("bh:{{{}}}:", book::shard_of(user));
-    [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), format!("{prefix}x"), format!("{prefix}wm")]
+    [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), "bh:x".to_owned(), format!("{prefix}wm")]
 }
 
 /// Half a credit is used and one is held.
@@ -112,11 +112,12 @@ async fn what_differs_in_the_holds_in_redis_is_named_and_put_right() {
     let endless = ": the reservation a in Redis does not end with its time";
     is_put_right(&rig, &["DEL", &ends], &[endless]).await;
     let later = "redis.call('ZADD', KEYS[1], 1900000000000, ARGV[1] .. '\\0a')";
-    is_put_right(&rig, &["EVAL", later, "1", &ends, &rig.user], &[endless]).await;
+    let owner = format!("{}:{}", book::shard_of(&rig.user), rig.user);
+    is_put_right(&rig, &["EVAL", later, "1", &ends, &owner], &[endless]).await;
     let one_more = "redis.call('HSET', KEYS[2], 'b', 'h:500000:500000:1800000000000:inference')
         redis.call('HINCRBY', KEYS[1], 'held', 500000) redis.call('HINCRBY', KEYS[1], 'h:inference', 500000)
         redis.call('ZADD', KEYS[3], 1800000000000, ARGV[1] .. '\\0b')";
-    let command = ["EVAL", one_more, "3", &account, &holds, &ends, &rig.user];
+    let command = ["EVAL", one_more, "3", &account, &holds, &ends, &owner];
     is_put_right(&rig, &command, &[", inference: nobody knows of the reservation b in Redis"]).await;
     is_still_held(&rig).await;
 }

@@ -18,7 +18,12 @@ use crate::harness::Database;
 
 /// Two programs with the same database, Redis and user.
 pub async fn two() -> (Rig, Rig) {
-    let (database, server) = (Database::postgres(), Server::single());
+    sharing(Server::single()).await
+}
+
+/// Two programs that share this Redis.
+pub async fn sharing(server: Server) -> (Rig, Rig) {
+    let database = Database::postgres();
     let same = Database::Postgres {
         server: crate::harness::database::variable("BILLHOOK_TEST_POSTGRES"),
         name: name(&database),
