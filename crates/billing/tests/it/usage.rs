@@ -21,6 +21,7 @@ fn tier(included: i64, price_minor: i64, code: &str, overage: Overage) -> Tier {
         overage,
         overage_cap: None,
         limits: BTreeMap::new(),
+        trial_days: None,
     }
 }
 

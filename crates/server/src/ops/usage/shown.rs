@@ -23,6 +23,10 @@ enum Wrong {
     NotGiven { given: String },
     /// The catalogue does not have it, so nothing is allowed.
     Unknown { tier: String },
+    /// It is a trial, and the row does not say since when, so nothing is allowed.
+    Undated,
+    /// It is a trial, and the log counts by another end of it.
+    OtherTrial,
     /// Paid for by nobody. An operator may give such a tier, so this is no fault.
     Unpaid,
 }
@@ -74,6 +78,12 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
         Some(Wrong::Unknown { tier }) => {
             report.fault("tiers", format!("{}: the catalogue has no tier {tier}", row.user.id), CATALOGUE);
         }
+        Some(Wrong::Undated) => {
+            report.fault("tiers", format!("{}: users.created_at does not say when the trial began", row.user.id), DATE);
+        }
+        Some(Wrong::OtherTrial) => {
+            report.fault("tiers", format!("{}: usage is counted by another end of the trial", row.user.id), REPAIR);
+        }
         Some(Wrong::Unpaid) => {
             report.warn("tiers", format!("{shown} without a subscription"), "nothing, if you have given it");
         }
@@ -83,8 +93,10 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
 
 const REPAIR: &str = "run billhook doctor --repair";
 const CATALOGUE: &str = "put the tier into the catalogue, or the user into another tier: until then nothing is allowed";
+const DATE: &str =
+    "write YYYY-MM-DD HH:MM:SS (UTC) there, then run billhook doctor --repair: until then nothing is allowed";
 
-/// Makes every row show the tier that is its user's.
+/// Makes every row show the tier that is its user's, and the log count by the trial that the row says.
 pub async fn repair(app: &App) -> Result<()> {
     let mut after = String::new();
     loop {
@@ -97,7 +109,7 @@ pub async fn repair(app: &App) -> Result<()> {
                 Ok(rows.last().map(|row| row.user.id.clone()))
             })
             .await?;
-        let Some(last) = last else { return Ok(()) };
+        let Some(last) = last else { return plans::follow(app).await };
         after = last;
     }
 }
@@ -106,7 +118,8 @@ fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
     match examined(tx, app, row)? {
         Some(Wrong::NotSubscribed { .. }) => plans::show_tier(tx, &app.catalogue, &row.user, now),
         Some(Wrong::NotGiven { given }) => users::show_own_tier(tx, &row.user.id, &given, &database_time(now)),
-        Some(Wrong::Unknown { .. } | Wrong::Unpaid) | None => Ok(()),
+        Some(Wrong::OtherTrial) => store::plans::mark_user(tx, &row.user.id),
+        Some(Wrong::Unknown { .. } | Wrong::Undated | Wrong::Unpaid) | None => Ok(()),
     }
 }
 
@@ -126,11 +139,17 @@ fn examined(tx: &mut Tx<'_>, app: &App, row: &Shown) -> Result<Option<Wrong>> {
     if app.catalogue.tier(&user.tier).is_none() {
         return Ok(Some(Wrong::Unknown { tier: user.tier.clone() }));
     }
+    if plans::is_undated(&app.catalogue, user) {
+        return Ok(Some(Wrong::Undated));
+    }
     let slot = app.book.get(&user.id).map_or_else(|| following::written(tx, &user.id), |slot| Ok(Some(slot)))?;
-    let given = slot.map(|slot| slot.lock().account.terms().tier.clone());
+    let given = slot.map(|slot| slot.lock().account.terms().clone());
     Ok(match given {
-        Some(given) if given != user.tier => Some(Wrong::NotGiven { given }),
-        Some(_) => None,
+        Some(given) if given.tier != user.tier => Some(Wrong::NotGiven { given: given.tier }),
+        Some(given) => {
+            let terms = plans::terms(tx, &app.catalogue, user, app.clock.now())?;
+            (given.ends_ms != terms.ends_ms).then_some(Wrong::OtherTrial)
+        }
         // Without Stripe nobody pays for anything here.
         None if app.stripe.is_none() => None,
         None => app.catalogue.tier(&user.tier).filter(|tier| tier.price.minor() > 0).map(|_| Wrong::Unpaid),
