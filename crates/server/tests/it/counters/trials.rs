@@ -7,7 +7,7 @@ use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations;
 use billing::usage::{Credits, Quantity};
 
-use super::{Adapter, BOTH, CATALOGUE, Rig, code};
+use super::{BOTH, CATALOGUE, Rig, code};
 
 #[tokio::test]
 async fn a_trial_is_over_from_its_end_on() {
