@@ -98,6 +98,7 @@ fn what_comes_before_and_after_a_trial() {
         9 block; 11-10 use 5; 11-12 become 9 block fixed=11-05..11-19 ends=11-19 | 11-12                                  -> 11-01..11-19 of 9 used 5 left 4          # the tier becomes a trial
         9 block; 11-10 use 5; 11-12 become 9 block fixed=10-05..10-19 ends=10-19 | 11-12                                  -> 11-01..11-19 of 0 used 5 left 0 over
         9 block fixed=11-05..11-19 ends=11-19; 11-10 use 5; 11-12 become 9 block fixed=11-05..12-05 ends=12-05 | 12-04    -> 11-05..12-05 of 9 used 5 left 4          # a longer one
+        9 block fixed=11-05..11-19 ends=11-19; 11-10 use 5; 11-20 become 9 block fixed=11-05..12-05 ends=12-05 | 11-20    -> 11-19..12-05 of 9 used 0 left 9          # heard of after it was over
         9 block fixed=11-05..11-19 ends=11-19; 11-10 use 5; 11-12 become 9 block fixed=11-05..11-08 ends=11-08 | 11-12    -> 11-05..12-08 of 0 used 5 left 0 over     # a shorter one
         9 block fixed=11-05..11-19 ends=11-19; 11-10 use 5; 11-20 become 9 block | 11-20                                  -> 11-19..12-01 of 9 used 0 left 9          # no trial any more
         ",
