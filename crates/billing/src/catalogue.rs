@@ -28,6 +28,8 @@ pub struct Catalogue {
     pub time_zone: TimeZone,
     /// Whether past due subscriptions count as revenue.
     pub past_due: PastDue,
+    /// What becomes of the running period's credits when a user changes their tier in it.
+    pub plan_change: TierChange,
     /// By name; the four of [`EVENT_TYPES`] always among them.
     pub events: BTreeMap<Arc<str>, EventType>,
     /// In the order of the file.
@@ -43,6 +45,15 @@ pub enum PastDue {
     Count,
     /// Never. They are still counted as subscriptions.
     Exclude,
+}
+
+/// What becomes of the running period's credits when a user changes their tier in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TierChange {
+    /// The new tier's take the place of the old one's.
+    KeepUsed,
+    /// Each tier gives its share of the period.
+    Prorate,
 }
 
 /// One type of usage event.
@@ -75,6 +86,8 @@ pub struct Tier {
     pub overage_cap: Option<Credits>,
     /// Limits by event type.
     pub limits: BTreeMap<String, Limit>,
+    /// For so many days it entitles whoever has it without a subscription; none: for ever.
+    pub trial_days: Option<u16>,
 }
 
 /// What happens beyond the included credits.
@@ -218,9 +231,17 @@ impl Catalogue {
     /// Every decision in one text, in a fixed order, with strings quoted so that no two catalogues share it.
     fn canonical(&self) -> String {
         let zone = self.time_zone.iana_name().unwrap_or_default();
-        let head = format!("{} {zone} {:?}", self.currency, self.past_due);
+        // What is as it was before there were words for it adds nothing: an update of the program is no other catalogue.
+        let change = match self.plan_change {
+            TierChange::KeepUsed => "",
+            TierChange::Prorate => " Prorate",
+        };
+        let head = format!("{} {zone} {:?}{change}", self.currency, self.past_due);
         let events = self.events.iter().map(|(name, event)| format!("{name:?} {event:?}"));
-        let tiers = self.tiers.iter().map(|tier| format!("{tier:?}"));
+        let tiers = self.tiers.iter().map(|tier| {
+            let text = format!("{tier:?}");
+            text.strip_suffix(", trial_days: None }").map(|head| format!("{head} }}")).unwrap_or(text)
+        });
         std::iter::once(head).chain(events).chain(tiers).collect::<Vec<_>>().join("\n")
     }
 }

@@ -269,6 +269,7 @@ mod tests {
             customer: customer.map(str::to_owned),
             admin: false,
             disabled: false,
+            created: None,
         }))
     }
 

@@ -101,7 +101,7 @@ impl Period {
     }
 
     pub(super) fn new(terms: Arc<Terms>, span: Span) -> Period {
-        let included = terms.included;
+        let included = terms.included_at(span.start_ms);
         Period { terms, span, since_ms: span.start_ms, included, used_pico: 0, segments: Vec::new(), warned: 0 }
     }
 

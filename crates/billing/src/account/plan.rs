@@ -11,23 +11,35 @@ use std::sync::Arc;
 
 use super::period::{Period, Span, instant};
 use super::{Account, AccountError, ClosedPeriod, Moment};
+use crate::catalogue::TierChange;
 use crate::entry::{CREDITS_MOST, Moved, PeriodRule, PlanChange, Terms, first_ms};
 use crate::usage::Credits;
 
 impl Account {
     /// How this account comes to terms that hold from an instant on (milliseconds since 1970). Only an anchor that was moved
     /// and another kind of period begin anew, and only where that period begins later than the running one. Whatever else
-    /// changes (tier, price, zone), the period goes on with what was used. Overage of two currencies cannot be added up.
-    pub fn change_to(&self, terms: &Terms, now_ms: i64) -> Result<PlanChange, AccountError> {
+    /// changes (tier, price, zone), the period goes on with what was used, and `midway` says what another tier gives in it.
+    /// Overage of two currencies cannot be added up.
+    ///
+    /// A trial has its credits once: a tier that becomes one takes the period as it is, and nobody gets a share of one.
+    pub fn change_to(&self, terms: &Terms, midway: TierChange, now_ms: i64) -> Result<PlanChange, AccountError> {
+        let before = &*self.period.terms;
         if self.period.currency() != terms.price_per_1k.currency() {
             return Ok(PlanChange::Reset);
         }
-        if self.period.terms.period == terms.period {
-            return Ok(PlanChange::KeepUsed);
+        let same_tier = before.tier == terms.tier;
+        if before.period != terms.period && !(same_tier && terms.ends_ms.is_some()) {
+            let next = Span::of(terms.period_at(instant(now_ms)?)?)?;
+            let running = first_ms(self.at(now_ms).period.start).ok_or(AccountError::Overflow)?;
+            if next.start_ms > running {
+                return Ok(PlanChange::Reset);
+            }
         }
-        let next = Span::of(terms.period_at(instant(now_ms)?)?)?;
-        let running = first_ms(self.at(now_ms).period.start).ok_or(AccountError::Overflow)?;
-        Ok(if next.start_ms > running { PlanChange::Reset } else { PlanChange::KeepUsed })
+        let shares = !same_tier && before.ends_ms.is_none() && terms.ends_ms.is_none();
+        Ok(match midway {
+            TierChange::Prorate if shares => PlanChange::Prorate,
+            TierChange::Prorate | TierChange::KeepUsed => PlanChange::KeepUsed,
+        })
     }
 
     /// Puts other terms in place; equal ones change nothing. Answers the periods that are frozen by it.
@@ -52,7 +64,7 @@ impl Account {
         let moment = Moment { now_ms: moment.now_ms.max(turned_ms), ..moment };
         let closed = match change {
             PlanChange::KeepUsed => {
-                self.go_on(&terms, moment, |_, _, _| Some(terms.included))?;
+                self.go_on(&terms, moment, |_, at_ms, _| Some(terms.included_at(at_ms)))?;
                 Vec::new()
             }
             PlanChange::Prorate => {

@@ -29,7 +29,7 @@ pub struct View {
     /// Credits used, half up; never below zero.
     pub used: Credits,
     /// What is left of included credits and packs; `used + remaining = included` as long as there is no overage and no
-    /// pack (I-10).
+    /// pack (I-10). Nothing where the terms have ended.
     pub remaining: Credits,
     /// Packs that are worth something, in the order in which they are used.
     pub packs: Vec<PackLeft>,
@@ -142,6 +142,8 @@ impl Account {
         let standing = self.standing(now_ms, now_ms < self.period.span.start_ms).unwrap_or_else(|_| self.as_it_is());
         let period = &*standing.period;
         let packs = self.packs.live(now_ms).filter(|kept| kept.left > 0);
+        let expired = period.terms.is_over(now_ms);
+        let left = if expired { 0 } else { period.left_pico().saturating_add(self.packs.left_at(now_ms)) };
         View {
             terms: Arc::clone(&period.terms),
             period: period.span.window(),
@@ -150,12 +152,12 @@ impl Account {
             in_day: self.sums(|kind| standing.in_day(kind)),
             included: period.included,
             used: period.used(),
-            remaining: half_down(period.left_pico().saturating_add(self.packs.left_at(now_ms))),
+            remaining: half_down(left),
             packs: packs.map(|kept| PackLeft { pack: kept.pack.clone(), left: down(kept.left) }).collect(),
             overage: half_up(period.overage_pico()),
             overage_cost: period.overage_cost(),
             segments: period.segments.clone(),
-            expired: period.terms.is_over(now_ms),
+            expired,
         }
     }
 

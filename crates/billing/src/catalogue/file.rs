@@ -4,13 +4,16 @@
 //! stops at the first fault would have people fix a file one run at a time.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Catalogue, CatalogueFault, EVENT_TYPES, EventType, Limit, Overage, PastDue, Tier, UNKNOWN, WhenUnknown};
+use super::{
+    Catalogue, CatalogueFault, EVENT_TYPES, EventType, Limit, Overage, PastDue, Tier, TierChange, UNKNOWN, WhenUnknown,
+};
 use crate::currency::Currency;
 use crate::decimal::Decimal;
 use crate::money::Money;
@@ -85,16 +88,19 @@ impl Reader<'_> {
 
     fn catalogue(&mut self, table: &DeTable<'_>) -> Option<Catalogue> {
         let root = Node { path: String::new(), at: 0, table };
-        self.only(&root, &["currency", "time_zone", "revenue", "events", "tiers"]);
+        self.only(&root, &["currency", "time_zone", "revenue", "plan_change", "events", "tiers"]);
         let currency = self.currency(&root);
         let time_zone = self.time_zone(&root);
         let past_due = self.past_due(&root);
+        let words = [("keep_used", TierChange::KeepUsed), ("prorate", TierChange::Prorate)];
+        let plan_change = self.word(&root, "plan_change", &words).unwrap_or(TierChange::KeepUsed);
         let events = self.events(&root);
         let tiers = self.tiers(&root, currency, &events);
         Some(Catalogue {
             currency: currency?,
             time_zone: time_zone?,
             past_due,
+            plan_change,
             events,
             tiers,
             text: Arc::from(self.text),
@@ -161,7 +167,7 @@ impl Reader<'_> {
     ) -> Option<Tier> {
         let node = &named.inner;
         let members = ["name", "price", "stripe_prices", "included_credits", "price_per_1k", "overage", "overage_cap"];
-        self.only(node, &[members.as_slice(), &["limits"]].concat());
+        self.only(node, &[members.as_slice(), &["trial_days", "limits"]].concat());
         if named.name == UNKNOWN {
             self.fault(node.at, &node.path, "this is what a tier is called that nothing is known about");
         }
@@ -179,10 +185,28 @@ impl Reader<'_> {
         }
         let price_per_1k = self.money(node, "price_per_1k", currency);
         let overage_cap = self.credits(node, "overage_cap");
+        let trial_days = self.whole(node, "trial_days", 1..=366);
+        if trial_days.is_some() && price.is_some_and(|price| price.minor() > 0) {
+            self.fault_in(node, "trial_days", "a trial costs nothing: price = \"0\" is needed");
+        }
+        if trial_days.is_some() && overage == Overage::Bill {
+            self.fault_in(node, "trial_days", "a trial stops at its credits: overage = \"block\" is needed");
+        }
         let limits = self.limits(node, events);
         let price_per_1k = price_per_1k.or(currency.map(Money::zero))?;
         let (id, name, price) = (named.name.to_owned(), name?, price?);
-        Some(Tier { id, name, price, stripe_prices, included_credits, price_per_1k, overage, overage_cap, limits })
+        Some(Tier {
+            id,
+            name,
+            price,
+            stripe_prices,
+            included_credits,
+            price_per_1k,
+            overage,
+            overage_cap,
+            limits,
+            trial_days,
+        })
     }
 
     fn limits(&mut self, tier: &Node<'_, '_>, events: &BTreeMap<Arc<str>, EventType>) -> BTreeMap<String, Limit> {
@@ -285,6 +309,19 @@ impl Reader<'_> {
         if found.is_none() {
             let known: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
             self.fault_in(node, key, format!("{text:?} is none of {}", known.join(", ")));
+        }
+        found
+    }
+
+    fn whole(&mut self, node: &Node<'_, '_>, key: &str, range: RangeInclusive<u16>) -> Option<u16> {
+        let value = node.get(key)?;
+        let Some(number) = value.get_ref().as_integer() else {
+            self.wrong_type(value.span().start, &node.path_of(key), value.get_ref(), "a whole number");
+            return None;
+        };
+        let found = u16::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| range.contains(number));
+        if found.is_none() {
+            self.fault_in(node, key, format!("{number} is not within {} to {}", range.start(), range.end()));
         }
         found
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::notation::{self, Line, Members, NotationError};
 use crate::catalogue::{Overage, Tier};
@@ -87,6 +87,15 @@ impl Terms {
         }
     }
 
+    /// The terms of a tier that entitles for so many days of 24 hours: one period, and nothing after it. None where that is
+    /// no time that an account can be kept by.
+    pub fn trial(tier: &Tier, began: Timestamp, days: u16, zone: TimeZone) -> Option<Terms> {
+        let end = began.checked_add(SignedDuration::from_hours(i64::from(days).saturating_mul(24))).ok()?;
+        let period = PeriodRule::Fixed(Window { start: began, end });
+        let terms = Terms { ends_ms: Some(first_ms(end)?), ..Terms::of(tier, period, zone) };
+        terms.check().ok().map(|()| terms)
+    }
+
     /// Are these terms that an account can be kept by?
     pub fn check(&self) -> Result<(), TermsError> {
         let counts = |credits: Credits| (Credits::ZERO..=CREDITS_MOST).contains(&credits);
@@ -117,6 +126,15 @@ impl Terms {
     /// Is nothing allowed any more at this instant?
     pub fn is_over(&self, at_ms: i64) -> bool {
         self.ends_ms.is_some_and(|ends_ms| ends_ms <= at_ms)
+    }
+
+    /// The credits of a period at an instant. A trial gives its own once: none before it begins, none after its end.
+    pub(crate) fn included_at(&self, at_ms: i64) -> Credits {
+        let begun = match self.period {
+            PeriodRule::Fixed(window) if self.ends_ms.is_some() => first_ms(window.start) <= Some(at_ms),
+            PeriodRule::Fixed(_) | PeriodRule::Calendar | PeriodRule::Anchored(_) => true,
+        };
+        if begun && !self.is_over(at_ms) { self.included } else { Credits::ZERO }
     }
 
     /// The period around an instant, by the rule alone.

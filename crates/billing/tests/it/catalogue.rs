@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use billing::catalogue::{Catalogue, Overage, PastDue, TierEvidence, TierId, WhenUnknown};
+use billing::catalogue::{Catalogue, Overage, PastDue, TierChange, TierEvidence, TierId, WhenUnknown};
 
 use crate::check;
 
@@ -10,7 +10,8 @@ use crate::check;
 fn the_built_in_catalogue() {
     let catalogue = Catalogue::built_in();
     assert_eq!((catalogue.currency.code(), catalogue.time_zone.iana_name()), ("usd", Some("UTC")));
-    assert_eq!(catalogue.past_due, PastDue::Count);
+    assert_eq!((catalogue.past_due, catalogue.plan_change), (PastDue::Count, TierChange::KeepUsed));
+    assert!(catalogue.tiers.iter().all(|tier| tier.trial_days.is_none()));
     let tiers = catalogue.tiers.iter().map(|tier| {
         let (price, included) = (tier.price.wire(), tier.included_credits);
         format!("{} {price} {included} {} {:?}", tier.id, tier.price_per_1k.wire(), tier.overage)
@@ -30,6 +31,7 @@ const FULL: &str = r#"
 currency = "kwd"
 time_zone = "Asia/Kuwait"
 revenue.past_due = "exclude"
+plan_change = "prorate"
 [events.image]
 credits = "2.5"
 lago_code = "images"
@@ -48,13 +50,14 @@ when_unknown = "closed"
 [tiers.alpha]
 name = " Alpha "
 price = "0"
+trial_days = 14
 "#;
 
 #[test]
 fn every_member_is_read() {
     let catalogue = Catalogue::parse(FULL).expect("a catalogue");
     assert_eq!((catalogue.currency.code(), catalogue.time_zone.iana_name()), ("kwd", Some("Asia/Kuwait")));
-    assert_eq!(catalogue.past_due, PastDue::Exclude);
+    assert_eq!((catalogue.past_due, catalogue.plan_change), (PastDue::Exclude, TierChange::Prorate));
     assert_eq!(catalogue.events.len(), 5, "the four that always exist, and one more");
     let image = &catalogue.events["image"];
     assert_eq!((image.credits.wire(), image.lago_code.as_str()), ("2.5".to_owned(), "images"));
@@ -68,6 +71,7 @@ fn every_member_is_read() {
     assert_eq!(limits, [Some("10000".to_owned()), None, Some("0".to_owned())]);
     assert_eq!(limit.when_unknown, WhenUnknown::Closed);
     assert_eq!((alpha.name.as_str(), alpha.overage, alpha.overage_cap), ("Alpha", Overage::Block, None));
+    assert_eq!((zeta.trial_days, alpha.trial_days), (None, Some(14)));
 }
 
 fn faults(toml: &str) -> Vec<String> {
@@ -115,7 +119,7 @@ fn all_faults_are_named_at_once() {
         "line 3: time_zone: \"Mars/Olympus\" is not a time zone of the IANA database",
         "line 4: revenue.past_due: \"maybe\" is none of \"count\", \"exclude\"",
         "line 5: revenue.future: unknown key; known are past_due",
-        "line 6: colour: unknown key; known are currency, time_zone, revenue, events, tiers",
+        "line 6: colour: unknown key; known are currency, time_zone, revenue, plan_change, events, tiers",
         "line 8: events.inference.credits: \"-1\" is negative",
         "line 10: events.image.credits: a string in quotes is needed, this is integer",
         "line 11: tiers.unknown: this is what a tier is called that nothing is known about",
@@ -160,10 +164,42 @@ fn one_fault_alone() {
         limits = \"none\"          -> line 5: tiers.one.limits: a table is needed, this is string
         stripe_prices = \"price\"  -> line 5: tiers.one.stripe_prices: a list of strings is needed, this is string
         overage = \"Bill\"         -> line 5: tiers.one.overage: \"Bill\" is none of \"bill\", \"block\"
-        prices = []                -> line 5: tiers.one.prices: unknown key; known are name, price, stripe_prices, included_credits, price_per_1k, overage, overage_cap, limits
+        prices = []                -> line 5: tiers.one.prices: unknown key; known are name, price, stripe_prices, included_credits, price_per_1k, overage, overage_cap, trial_days, limits
+        trial_days = 14            -> line 5: tiers.one.trial_days: a trial costs nothing: price = \"0\" is needed
+        trial_days = \"14\"        -> line 5: tiers.one.trial_days: a whole number is needed, this is string
+        trial_days = 14.5          -> line 5: tiers.one.trial_days: a whole number is needed, this is float
         ",
         |line| faults(&bare(line)).join(" / "),
     );
+}
+
+#[test]
+fn a_trial_is_a_number_of_days_and_costs_nothing() {
+    let free = |rest: &str| format!("currency = \"usd\"\n[tiers.one]\nname = \"One\"\nprice = \"0\"\n{rest}");
+    check(
+        "
+        trial_days = 1       -> 1
+        trial_days = 366     -> 366
+        trial_days = 1_4     -> 14
+        trial_days = 0       -> line 5: tiers.one.trial_days: 0 is not within 1 to 366
+        trial_days = -1      -> line 5: tiers.one.trial_days: -1 is not within 1 to 366
+        trial_days = 367     -> line 5: tiers.one.trial_days: 367 is not within 1 to 366
+        trial_days = 99999   -> line 5: tiers.one.trial_days: 99999 is not within 1 to 366
+        trial_days = 0x0e    -> 14
+        trial_day = 14       -> line 5: tiers.one.trial_day: unknown key; known are name, price, stripe_prices, included_credits, price_per_1k, overage, overage_cap, trial_days, limits
+        ",
+        |line| match Catalogue::parse(&free(line)) {
+            Ok(catalogue) => catalogue.tiers[0].trial_days.expect("days").to_string(),
+            Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(" / "),
+        },
+    );
+    let billed = free("trial_days = 14\noverage = \"bill\"\nprice_per_1k = \"1\"");
+    assert_eq!(
+        faults(&billed),
+        ["line 5: tiers.one.trial_days: a trial stops at its credits: overage = \"block\" is needed"]
+    );
+    let word = free("").replace("[tiers", "plan_change = \"reset\"\n[tiers");
+    assert_eq!(faults(&word), ["line 2: plan_change: \"reset\" is none of \"keep_used\", \"prorate\""]);
 }
 
 #[test]
@@ -241,6 +277,9 @@ fn the_fingerprint_changes_with_every_decision_and_with_nothing_else() {
         ("10000\"\n", "10001\"\n"),
         ("per_minute", "per_month"),
         ("closed", "open"),
+        ("\"prorate\"", "\"keep_used\""),
+        ("14", "15"),
+        ("trial_days = 14\n", ""),
     ];
     let mut seen = vec![original];
     for (from, to) in changes {
@@ -250,5 +289,6 @@ fn the_fingerprint_changes_with_every_decision_and_with_nothing_else() {
     }
     let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
     assert_eq!(distinct.len(), seen.len(), "{seen:?}");
-    assert_eq!(Catalogue::built_in().fingerprint().len(), 16);
+    // An update of the program is no other catalogue: this was so before there were trials and shares.
+    assert_eq!(Catalogue::built_in().fingerprint(), "1c30cec3d905c61b");
 }

@@ -6,12 +6,12 @@
 //! `zone=`, `ends=`. Then steps: when it happened (in 2026, UTC), after `@` when it was accepted if that was later, and
 //! the fact. A bare quantity is of `inference`, `*` gives the weight, a plan is `plan keep_used|prorate|reset` and terms,
 //! and after `move` what goes to the new period;
-//! `become` and terms is the plan that the account itself answers for them.
+//! `become` and terms is the plan that the account itself answers for them, `become prorate` where the catalogue says so.
 
 use std::borrow::Cow;
 
 use billing::account::{Account, AccountError, ClosedPeriod, Folded, View};
-use billing::catalogue::Overage;
+use billing::catalogue::{Overage, TierChange};
 use billing::entry::{Entry, Fact, Moved, Pack, PeriodRule, PlanChange, Terms};
 use billing::money::Money;
 use billing::time::{self, Window};
@@ -115,14 +115,17 @@ impl Ledger {
         let (when, what) = step.split_once(' ').expect("when and what");
         let (event_ms, received_ms) = times(when);
         let fact = match what.strip_prefix("become ") {
-            Some(next) => self.becoming(&terms(next), received_ms),
+            Some(next) => match next.strip_prefix("prorate ") {
+                Some(next) => self.becoming(&terms(next), TierChange::Prorate, received_ms),
+                None => self.becoming(&terms(next), TierChange::KeepUsed, received_ms),
+            },
             None => fact(what, event_ms),
         };
         Entry { position: self.account.position() + 1, event_ms, received_ms, fact }
     }
 
-    fn becoming<'a>(&self, next: &Terms, received_ms: i64) -> Fact<'a> {
-        let change = self.account.change_to(next, received_ms).expect("a change");
+    fn becoming<'a>(&self, next: &Terms, midway: TierChange, received_ms: i64) -> Fact<'a> {
+        let change = self.account.change_to(next, midway, received_ms).expect("a change");
         Fact::Plan { terms: Cow::Owned(next.clone()), change, moved: Cow::default() }
     }
 

@@ -18,6 +18,7 @@ mod plan;
 mod revenue;
 mod subscription;
 mod time;
+mod trial;
 mod usage;
 
 /// Asks each line of the table and compares the answers; all wrong lines are shown at once. `#` begins a remark.

@@ -45,7 +45,7 @@ pub struct Sums {
     /// The day in the operator's time zone.
     #[schema(value_type = BTreeMap<String, Number>)]
     today: ByType,
-    /// The credit period: the month of the subscription, or the calendar's without one.
+    /// The credit period: the month of the subscription, or without one the days of a trial, or else the calendar's month.
     #[schema(value_type = BTreeMap<String, Number>)]
     month: ByType,
 }

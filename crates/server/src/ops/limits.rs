@@ -112,6 +112,10 @@ pub(super) fn states(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers) -> Vec
     let now_ms = demand.now.as_millisecond();
     // Where this cannot be worked out, the demand was refused as uncountable.
     let Ok(room) = slot.lock().room(now_ms) else { return Vec::new() };
+    if room.expired {
+        // Time gives nothing back after a trial, so nothing may say when it would.
+        return Vec::new();
+    }
     let (day, period) = ((room.day_start_ms, room.day_end_ms), (room.period_start_ms, room.period_end_ms));
     let state = |name, quota: i64, remaining: i64, (start_ms, end_ms): (i64, i64)| LimitState {
         name,

@@ -1,5 +1,8 @@
 //! The users of the platform.
 
+use billing::time;
+use jiff::Timestamp;
+
 use super::db::{Row, args};
 use super::{Change, Tx, plans};
 use crate::error::{Error, Result};
@@ -16,6 +19,8 @@ pub struct User {
     pub customer: Option<String>,
     pub admin: bool,
     pub disabled: bool,
+    /// Since when they are here; nothing where the row does not say it in a form that we read.
+    pub created: Option<Timestamp>,
 }
 
 fn user(row: &Row) -> Result<User> {
@@ -27,7 +32,14 @@ fn user(row: &Row) -> Result<User> {
         customer: row.text_or_null(4)?.filter(|id| is_customer_id(id)),
         admin: row.int_or_null(5)? == Some(1),
         disabled: row.int_or_null(6)?.is_some(),
+        created: row.text_or_null(7)?.and_then(|text| instant(&text)),
     })
+}
+
+/// An instant as a users table holds it: `YYYY-MM-DD HH:MM:SS`, in UTC where it says nothing else.
+fn instant(text: &str) -> Option<Timestamp> {
+    let text = text.trim().replacen(' ', "T", 1);
+    time::parse(&text).or_else(|_| time::parse(&format!("{text}Z"))).ok()
 }
 
 /// Whether a text can be a Stripe customer's id (`cus_…`; old accounts have other letters after an underscore).
@@ -40,7 +52,8 @@ pub fn is_customer_id(text: &str) -> bool {
 
 pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
     tx.row(
-        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at FROM users WHERE id = ?1",
+        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at,
+             CAST(created_at AS TEXT) FROM users WHERE id = ?1",
         args![id],
     )?
     .as_ref()
@@ -51,7 +64,8 @@ pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
 /// Every user, oldest id first, for listings of the command line.
 pub fn page(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<User>> {
     tx.rows(
-        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at FROM users
+        "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at,
+             CAST(created_at AS TEXT) FROM users
          WHERE id > ?1 ORDER BY id LIMIT ?2",
         args![after, limit],
     )?
@@ -118,7 +132,7 @@ pub fn set_admin(tx: &mut Tx<'_>, id: &str, admin: bool, now: &str) -> Result<()
 }
 
 /// Disables a user from `at` on, or enables them again.
-pub fn set_disabled(tx: &mut Tx<'_>, id: &str, at: Option<jiff::Timestamp>, now: &str) -> Result<()> {
+pub fn set_disabled(tx: &mut Tx<'_>, id: &str, at: Option<Timestamp>, now: &str) -> Result<()> {
     update(tx, "UPDATE users SET disabled_at = ?2, updated_at = ?3 WHERE id = ?1", args![id, at, now], id)
 }
 
@@ -162,11 +176,11 @@ pub struct Shown {
 pub fn shown(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Shown>> {
     tx.rows(
         "SELECT id, email, name, COALESCE(own_tier, subscription_tier), stripe_customer_id, is_admin, disabled_at,
-             subscription_tier, own_tier FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
+             CAST(created_at AS TEXT), subscription_tier, own_tier FROM users WHERE id > ?1 ORDER BY id LIMIT ?2",
         args![after, limit],
     )?
     .iter()
-    .map(|row| Ok(Shown { user: user(row)?, shown: row.text_or_null(7)?, own: row.text_or_null(8)? }))
+    .map(|row| Ok(Shown { user: user(row)?, shown: row.text_or_null(8)?, own: row.text_or_null(9)? }))
     .collect()
 }
 

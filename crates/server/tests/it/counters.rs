@@ -17,6 +17,7 @@ mod set_back;
 mod several;
 mod storms;
 mod trace;
+mod trials;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -92,21 +93,30 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new(adapter: Adapter) -> Self {
+        Self::priced(adapter, CATALOGUE).await
+    }
+
+    /// The same by another catalogue.
+    pub async fn priced(adapter: Adapter, catalogue: &str) -> Self {
         let server = match adapter {
             Adapter::Embedded => None,
             Adapter::Redis => Some(Server::single()),
             Adapter::Cluster => Some(Server::cluster()),
         };
         let url = server.as_ref().map(Server::url);
-        let mut rig = Self::at(url, Database::sqlite()).await;
+        let mut rig = Self::joined(url, Database::sqlite(), catalogue).await;
         rig.server = server;
         rig
     }
 
     /// A program with this Redis, whoever runs it.
     pub async fn at(redis: Option<String>, database: Database) -> Self {
+        Self::joined(redis, database, CATALOGUE).await
+    }
+
+    async fn joined(redis: Option<String>, database: Database, text: &str) -> Self {
         let catalogue = std::env::temp_dir().join(format!("{}.toml", unique_name()));
-        std::fs::write(&catalogue, CATALOGUE).expect("a catalogue");
+        std::fs::write(&catalogue, text).expect("a catalogue");
         let mut environment = vec![("BILLHOOK_CATALOG", catalogue.display().to_string())];
         environment.extend(redis.map(|url| ("REDIS_URL", url)));
         let seed = SEEDS.fetch_add(1, Ordering::Relaxed);

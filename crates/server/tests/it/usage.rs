@@ -1,6 +1,7 @@
 //! `/usage`: windows, weights, limits of time, and what each event counts for.
 
 mod terms;
+mod trials;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use billing::account::AHEAD_MS;
+use billing::catalogue::{Catalogue, TierChange};
 use billing::entry::{Moved, PlanChange, Terms};
 use billing::usage::Quantity;
 
@@ -17,10 +18,19 @@ use crate::store::log::{self, Kind, Logged};
 const PAGE: usize = 500;
 
 /// How an account comes to other terms, whose period `began_ms`: the body of the entry that says so, and when that happened.
-pub(super) fn change(tx: &mut Tx<'_>, slot: &Slot, terms: &Terms, began_ms: i64, now_ms: i64) -> Result<(String, i64)> {
+pub(super) fn change(
+    tx: &mut Tx<'_>,
+    catalogue: &Catalogue,
+    slot: &Slot,
+    terms: &Terms,
+    began_ms: i64,
+    now_ms: i64,
+) -> Result<(String, i64)> {
+    // Nothing is left of the share of another tier in one that the catalogue does not have.
+    let midway = catalogue.tier(&terms.tier).map_or(TierChange::KeepUsed, |_| catalogue.plan_change);
     let (change, running_ms, last) = {
         let account = &slot.lock().account;
-        let change = account.change_to(terms, now_ms).map_err(|error| Error::internal(error.to_string()))?;
+        let change = account.change_to(terms, midway, now_ms).map_err(|error| Error::internal(error.to_string()))?;
         (change, account.at(now_ms).period.start.as_millisecond(), account.position())
     };
     if change != PlanChange::Reset || began_ms <= running_ms || now_ms <= began_ms {

@@ -18,27 +18,47 @@ use crate::store::{Tx, plans};
 /// How many users are looked at in one transaction.
 const BATCH: i64 = 200;
 
-/// What holds for a user now: the tier and the period of the running subscription, else the user's own tier by the calendar.
+/// What holds for a user now: the tier and the period of the running subscription, else the user's own tier by the calendar, or
+/// for as long as a trial goes on.
 pub fn terms(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User, now: Timestamp) -> Result<Terms> {
     let paying = paying(tx, user)?;
     let rule = paying.as_ref().map_or(Ok(PeriodRule::Calendar), |current| period_rule(current, now))?;
     let sold = paying.as_ref().map(|current| &current.tier).filter(|tier| catalogue.tier(tier).is_some());
     let tier = sold.unwrap_or(&user.tier);
-    let zone = catalogue.time_zone.clone();
-    Ok(match catalogue.tier(tier) {
-        Some(known) => Terms::of(known, rule, zone),
-        // Nothing is allowed in a tier that the catalogue does not have, and no price is made up: unknown is not unlimited.
-        None => Terms {
-            tier: tier.clone(),
-            included: Credits::ZERO,
-            overage: Overage::Block,
-            overage_cap: None,
-            price_per_1k: Money::zero(catalogue.currency),
-            period: rule,
-            zone,
-            ends_ms: None,
-        },
-    })
+    let known = match catalogue.tier(tier) {
+        Some(own) if sold.is_none() && own.trial_days.is_some() => trial(catalogue, user),
+        Some(known) => Some(Terms::of(known, rule, catalogue.time_zone.clone())),
+        None => None,
+    };
+    if known.is_none() && catalogue.tier(tier).is_some() {
+        tracing::warn!(
+            user.id = user.id,
+            "nobody knows when the trial began: users.created_at holds no time, so nothing is allowed (billhook doctor)"
+        );
+    }
+    // Unknown is not unlimited, and no price is made up.
+    Ok(known.unwrap_or_else(|| Terms {
+        tier: tier.clone(),
+        included: Credits::ZERO,
+        overage: Overage::Block,
+        overage_cap: None,
+        price_per_1k: Money::zero(catalogue.currency),
+        period: rule,
+        zone: catalogue.time_zone.clone(),
+        ends_ms: None,
+    }))
+}
+
+/// The trial that a user's own tier is, from the user's first day on.
+fn trial(catalogue: &Catalogue, user: &User) -> Option<Terms> {
+    let tier = catalogue.tier(&user.tier)?;
+    Terms::trial(tier, user.created?, tier.trial_days?, catalogue.time_zone.clone())
+}
+
+/// Whether a user's own tier is a trial, and their row does not say when it began.
+pub fn is_undated(catalogue: &Catalogue, user: &User) -> bool {
+    let is_trial = catalogue.tier(&user.tier).is_some_and(|tier| tier.trial_days.is_some());
+    is_trial && trial(catalogue, user).is_none()
 }
 
 /// The subscription that entitles a user to something now: an unpaid or unfinished one does not (S-46).

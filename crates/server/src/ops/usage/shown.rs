@@ -22,6 +22,10 @@ enum Wrong {
     NotGiven { given: String },
     /// The catalogue does not have it, so nothing is allowed.
     Unknown { tier: String },
+    /// It is a trial, and the row does not say since when, so nothing is allowed.
+    Undated,
+    /// It is a trial, and the log counts by another end of it.
+    OtherTrial,
     /// Paid for by nobody. An operator may give such a tier, so this is no fault.
     Unpaid,
 }
@@ -73,6 +77,12 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
         Some(Wrong::Unknown { tier }) => {
             report.fault("tiers", format!("{}: the catalogue has no tier {tier}", row.user.id), CATALOGUE);
         }
+        Some(Wrong::Undated) => {
+            report.fault("tiers", format!("{}: users.created_at does not say when the trial began", row.user.id), DATE);
+        }
+        Some(Wrong::OtherTrial) => {
+            report.fault("tiers", format!("{}: usage is counted by another end of the trial", row.user.id), REPAIR);
+        }
         Some(Wrong::Unpaid) => {
             report.warn("tiers", format!("{shown} without a subscription"), "nothing, if you have given it");
         }
@@ -82,8 +92,10 @@ fn tell(report: &mut Report, row: &Shown, wrong: Option<Wrong>) {
 
 const REPAIR: &str = "run billhook doctor --repair";
 const CATALOGUE: &str = "put the tier into the catalogue, or the user into another tier: until then nothing is allowed";
+const DATE: &str =
+    "write YYYY-MM-DD HH:MM:SS (UTC) there, then run billhook doctor --repair: until then nothing is allowed";
 
-/// Makes every row show the tier that its user subscribes to, and the log count by the tier that a row gives.
+/// Makes every row show the tier that its user subscribes to, and the log count by the tier and the trial that a row gives.
 pub async fn repair(app: &App) -> Result<()> {
     let mut after = String::new();
     loop {
@@ -107,9 +119,9 @@ fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
             plans::show_tier(tx, &app.catalogue, &row.user, now)?;
             store::plans::mark_user(tx, &row.user.id)
         }
-        // Whose tier it is, is said by the row: the log follows it.
-        Some(Wrong::NotGiven { .. }) => store::plans::mark_user(tx, &row.user.id),
-        Some(Wrong::Unknown { .. } | Wrong::Unpaid) | None => Ok(()),
+        // Whose tier it is, and since when, is said by the row: the log follows it.
+        Some(Wrong::NotGiven { .. } | Wrong::OtherTrial) => store::plans::mark_user(tx, &row.user.id),
+        Some(Wrong::Unknown { .. } | Wrong::Undated | Wrong::Unpaid) | None => Ok(()),
     }
 }
 
@@ -129,11 +141,17 @@ fn examined(tx: &mut Tx<'_>, app: &App, row: &Shown) -> Result<Option<Wrong>> {
     if app.catalogue.tier(&user.tier).is_none() {
         return Ok(Some(Wrong::Unknown { tier: user.tier.clone() }));
     }
+    if plans::is_undated(&app.catalogue, user) {
+        return Ok(Some(Wrong::Undated));
+    }
     let slot = app.book.get(&user.id).map_or_else(|| following::written(tx, &user.id), |slot| Ok(Some(slot)))?;
-    let given = slot.map(|slot| slot.lock().account.terms().tier.clone());
+    let given = slot.map(|slot| slot.lock().account.terms().clone());
     Ok(match given {
-        Some(given) if given != user.tier => Some(Wrong::NotGiven { given }),
-        Some(_) => None,
+        Some(given) if given.tier != user.tier => Some(Wrong::NotGiven { given: given.tier }),
+        Some(given) => {
+            let terms = plans::terms(tx, &app.catalogue, user, app.clock.now())?;
+            (given.ends_ms != terms.ends_ms).then_some(Wrong::OtherTrial)
+        }
         // Without Stripe nobody pays for anything here.
         None if app.stripe.is_none() => None,
         None => app.catalogue.tier(&user.tier).filter(|tier| tier.price.minor() > 0).map(|_| Wrong::Unpaid),

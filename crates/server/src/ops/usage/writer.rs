@@ -458,7 +458,7 @@ impl<'g> Draft<'g> {
         }
         let began = plans::began(tx, &user, &terms, self.now)?;
         let now_ms = self.now.as_millisecond();
-        let (body, event_ms) = moving::change(tx, &slot, &terms, began.as_millisecond(), now_ms)?;
+        let (body, event_ms) = moving::change(tx, &self.app.catalogue, &slot, &terms, began.as_millisecond(), now_ms)?;
         let position = slot.lock().account.position();
         let entry = Entry { event_ms, ..plan_entry(id, &body, position, now_ms) };
         let Some(user) = self.user(tx, id)? else { return Ok(()) };

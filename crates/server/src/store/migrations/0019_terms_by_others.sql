@@ -1,7 +1,8 @@
 -- A user's tier is also written by others, by the platform or by somebody at psql: their terms are others then, and the log is to say
 -- so. Our own transactions mark whom they change.
--- only sqlite: CREATE TRIGGER terms_by_others AFTER UPDATE OF subscription_tier, stripe_customer_id ON users
+-- only sqlite: CREATE TRIGGER terms_by_others AFTER UPDATE OF subscription_tier, stripe_customer_id, created_at ON users
 -- only sqlite: WHEN OLD.subscription_tier IS NOT NEW.subscription_tier OR OLD.stripe_customer_id IS NOT NEW.stripe_customer_id
+-- only sqlite:     OR OLD.created_at IS NOT NEW.created_at
 -- only sqlite: BEGIN INSERT OR IGNORE INTO stale_plans (user_id) VALUES (NEW.id); END;
 -- only postgres: CREATE FUNCTION billhook_terms_by_others() RETURNS trigger LANGUAGE plpgsql AS $$
 -- only postgres: BEGIN
@@ -10,5 +11,5 @@
 -- only postgres:     END IF;
 -- only postgres:     RETURN NULL;
 -- only postgres: END $$;
--- only postgres: CREATE TRIGGER terms_by_others AFTER UPDATE OF subscription_tier, stripe_customer_id ON users
+-- only postgres: CREATE TRIGGER terms_by_others AFTER UPDATE OF subscription_tier, stripe_customer_id, created_at ON users
 -- only postgres:     FOR EACH ROW EXECUTE FUNCTION billhook_terms_by_others();

@@ -13,7 +13,7 @@ use super::{Adapter, Rig, code};
 use crate::harness::Database;
 
 /// The names of the keys that concern a user: account, holds, ends of holds, position of the shard.
-fn keys(user: &str) -> [String; 4] {
+pub(super) fn keys(user: &str) -> [String; 4] {
     let prefix = format!("bh:{{{}}}:", book::shard_of(user));
     [format!("{prefix}a:{user}"), format!("{prefix}h:{user}"), "bh:x".to_owned(), format!("{prefix}wm")]
 }

@@ -87,6 +87,7 @@ fn account(id: &str) -> Arc<Account> {
         customer: None,
         admin: false,
         disabled: false,
+        created: None,
     };
     Arc::new(Account::new(user))
 }

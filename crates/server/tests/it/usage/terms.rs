@@ -16,18 +16,18 @@ async fn restarted(first: &World, catalogue: &Catalogue) -> World {
 }
 
 /// Used, remaining, and the cost of the overage.
-fn credits(answer: &Value) -> (Value, Value, Value) {
+pub(super) fn credits(answer: &Value) -> (Value, Value, Value) {
     let credits = &answer["credits"];
     (credits["used"].clone(), credits["remaining"].clone(), credits["overage_cost"].clone())
 }
 
-fn period(answer: &Value) -> (&str, &str) {
+pub(super) fn period(answer: &Value) -> (&str, &str) {
     let text = |name: &str| answer[name].as_str().expect("an instant");
     (text("period_start"), text("period_end"))
 }
 
 /// Faults of one check of the doctor's.
-async fn faults(world: &World, check: &str) -> Vec<String> {
+pub(super) async fn faults(world: &World, check: &str) -> Vec<String> {
     let report = doctor::examine(&world.app).await.expect("a report").0;
     let bad = report.into_iter().filter(|one| one.check == check && one.state == doctor::State::Fault);
     bad.map(|one| one.detail).collect()
@@ -60,7 +60,7 @@ async fn another_zone_gives_nobody_their_credits_anew() {
 }
 
 /// A service asks whether so many inferences are allowed, reserves them, and asks as a gateway.
-async fn asked(world: &World, user: &str) -> (Value, [u16; 2], Answer) {
+pub(super) async fn asked(world: &World, user: &str) -> (Value, [u16; 2], Answer) {
     let key = key(world, billhook::ops::keys::Scope::UsageWrite).await;
     let headers = [("authorization", key.as_str()), ("content-type", "application/json"), ("x-billhook-user", user)];
     let body = json!({ "user_id": user, "type": "inference", "quantity": 1 }).to_string();
