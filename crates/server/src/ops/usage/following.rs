@@ -31,15 +31,15 @@ pub(super) fn written(tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
 
 /// Counts what others have appended, up to `head`. Must run where nobody else appends, or on a snapshot.
 ///
-/// The log and what is written down of it may also lie before what is counted here: `doctor --repair`, a backup that was put
-/// back, a standby that took over too early. Then everything is counted anew from where it stands.
+/// What is written down may be of another edition (`doctor --repair`), and it and the log may lie before what is counted here: a
+/// backup that was put back, a standby that took over too early. Then everything is counted anew from where it stands.
 pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
     let mut turn = app.book.turn();
-    let written = accounts::position(tx)?;
-    if written < turn.written() || head < turn.written() {
+    let written = accounts::stand(tx)?;
+    if !written.follows(turn.written()) || head < turn.written().position {
         tracing::warn!(
             head,
-            written,
+            written = written.position,
             counted = app.book.applied(),
             "the log is counted anew from what is written down"
         );

@@ -31,7 +31,7 @@ use super::users;
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::error::{Error, Result};
-use crate::store::accounts;
+use crate::store::accounts::{self, Stand};
 use crate::store::log::{self, Entry, Kind, Logged, Source};
 use crate::store::mirror::Resource;
 use crate::store::users::User;
@@ -189,7 +189,7 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
         // after what was written down last.
         {
             let turn = app.book.turn();
-            if app.book.is_whole() && turn.written() <= written {
+            if app.book.is_whole() && written.follows(turn.written()) {
                 return Ok(turn.put(slot));
             }
         }
@@ -215,12 +215,12 @@ pub(super) async fn follow_others(app: &App) -> Result<()> {
 }
 
 /// An account that is not in memory, and where the written accounts stood in the same snapshot.
-async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, i64)> {
+async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, Stand)> {
     let (user, now) = (user.clone(), app.clock.now());
     let catalogue = Arc::clone(&app.catalogue);
     app.db
         .read(move |tx| {
-            let written = accounts::position(tx)?;
+            let written = accounts::stand(tx)?;
             if let Some(slot) = following::written(tx, &user.id)? {
                 return Ok((slot, written));
             }

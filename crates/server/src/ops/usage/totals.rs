@@ -11,7 +11,7 @@ use super::failed;
 use crate::app::App;
 use crate::counters::book::Taken;
 use crate::error::{Error, Result};
-use crate::store::accounts::{self, DaysAsked, Page};
+use crate::store::accounts::{self, DaysAsked, Page, Stand};
 use crate::store::db::{Dialect, Isolation};
 use crate::store::{Tx, leases};
 
@@ -65,7 +65,7 @@ enum Written {
     Elsewhere,
     /// Another process does it, and has come this far.
     ByOthers {
-        written: i64,
+        written: Stand,
     },
 }
 
@@ -155,7 +155,7 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     match written {
         Written::Elsewhere => start_over(app).await?,
         // Once for each time that the other moves on: what it has not written down would only be counted again.
-        Written::ByOthers { written } if written > from && app.book.unwritten() > FOLLOWED_MAX => {
+        Written::ByOthers { written } if written != from && app.book.unwritten() > FOLLOWED_MAX => {
             start_over(app).await?;
         }
         Written::Nothing | Written::Now | Written::ByOthers { .. } => {}
@@ -168,7 +168,7 @@ fn turn_page(
     holder: &str,
     in_turn: bool,
     now_ms: i64,
-    (from, to): (i64, i64),
+    (from, to): (Stand, i64),
     page: &Page,
 ) -> Result<Written> {
     // SQLite has one process that serves. Elsewhere only one of many writes down; that it is the right one is held by the
@@ -177,7 +177,7 @@ fn turn_page(
         || tx.dialect() == Dialect::Sqlite
         || leases::take(tx, LEASE, holder, now_ms, now_ms + LEASE_MS)?.is_some();
     Ok(if !ours {
-        Written::ByOthers { written: accounts::position(tx)? }
+        Written::ByOthers { written: accounts::stand(tx)? }
     } else if accounts::turn(tx, from, to, page)? {
         Written::Now
     } else {
@@ -195,7 +195,7 @@ fn settle(app: &App, taken: Taken, outcome: &Result<Written>) {
 
 /// Reads where the written accounts stand and counts the log from there.
 pub async fn start_over(app: &App) -> Result<()> {
-    let written = app.db.read(accounts::position).await?;
+    let written = app.db.read(accounts::stand).await?;
     app.book.turn().start_over(written);
     super::following::follow_log(app).await
 }
