@@ -5,6 +5,7 @@
 mod breaks;
 mod crash;
 mod first;
+mod following;
 mod many;
 mod packs;
 mod power;

@@ -196,7 +196,7 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
         tries += 1;
         if tries > 2 {
             // Not once too early: what is written down was set back, by `doctor --repair` or a backup.
-            totals::start_over(app).await?;
+            following::start_over(app).await?;
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::ahead::Ahead;
 use self::kept::Rows;
-use super::{failed, following, totals};
+use super::{failed, following};
 use crate::app::App;
 use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
@@ -390,7 +390,7 @@ pub async fn repair(app: &App) -> Result<()> {
             accounts::turn(tx, anew, head, &page)
         })
         .await?;
-    totals::start_over(app).await
+    following::start_over(app).await
 }
 
 /// Counts up to an entry, and puts right what the entries on the way say beside what counts, in steps.

@@ -7,7 +7,7 @@ use jiff::Unit;
 use jiff::civil::Date;
 use tokio::sync::oneshot;
 
-use super::failed;
+use super::{failed, following};
 use crate::app::App;
 use crate::counters::book::Taken;
 use crate::error::{Error, Result};
@@ -153,10 +153,10 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     }));
     let written = answer.await.unwrap_or_else(|_| Err(Error::internal("writing down has stopped")))?;
     match written {
-        Written::Elsewhere => start_over(app).await?,
+        Written::Elsewhere => following::start_over(app).await?,
         // Once for each time that the other moves on: what it has not written down would only be counted again.
         Written::ByOthers { written } if written != from && app.book.unwritten() > FOLLOWED_MAX => {
-            start_over(app).await?;
+            following::start_over(app).await?;
         }
         Written::Nothing | Written::Now | Written::ByOthers { .. } => {}
     }
@@ -191,11 +191,4 @@ fn settle(app: &App, taken: Taken, outcome: &Result<Written>) {
         Ok(Written::Now) => turn.wrote(&taken),
         _ => turn.put_back(taken),
     }
-}
-
-/// Reads where the written accounts stand and counts the log from there.
-pub async fn start_over(app: &App) -> Result<()> {
-    let written = app.db.read(accounts::stand).await?;
-    app.book.turn().start_over(written);
-    super::following::follow_log(app).await
 }
