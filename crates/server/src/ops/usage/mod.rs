@@ -237,8 +237,9 @@ pub struct Overview {
     pub tier: String,
     pub today: BTreeMap<String, Quantity>,
     pub month: BTreeMap<String, Quantity>,
-    pub day: Window,
     pub period: Window,
+    /// From then on (milliseconds since 1970) the numbers differ even if nothing is used.
+    pub until_ms: i64,
     pub account: Account,
 }
 
@@ -264,8 +265,8 @@ pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
         value: Overview {
             today: with_all_types(app, &view.in_day),
             month: with_all_types(app, &view.in_period),
-            day: view.day,
             period: view.period,
+            until_ms: view.until_ms,
             account: Account {
                 included: view.included,
                 used: view.used,
