@@ -14,6 +14,8 @@ pub const ACCOUNTS_POSITION: &str = "accounts_position";
 pub const ACCOUNTS_EDITION: &str = "accounts_edition";
 /// The first day whose ids of usage are all kept.
 pub const IDS_FROM_DAY: &str = "ids_from_day";
+/// The first day of which ids of live usage were forgotten.
+pub const IDS_LOST_FROM_DAY: &str = "ids_lost_from_day";
 /// Which log this is: a copy that goes its own way gets another name.
 pub const USAGE_LOG: &str = "usage_log";
 /// The key that signs page cursors.

@@ -11,7 +11,7 @@ use super::writer::{Candidate, Draft, Verdict};
 use crate::counters::reading::Said;
 use crate::error::Result;
 use crate::store::Tx;
-use crate::store::log::{self, Entry, EntryId, Kind};
+use crate::store::log::{self, Entry, EntryId, Kind, Source};
 
 pub(super) const TOO_MUCH: Verdict = refused("/quantity", "this is more than an account can count");
 /// The same of a pack.
@@ -61,17 +61,22 @@ impl Draft<'_> {
         is_beyond(&self.users[user].lock().account, self.now, *sum)
     }
 
-    /// Whether ids of its day were forgotten. Those of yesterday and today are always kept.
+    /// Whether the id by which it would be known again was forgotten. Those of yesterday and today are always kept. History may have
+    /// come live on its day; that it was brought in itself is never forgotten.
     pub(super) fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
-        let yesterday = self.now.as_millisecond().div_euclid(log::DAY_MS) - 1;
-        if entry.kind != Kind::Usage || entry.source.is_history() || entry.day() >= yesterday {
+        let today = self.now.as_millisecond().div_euclid(log::DAY_MS);
+        let [day, _] = log::days(entry.event_ms);
+        if entry.kind != Kind::Usage || entry.source == Source::FirstLog || day >= today - 1 {
             return Ok(false);
         }
-        let from = match self.ids_from {
-            Some(from) => from,
-            None => *self.ids_from.insert(log::ids_from(tx)?),
+        let lost = match &self.lost_days {
+            Some(lost) => lost,
+            None => self.lost_days.insert(log::lost_days(tx)?),
         };
-        Ok(entry.day() < from)
+        if entry.source == Source::Backfill {
+            return Ok(lost.contains(&day) && log::known(tx, entry.day(), &entry.id)?.is_none());
+        }
+        Ok(day < lost.end)
     }
 
     pub(super) fn is_too_late(&self, user: usize, entry: &Entry) -> bool {

@@ -3,6 +3,7 @@
 //! One group is under way at a time. While the disk flushes it, the next one gathers: the flush itself sets the pace.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -232,8 +233,8 @@ pub(super) struct Draft<'g> {
     pub(super) large: HashMap<usize, i128>,
     /// The accounts of those for whom it has something made by hand, with what it adds to them.
     pub(super) ahead: HashMap<usize, Ahead>,
-    /// The first day whose ids are all kept, once somebody needs it.
-    pub(super) ids_from: Option<i64>,
+    /// The days whose ids were forgotten, once somebody needs them.
+    pub(super) lost_days: Option<Range<i64>>,
     /// CloudEvents that are in the log under their id alone.
     former: Former,
     verdicts: Vec<Verdict>,
@@ -258,7 +259,7 @@ impl Group {
             repeated: Vec::new(),
             large: HashMap::new(),
             ahead: HashMap::new(),
-            ids_from: None,
+            lost_days: None,
             former,
             verdicts: Vec::with_capacity(total),
         };
