@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Catalogue, CatalogueFault, EVENT_TYPES, EventType, Limit, Overage, PastDue, Tier, UNKNOWN, WhenUnknown};
 use crate::currency::Currency;
 use crate::decimal::Decimal;
+use crate::entry::CREDITS_MOST;
 use crate::money::Money;
 use crate::time;
 use crate::usage::{Credits, Quantity};
@@ -171,14 +172,14 @@ impl Reader<'_> {
         }
         let price = self.required(node, "price").and_then(|_| self.money(node, "price", currency));
         let stripe_prices = self.strings(node, "stripe_prices").into_iter().map(|(_, id)| id.to_owned()).collect();
-        let included_credits = self.credits(node, "included_credits").unwrap_or(Credits::ZERO);
+        let included_credits = self.countable(node, "included_credits").unwrap_or(Credits::ZERO);
         let words = [("bill", Overage::Bill), ("block", Overage::Block)];
         let overage = self.word(node, "overage", &words).unwrap_or(Overage::Block);
         if overage == Overage::Bill && node.get("price_per_1k").is_none() {
             self.fault(node.at, &node.path_of("price_per_1k"), "missing: overage = \"bill\" needs a price");
         }
         let price_per_1k = self.money(node, "price_per_1k", currency);
-        let overage_cap = self.credits(node, "overage_cap");
+        let overage_cap = self.countable(node, "overage_cap");
         let limits = self.limits(node, events);
         let price_per_1k = price_per_1k.or(currency.map(Money::zero))?;
         let (id, name, price) = (named.name.to_owned(), name?, price?);
@@ -302,6 +303,17 @@ impl Reader<'_> {
     fn credits(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Credits> {
         let text = self.string(node, key)?;
         self.not_negative(node, key, text, Credits::parse(text).map_err(|error| error.to_string()))
+    }
+
+    /// Credits of an account: no more than one can be kept by.
+    fn countable(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Credits> {
+        let credits = self.credits(node, key)?;
+        if credits > CREDITS_MOST {
+            let problem =
+                format!("{} is more than an account can count, at most {}", credits.wire(), CREDITS_MOST.wire());
+            self.fault_in(node, key, problem);
+        }
+        Some(credits)
     }
 
     fn quantity(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Quantity> {

@@ -15,6 +15,7 @@ mod readers;
 mod scale;
 mod served;
 mod spoilt;
+mod unreadable;
 mod window;
 
 use std::collections::BTreeMap;

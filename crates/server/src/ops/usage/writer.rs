@@ -2,7 +2,7 @@
 //!
 //! One group is under way at a time. While the disk flushes it, the next one gathers: the flush itself sets the pace.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub enum Verdict {
 
 /// Stands until the log has been asked.
 const NOT_YET: Verdict = Verdict::Recorded { position: 0, late: false };
+/// Stands where it could not be told: the batch hears the error.
+const UNTOLD: Verdict = Verdict::Refused { code: "internal", pointer: "", detail: "this could not be looked at" };
 pub(super) const UNKNOWN_USER: Verdict =
     Verdict::Refused { code: "user.unknown", pointer: "/user_id", detail: "expected the id of a user" };
 
@@ -111,7 +113,7 @@ impl Writer {
         whole: Whole,
     ) -> Result<Vec<Verdict>> {
         let (done, answer) = oneshot::channel();
-        if self.queue(Batch { plans, candidates, whole, done })? {
+        if self.queue(Batch { plans, candidates, whole, failed: None, done })? {
             start(app.clone());
         }
         answer.await.unwrap_or_else(|_| Err(Error::internal("the writer of the log has stopped")))
@@ -161,8 +163,10 @@ fn start(app: App) {
         Isolation::Statement,
         move |tx| {
             let mut batches = work_batches.lock().unwrap_or_else(PoisonError::into_inner);
-            let group = Group::append(tx, &work_app, &batches, now)?;
-            batches.iter_mut().try_for_each(|batch| batch.accepts(&group.verdicts))?;
+            let mut group = Group::append(tx, &work_app, &batches, now)?;
+            for (number, batch) in batches.iter_mut().enumerate() {
+                batch.accepts(&group.verdicts, group.failed.remove(&number))?;
+            }
             Ok(group)
         },
         move |outcome| {
@@ -212,6 +216,8 @@ struct Group {
     made: Vec<Entry>,
     appended: Vec<(Place, usize, i64)>,
     verdicts: Vec<Verdict>,
+    /// What went wrong with a part of a batch.
+    failed: HashMap<usize, Error>,
 }
 
 /// A group while it is put together.
@@ -238,6 +244,9 @@ pub(super) struct Draft<'g> {
     /// CloudEvents that are in the log under their id alone.
     former: Former,
     verdicts: Vec<Verdict>,
+    failed: HashMap<usize, Error>,
+    /// Users whose account cannot be read: nobody tries again for each of their events.
+    broken: HashSet<&'g str>,
 }
 
 impl Group {
@@ -262,14 +271,24 @@ impl Group {
             lost_days: None,
             former,
             verdicts: Vec::with_capacity(total),
+            failed: HashMap::new(),
+            broken: HashSet::new(),
         };
         // Before anything else of the group, so that whatever a period has counted so far is in the log.
-        for user in batches.iter().flat_map(|batch| &batch.plans) {
-            draft.add_plan(tx, user)?;
+        for (number, batch) in batches.iter().enumerate() {
+            for user in &batch.plans {
+                let added = draft.add_plan(tx, user);
+                if draft.alone(number, added)?.is_none() {
+                    store::plans::mark_user(tx, user)?;
+                }
+            }
         }
         for (number, batch) in batches.iter().enumerate() {
             for (at, candidate) in batch.candidates.iter().enumerate() {
-                draft.add(tx, Place::Asked { batch: number, at }, candidate)?;
+                let added = draft.add(tx, Place::Asked { batch: number, at }, candidate);
+                if draft.alone(number, added)?.is_none() {
+                    draft.verdicts.push(UNTOLD);
+                }
             }
         }
         draft.write(tx, head)
@@ -310,13 +329,6 @@ impl Group {
 }
 
 impl Place {
-    fn candidate(self, batches: &[Batch]) -> Option<&Candidate> {
-        match self {
-            Place::Made(_) => None,
-            Place::Asked { batch, at } => Some(&batches[batch].candidates[at]),
-        }
-    }
-
     pub(super) fn entry<'e>(self, batches: &'e [Batch], made: &'e [Entry]) -> &'e Entry {
         match self {
             Place::Made(at) => &made[at],
@@ -326,6 +338,18 @@ impl Place {
 }
 
 impl<'g> Draft<'g> {
+    /// What is wrong with one candidate, or with the terms of one user, is the trouble of its batch: the others are recorded. What is
+    /// wrong with the database is everybody's.
+    fn alone<T>(&mut self, batch: usize, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Err(error @ Error::Internal(_)) => {
+                self.failed.entry(batch).or_insert(error);
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+
     fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<()> {
         let Candidate { entry, timed } = candidate;
         let Some(user) = self.user(tx, &entry.user)? else {
@@ -384,10 +408,13 @@ impl<'g> Draft<'g> {
         if let Some(known) = self.known.get(id) {
             return Ok(*known);
         }
+        if self.broken.contains(id) {
+            return Err(Error::internal("this account could not be read"));
+        }
         // Something may be held of a user who has no entry yet: that account begins with this one.
         let slot = match self.app.book.get(id).filter(|slot| slot.is_open()) {
             Some(slot) => Some(slot),
-            None => self.load(tx, id)?,
+            None => self.load(tx, id).inspect_err(|_| _ = self.broken.insert(id))?,
         };
         let at = slot.map(|slot| {
             self.users.push(slot);
@@ -467,24 +494,19 @@ impl<'g> Draft<'g> {
                 }
                 Appended::Known(known) => known,
             };
-            if let Some(candidate) = place.candidate(batches) {
-                self.verdicts[verdict] = verdict_on(tx, candidate, known)?;
-            }
+            self.verdicts[verdict] = self.verdict_on(tx, place, known)?;
         }
         let mut done = Vec::with_capacity(appended.len());
-        for ((place, user, verdict), appended) in self.order.iter().zip(appended) {
+        for ((place, user, verdict), appended) in std::mem::take(&mut self.order).into_iter().zip(appended) {
             let said = match appended {
                 Appended::At(position) => {
-                    done.push((*place, *user, position));
+                    done.push((place, user, position));
                     Verdict::Recorded { position, late: false }
                 }
-                Appended::Known(known) => match place.candidate(batches) {
-                    Some(candidate) => verdict_on(tx, candidate, known)?,
-                    None => Verdict::Duplicate { position: known.position },
-                },
+                Appended::Known(known) => self.verdict_on(tx, place, known)?,
             };
             if let Some(verdict) = verdict {
-                self.verdicts[*verdict] = said;
+                self.verdicts[verdict] = said;
             }
         }
         Ok(Group {
@@ -494,7 +516,15 @@ impl<'g> Draft<'g> {
             made: self.made,
             appended: done,
             verdicts: self.verdicts,
+            failed: self.failed,
         })
+    }
+
+    /// What is said of a place whose id is in the log.
+    fn verdict_on(&mut self, tx: &mut Tx<'_>, place: Place, known: Known) -> Result<Verdict> {
+        let Place::Asked { batch, at } = place else { return Ok(Verdict::Duplicate { position: known.position }) };
+        let verdict = verdict_on(tx, &self.batches[batch].candidates[at], known);
+        Ok(self.alone(batch, verdict)?.unwrap_or(UNTOLD))
     }
 }
 
