@@ -6,6 +6,7 @@ mod breaks;
 mod crash;
 mod first;
 mod following;
+mod history;
 mod many;
 mod packs;
 mod power;

@@ -2,6 +2,7 @@
 
 pub mod adoption;
 mod batch;
+mod bounds;
 pub mod corrections;
 pub mod following;
 pub mod ids;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use billing::usage::{Credits, Quantity};
-use jiff::Unit;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Unit};
 use tokio::sync::oneshot;
 
 use super::{failed, following};
@@ -81,6 +82,12 @@ const EPOCH: Date = Date::constant(1970, 1, 1);
 /// Days since 1970 of a date.
 fn day_number(date: Date) -> Result<i64> {
     Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(failed)?.get_days()))
+}
+
+/// Days since 1970 of the local date at an instant.
+pub(super) fn day_of(at_ms: i64, zone: &TimeZone) -> Result<i64> {
+    let at = Timestamp::from_millisecond(at_ms).map_err(failed)?;
+    day_number(zone.to_datetime(at).date())
 }
 
 pub(super) fn date_of(day: i64) -> Result<Date> {

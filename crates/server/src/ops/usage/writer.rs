@@ -16,7 +16,7 @@ use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::judging::{self, Ahead};
 use super::sameness::{self, Former, verdict_on};
-use super::{ids, moving, plans};
+use super::{bounds, ids, moving, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::{self, Said};
@@ -237,6 +237,8 @@ pub(super) struct Draft<'g> {
     repeated: Vec<(usize, Place, usize)>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
     pub(super) large: HashMap<usize, i128>,
+    /// What is shown on the days of its history.
+    pub(super) days: bounds::Days<'g>,
     /// The accounts of those for whom it has something made by hand, with what it adds to them.
     pub(super) ahead: HashMap<usize, Ahead>,
     /// The days whose ids were forgotten, once somebody needs them.
@@ -267,6 +269,7 @@ impl Group {
             timeless: HashMap::new(),
             repeated: Vec::new(),
             large: HashMap::new(),
+            days: bounds::Days::default(),
             ahead: HashMap::new(),
             lost_days: None,
             former,
@@ -385,8 +388,9 @@ impl<'g> Draft<'g> {
             self.verdicts.push(verdict);
             return Ok(());
         }
-        if self.is_too_much(user, entry) {
-            self.verdicts.push(judging::TOO_MUCH);
+        if self.is_too_much_for_its_day(tx, user, entry)? || self.is_too_much(user, entry) {
+            let known = log::known(tx, entry.day(), &entry.id)?;
+            self.verdicts.push(known.map_or(Ok(judging::TOO_MUCH), |known| verdict_on(tx, candidate, known))?);
             return Ok(());
         }
         if !*timed {
