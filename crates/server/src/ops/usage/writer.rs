@@ -55,8 +55,6 @@ pub enum Verdict {
 
 /// Stands until the log has been asked.
 const NOT_YET: Verdict = Verdict::Recorded { position: 0, late: false };
-/// Stands where it could not be told: the batch hears the error.
-const UNTOLD: Verdict = Verdict::Refused { code: "internal", pointer: "", detail: "this could not be looked at" };
 pub(super) const UNKNOWN_USER: Verdict =
     Verdict::Refused { code: "user.unknown", pointer: "/user_id", detail: "expected the id of a user" };
 
@@ -239,6 +237,8 @@ pub(super) struct Draft<'g> {
     pub(super) large: HashMap<usize, i128>,
     /// What is shown on the days of its history.
     pub(super) days: bounds::Days<'g>,
+    /// Users of whose account no entry is small any more.
+    pub(super) nearly_full: HashSet<usize>,
     /// The accounts of those for whom it has something made by hand, with what it adds to them.
     pub(super) ahead: HashMap<usize, Ahead>,
     /// The days whose ids were forgotten, once somebody needs them.
@@ -246,7 +246,7 @@ pub(super) struct Draft<'g> {
     /// CloudEvents that are in the log under their id alone.
     former: Former,
     verdicts: Vec<Verdict>,
-    failed: HashMap<usize, Error>,
+    pub(super) failed: HashMap<usize, Error>,
     /// Users whose account cannot be read: nobody tries again for each of their events.
     broken: HashSet<&'g str>,
 }
@@ -270,6 +270,7 @@ impl Group {
             repeated: Vec::new(),
             large: HashMap::new(),
             days: bounds::Days::default(),
+            nearly_full: HashSet::new(),
             ahead: HashMap::new(),
             lost_days: None,
             former,
@@ -290,7 +291,7 @@ impl Group {
             for (at, candidate) in batch.candidates.iter().enumerate() {
                 let added = draft.add(tx, Place::Asked { batch: number, at }, candidate);
                 if draft.alone(number, added)?.is_none() {
-                    draft.verdicts.push(UNTOLD);
+                    draft.verdicts.push(judging::UNTOLD);
                 }
             }
         }
@@ -341,18 +342,6 @@ impl Place {
 }
 
 impl<'g> Draft<'g> {
-    /// What is wrong with one candidate, or with the terms of one user, is the trouble of its batch: the others are recorded. What is
-    /// wrong with the database is everybody's.
-    fn alone<T>(&mut self, batch: usize, outcome: Result<T>) -> Result<Option<T>> {
-        match outcome {
-            Err(error @ Error::Internal(_)) => {
-                self.failed.entry(batch).or_insert(error);
-                Ok(None)
-            }
-            outcome => outcome.map(Some),
-        }
-    }
-
     fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<()> {
         let Candidate { entry, timed } = candidate;
         let Some(user) = self.user(tx, &entry.user)? else {
@@ -421,6 +410,9 @@ impl<'g> Draft<'g> {
             None => self.load(tx, id).inspect_err(|_| _ = self.broken.insert(id))?,
         };
         let at = slot.map(|slot| {
+            if slot.lock().account.is_nearly_full() {
+                self.nearly_full.insert(self.users.len());
+            }
             self.users.push(slot);
             self.users.len() - 1
         });
@@ -522,13 +514,6 @@ impl<'g> Draft<'g> {
             verdicts: self.verdicts,
             failed: self.failed,
         })
-    }
-
-    /// What is said of a place whose id is in the log.
-    fn verdict_on(&mut self, tx: &mut Tx<'_>, place: Place, known: Known) -> Result<Verdict> {
-        let Place::Asked { batch, at } = place else { return Ok(Verdict::Duplicate { position: known.position }) };
-        let verdict = verdict_on(tx, &self.batches[batch].candidates[at], known);
-        Ok(self.alone(batch, verdict)?.unwrap_or(UNTOLD))
     }
 }
 

@@ -48,3 +48,22 @@ async fn a_day_takes_no_more_history_than_it_can_hold_on_sqlite() {
 async fn a_day_takes_no_more_history_than_it_can_hold_on_postgres() {
     more_history_than_a_day_can_hold(Database::postgres()).await;
 }
+
+/// Many that are not large fill an account as well: what it cannot count any more is refused.
+#[tokio::test]
+async fn an_account_that_is_nearly_full_looks_at_small_events_too() {
+    let app = program(&Database::sqlite(), &now()).await;
+    let user = add_users(&app, 1).await.remove(0);
+    let events = |name: &'static str, count: usize, micro: i64| {
+        let user = user.clone();
+        (0..count).map(move |number| Told {
+            quantity: billing::usage::Quantity::from_micro(micro),
+            ..one(&format!("{name}-{number}"), &user)
+        })
+    };
+    assert_eq!(refused(&record(&app, events("great", FIT, GREATEST).collect()).await), 0);
+    // What is left, 921,504,606 units and a rest, takes 922 events of just under a million.
+    let verdicts = record(&app, events("small", 1_000, 999_999 * 1_000_000).collect()).await;
+    assert_eq!(refused(&verdicts), 1_000 - 921);
+    settled(&app).await;
+}
