@@ -260,6 +260,12 @@ impl Account {
         self.entries
     }
 
+    /// Whether so much of the running period is counted that many small events could be more than it can count: a quarter of that.
+    pub fn is_nearly_full(&self) -> bool {
+        let quantities = self.kinds.iter().map(|kind| i128::from(kind.period.micro()).saturating_mul(period::PICO));
+        quantities.fold(self.period.used_pico, i128::max) >= period::MOST / 4
+    }
+
     /// The terms that hold now.
     pub fn terms(&self) -> &Terms {
         &self.period.terms

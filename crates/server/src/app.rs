@@ -167,7 +167,7 @@ impl App {
         let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance, limits)).transpose()?;
         let lago = config.lago.as_ref().map(lago_gateway).transpose()?;
         let cursor_key = CursorKey::load(&db, &chance).await.map_err(BuildError::Schema)?;
-        let written = db.read(store::accounts::position).await.map_err(BuildError::Schema)?;
+        let written = db.read(store::accounts::stand).await.map_err(BuildError::Schema)?;
         let holder = billing::id::new("prc_", clock.now(), chance.bytes().map_err(BuildError::Schema)?);
         let counters = counters(&config, &db, &chance, &*clock, &holder).await.map_err(BuildError::Schema)?;
         let answers = Arc::new(Answers::default());

@@ -20,6 +20,8 @@ pub struct View {
     pub period: Window,
     /// The local day that holds it.
     pub day: Window,
+    /// From this instant on (milliseconds since 1970) the numbers differ even if nothing is used.
+    pub until_ms: i64,
     /// Quantities of the period by type; a sum may be below zero after a correction.
     pub in_period: Sums,
     /// Quantities of the day by type.
@@ -148,6 +150,7 @@ impl Account {
             terms: Arc::clone(&period.terms),
             period: period.span.window(),
             day: standing.day.window(),
+            until_ms: self.holds_until(&standing, now_ms),
             in_period: self.sums(|kind| standing.in_period(kind)),
             in_day: self.sums(|kind| standing.in_day(kind)),
             included: period.included,
@@ -168,21 +171,25 @@ impl Account {
         let standing = self.standing(now_ms, in_grace && now_ms < self.period.span.start_ms)?;
         let period = &*standing.period;
         let expired = period.terms.is_over(now_ms);
-        let (day_end_ms, period_end_ms) = (standing.day.end_ms, period.span.end_ms);
-        let ends =
-            period.terms.ends_ms.into_iter().chain(self.packs.live(now_ms).filter_map(|kept| kept.pack.expires_ms));
         let used = self.kinds.iter();
         Ok(Room {
             credits: if expired { Some(Credits::ZERO) } else { self.credits_left(period, now_ms) },
-            until_ms: ends.filter(|end_ms| *end_ms > now_ms).fold(day_end_ms.min(period_end_ms), i64::min),
+            until_ms: self.holds_until(&standing, now_ms),
             day_start_ms: standing.day.start_ms,
-            day_end_ms,
+            day_end_ms: standing.day.end_ms,
             period_start_ms: period.span.start_ms,
-            period_end_ms,
+            period_end_ms: period.span.end_ms,
             quota: quota(period),
             expired,
             used: used.map(|kind| (Arc::clone(&kind.name), standing.in_day(kind), standing.in_period(kind))).collect(),
         })
+    }
+
+    /// The end of the day, of the period, of the terms or of a pack, whichever comes first.
+    fn holds_until(&self, standing: &Standing<'_>, now_ms: i64) -> i64 {
+        let packs = self.packs.live(now_ms).filter_map(|kept| kept.pack.expires_ms);
+        let ends = standing.period.terms.ends_ms.into_iter().chain(packs).filter(|end_ms| *end_ms > now_ms);
+        ends.fold(standing.day.end_ms.min(standing.period.span.end_ms), i64::min)
     }
 
     fn credits_left(&self, period: &Period, now_ms: i64) -> Option<Credits> {

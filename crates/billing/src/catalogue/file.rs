@@ -16,6 +16,7 @@ use super::{
 };
 use crate::currency::Currency;
 use crate::decimal::Decimal;
+use crate::entry::CREDITS_MOST;
 use crate::money::Money;
 use crate::time;
 use crate::usage::{Credits, Quantity};
@@ -177,14 +178,14 @@ impl Reader<'_> {
         }
         let price = self.required(node, "price").and_then(|_| self.money(node, "price", currency));
         let stripe_prices = self.strings(node, "stripe_prices").into_iter().map(|(_, id)| id.to_owned()).collect();
-        let included_credits = self.credits(node, "included_credits").unwrap_or(Credits::ZERO);
+        let included_credits = self.countable(node, "included_credits").unwrap_or(Credits::ZERO);
         let words = [("bill", Overage::Bill), ("block", Overage::Block)];
         let overage = self.word(node, "overage", &words).unwrap_or(Overage::Block);
         if overage == Overage::Bill && node.get("price_per_1k").is_none() {
             self.fault(node.at, &node.path_of("price_per_1k"), "missing: overage = \"bill\" needs a price");
         }
         let price_per_1k = self.money(node, "price_per_1k", currency);
-        let overage_cap = self.credits(node, "overage_cap");
+        let overage_cap = self.countable(node, "overage_cap");
         let trial_days = self.whole(node, "trial_days", 1..=366);
         if trial_days.is_some() && price.is_some_and(|price| price.minor() > 0) {
             self.fault_in(node, "trial_days", "a trial costs nothing: price = \"0\" is needed");
@@ -339,6 +340,17 @@ impl Reader<'_> {
     fn credits(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Credits> {
         let text = self.string(node, key)?;
         self.not_negative(node, key, text, Credits::parse(text).map_err(|error| error.to_string()))
+    }
+
+    /// Credits of an account: no more than one can be kept by.
+    fn countable(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Credits> {
+        let credits = self.credits(node, key)?;
+        if credits > CREDITS_MOST {
+            let problem =
+                format!("{} is more than an account can count, at most {}", credits.wire(), CREDITS_MOST.wire());
+            self.fault_in(node, key, problem);
+        }
+        Some(credits)
     }
 
     fn quantity(&mut self, node: &Node<'_, '_>, key: &str) -> Option<Quantity> {

@@ -161,6 +161,9 @@ fn one_fault_alone() {
         price_per_1k = \"2.001\"   -> line 5: tiers.one.price_per_1k: more than 2 decimals
         price_per_1k = \"-0\"      -> line 5: tiers.one.price_per_1k: minus zero is not an amount
         overage_cap = \"-1\"       -> line 5: tiers.one.overage_cap: \"-1\" is negative
+        included_credits = \"2305843009213.693951\" ->
+        included_credits = \"2305843009213.693952\" -> line 5: tiers.one.included_credits: 2305843009213.693952 is more than an account can count, at most 2305843009213.693951
+        overage_cap = \"5000000000000\" -> line 5: tiers.one.overage_cap: 5000000000000 is more than an account can count, at most 2305843009213.693951
         limits = \"none\"          -> line 5: tiers.one.limits: a table is needed, this is string
         stripe_prices = \"price\"  -> line 5: tiers.one.stripe_prices: a list of strings is needed, this is string
         overage = \"Bill\"         -> line 5: tiers.one.overage: \"Bill\" is none of \"bill\", \"block\"

@@ -29,7 +29,7 @@ pub(super) enum UsageRole {
     },
     /// Bring in history of any age, one JSON event a line
     #[command(
-        after_help = "Example: billhook usage backfill 2025.jsonl --run import-2025\nA line: {\"transaction_id\":\"t1\",\"user_id\":\"usr_…\",\"type\":\"inference\",\"quantity\":3,\"timestamp\":\"2025-01-31T10:00:00Z\"}\nThe same events again add nothing. Where the credit period of an event is closed, it is shown on its day and billed nowhere. Lago gets what lies in the running month (UTC), and nothing older."
+        after_help = "Example: billhook usage backfill 2025.jsonl --run import-2025\nA line: {\"transaction_id\":\"t1\",\"user_id\":\"usr_…\",\"type\":\"inference\",\"quantity\":3,\"timestamp\":\"2025-01-31T10:00:00Z\"}\nThe same events again add nothing. Where the credit period of an event is closed, it is shown on its day and billed nowhere. Lago gets what lies in the running month (UTC), and nothing older. Of days on which events came live, it is taken as long as their ids are kept (BILLHOOK_USAGE_WINDOW): later nobody can tell whether it is one of them."
     )]
     Backfill {
         /// The file, or - for standard input

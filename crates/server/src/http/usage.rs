@@ -109,7 +109,7 @@ fn position(query: &Query) -> Result<Option<i64>> {
 async fn shown(app: &App, me: &Customer, known: &Known) -> Result<Response> {
     answer::for_customer(app, me, Page::Usage, known, async || {
         let overview = ops::usage::overview(app, me.user()).await?;
-        let until = overview.value.day.end.min(overview.value.period.end).as_second();
+        let until = overview.value.until_ms.div_euclid(1_000);
         answer::render_until(Mirrored { value: View::of(overview.value), as_of: overview.as_of }, until)
     })
     .await

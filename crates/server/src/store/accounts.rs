@@ -1,6 +1,7 @@
 //! Accounts as they were written down last, and what moves with them: sums by day, closed periods, warnings.
 //!
-//! All of it belongs to one position of the log, the fact `accounts_position`, and moves in one transaction with it.
+//! All of it belongs to one position of the log, the fact `accounts_position`, and moves in one transaction with it. What was
+//! thrown away and counted anew is another edition, the fact `accounts_edition`: it may stand where the former one stood.
 
 use super::db::{Arg, Dialect, Row, Value, args};
 use super::{Tx, facts};
@@ -64,10 +65,32 @@ pub struct Page {
 /// Picocredits of one credit.
 const PICO: i128 = 1_000_000_000_000;
 
+/// Where the written accounts stand: two that differ are not the same accounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stand {
+    pub edition: i64,
+    /// The position that they belong to.
+    pub position: i64,
+}
+
+impl Stand {
+    /// Whether these are the accounts of that stand, or what they have become.
+    pub fn follows(self, before: Self) -> bool {
+        self.edition == before.edition && self.position >= before.position
+    }
+}
+
+/// Where the accounts stand.
+pub fn stand(tx: &mut Tx<'_>) -> Result<Stand> {
+    let number = |stored: Option<String>| stored.map_or(Ok(0), |text| text.parse());
+    let (edition, position) = facts::both(tx, facts::ACCOUNTS_EDITION, facts::ACCOUNTS_POSITION)?;
+    let impossible = |_| Error::internal("impossible fact: accounts_edition or accounts_position");
+    Ok(Stand { edition: number(edition).map_err(impossible)?, position: number(position).map_err(impossible)? })
+}
+
 /// The position that the accounts belong to.
 pub fn position(tx: &mut Tx<'_>) -> Result<i64> {
-    let stored = facts::get(tx, facts::ACCOUNTS_POSITION)?;
-    stored.map_or(Ok(0), |text| text.parse().map_err(|_| Error::internal("impossible fact: accounts_position")))
+    Ok(stand(tx)?.position)
 }
 
 /// The state of an account as it was written down.
@@ -116,8 +139,8 @@ pub fn count(tx: &mut Tx<'_>) -> Result<u64> {
 }
 
 /// Writes a page down, if the accounts still stand where it begins; whether it was.
-pub fn turn(tx: &mut Tx<'_>, from: i64, to: i64, page: &Page) -> Result<bool> {
-    if position(tx)? != from {
+pub fn turn(tx: &mut Tx<'_>, from: Stand, to: i64, page: &Page) -> Result<bool> {
+    if stand(tx)? != from {
         return Ok(false);
     }
     save_accounts(tx, &page.accounts)?;
@@ -312,12 +335,16 @@ pub fn warnings(
     .collect()
 }
 
-/// Forgets everything that was written down, so that it is folded anew from the log.
-pub fn forget(tx: &mut Tx<'_>) -> Result<()> {
+/// Forgets everything that was written down, so that it is folded anew from the log; where the accounts stand then. Every process
+/// that has some of the former edition in memory sees by it that they are of no use any more.
+pub fn forget(tx: &mut Tx<'_>) -> Result<Stand> {
     for sql in
         ["DELETE FROM accounts", "DELETE FROM usage_days", "DELETE FROM usage_periods", "DELETE FROM usage_warnings"]
     {
         tx.run(sql, args![])?;
     }
-    facts::set(tx, facts::ACCOUNTS_POSITION, "0")
+    let anew = Stand { edition: stand(tx)?.edition + 1, position: 0 };
+    facts::set(tx, facts::ACCOUNTS_EDITION, &anew.edition.to_string())?;
+    facts::set(tx, facts::ACCOUNTS_POSITION, "0")?;
+    Ok(anew)
 }

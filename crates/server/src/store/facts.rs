@@ -10,8 +10,12 @@ pub const CATALOGUE: &str = "catalogue";
 pub const CATALOGUE_TEXT: &str = "catalogue_text";
 /// The position of the log that the written accounts belong to.
 pub const ACCOUNTS_POSITION: &str = "accounts_position";
+/// How often they were thrown away and counted anew.
+pub const ACCOUNTS_EDITION: &str = "accounts_edition";
 /// The first day whose ids of usage are all kept.
 pub const IDS_FROM_DAY: &str = "ids_from_day";
+/// The first day of which ids of live usage were forgotten.
+pub const IDS_LOST_FROM_DAY: &str = "ids_lost_from_day";
 /// Which log this is: a copy that goes its own way gets another name.
 pub const USAGE_LOG: &str = "usage_log";
 /// The first millisecond that is for Lago.
@@ -23,6 +27,12 @@ pub const ROOM: &str = "room";
 
 pub fn get(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
     tx.row("SELECT value FROM facts WHERE name = ?1", args![name])?.map(|row| row.text(0)).transpose()
+}
+
+/// Two facts at once.
+pub fn both(tx: &mut Tx<'_>, one: &str, other: &str) -> Result<(Option<String>, Option<String>)> {
+    let sql = "SELECT (SELECT value FROM facts WHERE name = ?1), (SELECT value FROM facts WHERE name = ?2)";
+    tx.row(sql, args![one, other])?.map_or(Ok((None, None)), |row| Ok((row.text_or_null(0)?, row.text_or_null(1)?)))
 }
 
 /// What a fact says, after it was given this value unless it had one.

@@ -1,6 +1,7 @@
 //! The usage log: append-only, deduplicated, in one order without gaps. Everything that counts is in it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::Tx;
@@ -526,22 +527,40 @@ pub fn last_of_user(tx: &mut Tx<'_>, user: &str, before: i64) -> Result<i64> {
     tx.row(sql, args![user, before])?.map_or(Ok(0), |row| row.int(0))
 }
 
-/// The first day whose ids are all kept. Of an event of an earlier day nobody can say whether it was recorded before.
-pub fn ids_from(tx: &mut Tx<'_>) -> Result<i64> {
-    let day = facts::get(tx, facts::IDS_FROM_DAY)?.map_or(Ok(i64::MIN), |day| day.parse());
-    day.map_err(|_| Error::internal("impossible fact: ids_from_day"))
+/// The days of which ids of live usage were forgotten: of an event of theirs nobody can say whether it was recorded before. They end
+/// with the first day whose ids are all kept.
+pub fn lost_days(tx: &mut Tx<'_>) -> Result<Range<i64>> {
+    let (from, to) = facts::both(tx, facts::IDS_LOST_FROM_DAY, facts::IDS_FROM_DAY)?;
+    let day = |stored: Option<String>, else_day| stored.map_or(Ok(else_day), |day| day.parse());
+    let impossible = |_| Error::internal("impossible fact: ids_lost_from_day or ids_from_day");
+    Ok(day(from, i64::MAX).map_err(impossible)?..day(to, i64::MIN).map_err(impossible)?)
 }
 
 /// Removes ids of days before this one, a few at a time; how many there were. A longer window later does not bring them back.
 pub fn forget_ids(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<u64> {
+    note_first_lost(tx, before_day, most)?;
     let forgotten = tx.run(
         "DELETE FROM usage_ids WHERE (day, id) IN (SELECT day, id FROM usage_ids WHERE day < ?1 ORDER BY day, id LIMIT ?2)",
         args![before_day, most],
     )?;
-    if forgotten > 0 && ids_from(tx)? < before_day {
+    if forgotten > 0 && lost_days(tx)?.end < before_day {
         facts::set(tx, facts::IDS_FROM_DAY, &before_day.to_string())?;
     }
     Ok(forgotten)
+}
+
+/// Notes the first day of live usage among the ids that go next, once: the oldest go first, and no older ones come. History, which
+/// is also known by the day on which it might have come live, is not meant.
+fn note_first_lost(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<()> {
+    if facts::get(tx, facts::IDS_LOST_FROM_DAY)?.is_some() {
+        return Ok(());
+    }
+    let sql = "SELECT MIN(k.day) FROM (SELECT day, position FROM usage_ids WHERE day < ?1 ORDER BY day, id LIMIT ?2) k
+         JOIN usage_log l ON l.position = k.position WHERE l.source NOT IN (4, 8)";
+    match tx.row(sql, args![before_day, most])?.map(|row| row.int_or_null(0)).transpose()?.flatten() {
+        Some(day) => facts::set(tx, facts::IDS_LOST_FROM_DAY, &day.to_string()),
+        None => Ok(()),
+    }
 }
 
 fn logged(row: &Row) -> Result<Logged> {

@@ -5,6 +5,8 @@
 mod breaks;
 mod crash;
 mod first;
+mod following;
+mod history;
 mod many;
 mod packs;
 mod power;
@@ -14,6 +16,7 @@ mod readers;
 mod scale;
 mod served;
 mod spoilt;
+mod unreadable;
 mod window;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,8 @@ use billhook::ops::doctor;
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::store::Tx;
 use billhook::store::log::Source;
-use billing::usage::Quantity;
+use billing::entry::Pack;
+use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 use sandbox::Seed;
 use serde_json::{Value, json};
@@ -188,6 +189,33 @@ async fn a_monthly_plan_counts_from_its_anchor_and_starts_anew_at_its_second() {
     let next = shown(&world, &token).await;
     assert_eq!((&next["usage"]["month"]["inference"], &next["credits"]["remaining"]), (&json!(0), &json!(500)));
     assert_eq!(next["period_start"], "2026-12-12T10:00:00Z");
+}
+
+/// Only time goes by: what is left of a pack is not shown any longer than it can be used.
+#[tokio::test]
+async fn a_kept_answer_ends_with_the_first_pack_that_is_over() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (user, token) = somebody(&world, None).await;
+    for (id, credits, expires) in [("noon", "1000", "2026-11-22T12:00:00Z"), ("later", "10", "2026-11-22T12:30:00Z")] {
+        let pack = Pack {
+            id: id.to_owned(),
+            amount: Credits::parse(credits).expect("credits"),
+            priority: 0,
+            expires_ms: Some(instant(expires).as_millisecond()),
+            granted_ms: world.now().as_millisecond(),
+        };
+        usage::corrections::grant(&world.app, &user, &pack).await.expect("granted");
+    }
+    for (at, remaining) in [
+        ("2026-11-22T11:59:00Z", 1110),
+        ("2026-11-22T11:59:59Z", 1110),
+        ("2026-11-22T12:00:00Z", 110),
+        ("2026-11-22T12:01:00Z", 110),
+        ("2026-11-22T12:30:00Z", 100),
+    ] {
+        world.clock.set(instant(at));
+        assert_eq!(shown(&world, &token).await["credits"]["remaining"], remaining, "{at}");
+    }
 }
 
 #[tokio::test]

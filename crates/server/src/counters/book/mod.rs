@@ -21,7 +21,7 @@ use super::reading::Said;
 use super::redis::There;
 use super::reservations::{Reservations, place};
 use crate::error::Error;
-use crate::store::accounts::{Closed, Day, Page, Snapshot, Warning};
+use crate::store::accounts::{Closed, Day, Page, Snapshot, Stand, Warning};
 use crate::store::log::Kind;
 
 /// Parts of the map, so that readers and the writer rarely meet.
@@ -80,7 +80,7 @@ struct Apart {
 #[derive(Debug, Default)]
 struct Changed {
     /// Where the database stands.
-    written: i64,
+    written: Stand,
     slots: Vec<Arc<Slot>>,
     closed: Vec<Closed>,
     warnings: Vec<Warning>,
@@ -169,7 +169,7 @@ pub struct Turn<'b> {
 /// A page taken out of the book to be written down.
 #[derive(Debug, Clone)]
 pub struct Taken {
-    pub from: i64,
+    pub from: Stand,
     pub to: i64,
     pub page: Page,
     slots: Vec<Arc<Slot>>,
@@ -181,11 +181,11 @@ pub struct Taken {
 
 impl Book {
     /// An empty book at the position where the written accounts stand.
-    pub fn open(written: i64) -> Self {
+    pub fn open(written: Stand) -> Self {
         Self {
             parts: (0..PARTS).map(|_| RwLock::default()).collect(),
-            applied: AtomicI64::new(written),
-            moved: watch::Sender::new(written),
+            applied: AtomicI64::new(written.position),
+            moved: watch::Sender::new(written.position),
             latest_ms: AtomicI64::new(i64::MIN),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
             count: AtomicUsize::new(0),
@@ -390,7 +390,7 @@ impl Turn<'_> {
     /// Everything that changed since it was last written down; nothing when nothing did.
     pub fn take(&mut self) -> Option<Taken> {
         let to = self.book.applied();
-        if to == self.changed.written {
+        if to == self.changed.written.position {
             return None;
         }
         let slots = std::mem::take(&mut self.changed.slots);
@@ -423,7 +423,7 @@ impl Turn<'_> {
         if taken.edition != self.book.edition() {
             return;
         }
-        self.changed.written = taken.to;
+        self.changed.written.position = taken.to;
         self.book.make_room();
     }
 
@@ -450,7 +450,7 @@ impl Turn<'_> {
     }
 
     /// Forgets every account: they are read and folded anew from what is written at this position.
-    pub fn start_over(&mut self, written: i64) {
+    pub fn start_over(&mut self, written: Stand) {
         self.book.is_whole.store(false, Ordering::Release);
         for part in &self.book.parts {
             let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
@@ -466,7 +466,7 @@ impl Turn<'_> {
         self.book.edition.fetch_add(1, Ordering::AcqRel);
         self.book.count.store(0, Ordering::Relaxed);
         *self.changed = Changed { written, ..Changed::default() };
-        self.moved_to(written);
+        self.moved_to(written.position);
     }
 
     /// The log is counted to its end.
@@ -475,7 +475,7 @@ impl Turn<'_> {
     }
 
     /// Where the database stands, as far as this book knows.
-    pub fn written(&self) -> i64 {
+    pub fn written(&self) -> Stand {
         self.changed.written
     }
 }

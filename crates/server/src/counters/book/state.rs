@@ -78,6 +78,11 @@ impl State {
         Ok(())
     }
 
+    /// What was added to the day of this date since it was last written down.
+    pub fn unwritten_on(&self, day: i64, event_type: &str) -> Option<&Day> {
+        self.days.iter().map(|day| &day.sum).find(|sum| sum.day == day && sum.event_type == event_type)
+    }
+
     /// Adds to the day of this date: a page has each date once, also where two zones begin it at two instants.
     pub(super) fn add_sum(&mut self, more: DaySum) {
         let same = |known: &&mut DaySum| known.sum.day == more.sum.day && known.sum.event_type == more.sum.event_type;

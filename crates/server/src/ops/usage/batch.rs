@@ -13,6 +13,8 @@ pub(super) struct Batch {
     pub(super) plans: Vec<String>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) whole: Whole,
+    /// What went wrong with one of its candidates or users while others of its group were recorded.
+    pub(super) failed: Option<Error>,
     pub(super) done: oneshot::Sender<Result<Vec<Verdict>>>,
 }
 
@@ -32,10 +34,14 @@ impl Batch {
     }
 
     /// An error, so that its transaction is undone, where it is to be recorded whole and not all of it was.
-    pub(super) fn accepts(&mut self, verdicts: &[Verdict]) -> Result<()> {
+    pub(super) fn accepts(&mut self, verdicts: &[Verdict], failed: Option<Error>) -> Result<()> {
+        self.failed = failed;
         let Whole::Yes { undone } = &mut self.whole else { return Ok(()) };
         // Another try of the same transaction may find that all of it fits.
         *undone = None;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { .. })) {
             return Ok(());
         }
@@ -52,7 +58,7 @@ impl Batch {
                 app.book.reservations.commit_failed(&candidate.entry.transaction_id);
             }
         }
-        drop(self.done.send(heard));
+        drop(self.done.send(self.failed.map_or(heard, Err)));
     }
 
     /// What its caller hears when its transaction was undone.

@@ -29,17 +29,22 @@ pub(super) fn written(tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
     }
 }
 
-/// Counts what others have appended, up to `head`. Must run where nobody else appends, or on a snapshot.
+/// Counts what others have appended, up to `head`. Must run where nobody else appends.
+pub(super) fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
+    follow(tx, app, &mut app.book.turn(), head)
+}
+
+/// Counts what others have appended, up to `head`. What `tx` sees must not be older than the turn: this process may have written
+/// down further since.
 ///
-/// The log and what is written down of it may also lie before what is counted here: `doctor --repair`, a backup that was put
-/// back, a standby that took over too early. Then everything is counted anew from where it stands.
-pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
-    let mut turn = app.book.turn();
-    let written = accounts::position(tx)?;
-    if written < turn.written() || head < turn.written() {
+/// What is written down may be of another edition (`doctor --repair`), and it and the log may lie before what is counted here: a
+/// backup that was put back, a standby that took over too early. Then everything is counted anew from where it stands.
+fn follow(tx: &mut Tx<'_>, app: &App, turn: &mut Turn<'_>, head: i64) -> Result<()> {
+    let written = accounts::stand(tx)?;
+    if !written.follows(turn.written()) || head < turn.written().position {
         tracing::warn!(
             head,
-            written,
+            written = written.position,
             counted = app.book.applied(),
             "the log is counted anew from what is written down"
         );
@@ -52,7 +57,7 @@ pub fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
             return Err(Error::internal("the log ends before its head"));
         };
         for entry in &entries {
-            fold_read(tx, app, &mut turn, entry)?;
+            fold_read(tx, app, turn, entry)?;
         }
         // Dropped first: whoever waits for this position is woken by the move, and must not find the page of before (`at_least`).
         app.answers.usage_changed(entries.iter().map(|entry| entry.user.as_str()));
@@ -105,8 +110,23 @@ pub async fn follow_log(app: &App) -> Result<()> {
     let for_work = app.clone();
     app.db
         .read(move |tx| {
+            // Before the first look into the database, which makes the snapshot.
+            let mut turn = for_work.book.turn();
             let head = log::head(tx)?;
-            catch_up(tx, &for_work, head)
+            follow(tx, &for_work, &mut turn, head)
         })
         .await
+}
+
+/// Forgets what is counted, and counts the log anew from where the written accounts stand.
+pub async fn start_over(app: &App) -> Result<()> {
+    let for_work = app.clone();
+    app.db
+        .read(move |tx| {
+            let mut turn = for_work.book.turn();
+            turn.start_over(accounts::stand(tx)?);
+            Ok(())
+        })
+        .await?;
+    follow_log(app).await
 }

@@ -7,11 +7,11 @@ use billing::account::{Account, AccountError};
 use jiff::Timestamp;
 
 use super::sameness::verdict_on;
-use super::writer::{Candidate, Draft, Verdict};
+use super::writer::{Candidate, Draft, Place, Verdict};
 use crate::counters::reading::Said;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Tx;
-use crate::store::log::{self, Entry, EntryId, Kind};
+use crate::store::log::{self, Entry, EntryId, Kind, Known, Source};
 
 pub(super) const TOO_MUCH: Verdict = refused("/quantity", "this is more than an account can count");
 /// The same of a pack.
@@ -25,18 +25,42 @@ pub(super) const TOO_OLD: Verdict = Verdict::Refused {
 pub(super) const TOO_LATE: Verdict =
     Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
 
+/// Stands where it could not be told: the batch hears the error.
+pub(super) const UNTOLD: Verdict =
+    Verdict::Refused { code: "internal", pointer: "", detail: "this could not be looked at" };
+
 const fn refused(pointer: &'static str, detail: &'static str) -> Verdict {
     Verdict::Refused { code: "invalid", pointer, detail }
 }
 
 /// A credit or a unit in millionths.
 const MICRO: i128 = 1_000_000;
-/// From a million units or credits on an entry is looked at before it is accepted.
+/// From a million units or credits on an entry is looked at before it is accepted: of smaller ones a group cannot have so many that an
+/// account gets from a quarter of what it can count to the half. One that has a quarter looks at all of them.
 const LARGE: i128 = 1_000_000 * MICRO;
 /// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
 const MOST: i128 = 1 << 60;
 
 impl Draft<'_> {
+    /// What is wrong with one candidate, or with the terms of one user, is the trouble of its batch: the others are recorded. What is
+    /// wrong with the database is everybody's.
+    pub(super) fn alone<T>(&mut self, batch: usize, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Err(error @ Error::Internal(_)) => {
+                self.failed.entry(batch).or_insert(error);
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+
+    /// What is said of a place whose id is in the log.
+    pub(super) fn verdict_on(&mut self, tx: &mut Tx<'_>, place: Place, known: Known) -> Result<Verdict> {
+        let Place::Asked { batch, at } = place else { return Ok(Verdict::Duplicate { position: known.position }) };
+        let verdict = verdict_on(tx, &self.batches[batch].candidates[at], known);
+        Ok(self.alone(batch, verdict)?.unwrap_or(UNTOLD))
+    }
+
     /// Why what is made by hand is not appended; nothing where it is. Its account is looked at as it stands behind what this group
     /// adds before it: of two corrections that come together, the second can take what the first has left.
     pub(super) fn judge(&mut self, tx: &mut Tx<'_>, user: usize, candidate: &Candidate) -> Result<Option<Verdict>> {
@@ -55,23 +79,31 @@ impl Draft<'_> {
 
     /// Whether an account could not hold it: what is in the log must count.
     pub(super) fn is_too_much(&mut self, user: usize, entry: &Entry) -> bool {
-        let Some(size) = large(entry) else { return false };
+        let size = size(entry);
+        if size == 0 || (size < LARGE && !self.nearly_full.contains(&user)) {
+            return false;
+        }
         let sum = self.large.entry(user).or_default();
         *sum += size;
         is_beyond(&self.users[user].lock().account, self.now, *sum)
     }
 
-    /// Whether ids of its day were forgotten. Those of yesterday and today are always kept.
+    /// Whether the id by which it would be known again was forgotten. Those of yesterday and today are always kept. History may have
+    /// come live on its day; that it was brought in itself is never forgotten.
     pub(super) fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
-        let yesterday = self.now.as_millisecond().div_euclid(log::DAY_MS) - 1;
-        if entry.kind != Kind::Usage || entry.source.is_history() || entry.day() >= yesterday {
+        let today = self.now.as_millisecond().div_euclid(log::DAY_MS);
+        let [day, _] = log::days(entry.event_ms);
+        if entry.kind != Kind::Usage || entry.source == Source::FirstLog || day >= today - 1 {
             return Ok(false);
         }
-        let from = match self.ids_from {
-            Some(from) => from,
-            None => *self.ids_from.insert(log::ids_from(tx)?),
+        let lost = match &self.lost_days {
+            Some(lost) => lost,
+            None => self.lost_days.insert(log::lost_days(tx)?),
         };
-        Ok(entry.day() < from)
+        if entry.source == Source::Backfill {
+            return Ok(lost.contains(&day) && log::known(tx, entry.day(), &entry.id)?.is_none());
+        }
+        Ok(day < lost.end)
     }
 
     pub(super) fn is_too_late(&self, user: usize, entry: &Entry) -> bool {
@@ -107,18 +139,19 @@ pub(super) fn refusal(account: &Account, entry: &Entry, now: Timestamp) -> Resul
         return Ok(None);
     }
     Ok(match said.read(|entry| account.foresee(entry))? {
-        Ok(_) => large(entry).filter(|size| is_beyond(account, now, *size)).map(|_| TOO_MUCH),
+        Ok(_) => Some(size(entry)).filter(|size| *size >= LARGE && is_beyond(account, now, *size)).map(|_| TOO_MUCH),
         Err(AccountError::TakesTooMuch) => Some(TAKES_TOO_MUCH),
         Err(_) => Some(if entry.kind == Kind::Grant { TOO_MANY } else { TOO_MUCH }),
     })
 }
 
-/// The size of a very large entry, in millionths of units or credits. Of others it takes more than a period has milliseconds to
-/// fill an account.
-fn large(entry: &Entry) -> Option<i128> {
-    let quantity = i128::from(entry.quantity).abs();
-    let size = quantity.max(quantity * i128::from(entry.weight) / MICRO);
-    (size >= LARGE && entry.kind != Kind::Void).then_some(size)
+/// The size of an entry, in millionths of units or credits. One that takes back has none.
+fn size(entry: &Entry) -> i128 {
+    if entry.kind == Kind::Void {
+        return 0;
+    }
+    let quantity = i128::from(entry.quantity).max(0);
+    quantity.max(quantity * i128::from(entry.weight) / MICRO)
 }
 
 /// Whether an account could not hold so much more.

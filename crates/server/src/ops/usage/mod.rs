@@ -2,6 +2,7 @@
 
 pub mod adoption;
 mod batch;
+mod bounds;
 pub mod corrections;
 pub mod following;
 pub mod ids;
@@ -31,7 +32,7 @@ use super::users;
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::error::{Error, Result};
-use crate::store::accounts;
+use crate::store::accounts::{self, Stand};
 use crate::store::log::{self, Entry, Kind, Logged, Source};
 use crate::store::mirror::Resource;
 use crate::store::users::User;
@@ -202,14 +203,14 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
         // after what was written down last.
         {
             let turn = app.book.turn();
-            if app.book.is_whole() && turn.written() <= written {
+            if app.book.is_whole() && written.follows(turn.written()) {
                 return Ok(turn.put(slot));
             }
         }
         tries += 1;
         if tries > 2 {
             // Not once too early: what is written down was set back, by `doctor --repair` or a backup.
-            totals::start_over(app).await?;
+            following::start_over(app).await?;
         }
     }
 }
@@ -228,12 +229,12 @@ pub(super) async fn follow_others(app: &App) -> Result<()> {
 }
 
 /// An account that is not in memory, and where the written accounts stood in the same snapshot.
-async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, i64)> {
+async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, Stand)> {
     let (user, now) = (user.clone(), app.clock.now());
     let catalogue = Arc::clone(&app.catalogue);
     app.db
         .read(move |tx| {
-            let written = accounts::position(tx)?;
+            let written = accounts::stand(tx)?;
             if let Some(slot) = following::written(tx, &user.id)? {
                 return Ok((slot, written));
             }
@@ -250,8 +251,9 @@ pub struct Overview {
     pub tier: String,
     pub today: BTreeMap<String, Quantity>,
     pub month: BTreeMap<String, Quantity>,
-    pub day: Window,
     pub period: Window,
+    /// From then on (milliseconds since 1970) the numbers differ even if nothing is used.
+    pub until_ms: i64,
     pub account: Account,
 }
 
@@ -277,8 +279,8 @@ pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
         value: Overview {
             today: with_all_types(app, &view.in_day),
             month: with_all_types(app, &view.in_period),
-            day: view.day,
             period: view.period,
+            until_ms: view.until_ms,
             account: Account {
                 included: view.included,
                 used: view.used,

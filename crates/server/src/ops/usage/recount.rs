@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::ahead::Ahead;
 use self::kept::Rows;
-use super::{failed, following, totals};
+use super::{failed, following};
 use crate::app::App;
 use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::ops::readiness;
-use crate::store::accounts::{self, Closed, Day, Snapshot, Warning};
+use crate::store::accounts::{self, Closed, Day, Snapshot, Stand, Warning};
 use crate::store::db::{Dialect, Isolation};
 use crate::store::log::DAY_MS;
 use crate::store::proof::Link;
@@ -161,7 +161,7 @@ struct Counting {
 impl Default for Counting {
     fn default() -> Self {
         Self {
-            book: Book::open(0),
+            book: Book::open(Stand::default()),
             days: Rows::default(),
             periods: Rows::default(),
             warnings: Rows::default(),
@@ -359,7 +359,7 @@ fn fold(turn: &mut Turn<'_>, slot: &Arc<Slot>, entry: &log::Logged, recount: &mu
 
 /// One account, from its entries alone, up to this one.
 pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
-    let book = Book::open(0);
+    let book = Book::open(Stand::default());
     let mut turn = book.turn();
     let mut entries = log::of_user(tx, user, to, usize::MAX)?;
     entries.reverse();
@@ -375,23 +375,22 @@ pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
 
 /// Counts everything anew and writes it down, in one transaction: whoever looks meanwhile sees the old numbers or the new ones.
 ///
-/// What is written stands at another entry than before, so that every process that still has accounts in memory counts anew.
+/// What is written is of another edition than before, so that every process that still has accounts in memory counts anew,
+/// whatever it writes down meanwhile.
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write_in(Isolation::Statement, proof::mend_end).await?;
     mend_ids(app).await?;
-    let (written, head) = app.db.read(|tx| Ok((accounts::position(tx)?, log::head(tx)?))).await?;
-    let to = if written == head { (head - 1).max(0) } else { head };
+    let head = app.db.read(log::head).await?;
     let counting = Arc::new(Mutex::new(Counting::default()));
-    mend_to(app, &counting, to).await?;
-    let page = lock(&counting).book.turn().take().map(|taken| taken.page).unwrap_or_default();
     mend_to(app, &counting, head).await?;
+    let page = lock(&counting).book.turn().take().map(|taken| taken.page).unwrap_or_default();
     app.db
         .write(move |tx| {
-            accounts::forget(tx)?;
-            accounts::turn(tx, 0, to, &page)
+            let anew = accounts::forget(tx)?;
+            accounts::turn(tx, anew, head, &page)
         })
         .await?;
-    totals::start_over(app).await
+    following::start_over(app).await
 }
 
 /// Counts up to an entry, and puts right what the entries on the way say beside what counts, in steps.

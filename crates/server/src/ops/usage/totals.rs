@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use billing::usage::{Credits, Quantity};
-use jiff::Unit;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Unit};
 use tokio::sync::oneshot;
 
-use super::failed;
+use super::{failed, following};
 use crate::app::App;
 use crate::counters::book::Taken;
 use crate::error::{Error, Result};
-use crate::store::accounts::{self, DaysAsked, Page};
+use crate::store::accounts::{self, DaysAsked, Page, Stand};
 use crate::store::db::{Dialect, Isolation};
 use crate::store::{Tx, leases};
 
@@ -65,7 +66,7 @@ enum Written {
     Elsewhere,
     /// Another process does it, and has come this far.
     ByOthers {
-        written: i64,
+        written: Stand,
     },
 }
 
@@ -81,6 +82,12 @@ const EPOCH: Date = Date::constant(1970, 1, 1);
 /// Days since 1970 of a date.
 fn day_number(date: Date) -> Result<i64> {
     Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(failed)?.get_days()))
+}
+
+/// Days since 1970 of the local date at an instant.
+pub(super) fn day_of(at_ms: i64, zone: &TimeZone) -> Result<i64> {
+    let at = Timestamp::from_millisecond(at_ms).map_err(failed)?;
+    day_number(zone.to_datetime(at).date())
 }
 
 pub(super) fn date_of(day: i64) -> Result<Date> {
@@ -153,10 +160,10 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     }));
     let written = answer.await.unwrap_or_else(|_| Err(Error::internal("writing down has stopped")))?;
     match written {
-        Written::Elsewhere => start_over(app).await?,
+        Written::Elsewhere => following::start_over(app).await?,
         // Once for each time that the other moves on: what it has not written down would only be counted again.
-        Written::ByOthers { written } if written > from && app.book.unwritten() > FOLLOWED_MAX => {
-            start_over(app).await?;
+        Written::ByOthers { written } if written != from && app.book.unwritten() > FOLLOWED_MAX => {
+            following::start_over(app).await?;
         }
         Written::Nothing | Written::Now | Written::ByOthers { .. } => {}
     }
@@ -168,7 +175,7 @@ fn turn_page(
     holder: &str,
     in_turn: bool,
     now_ms: i64,
-    (from, to): (i64, i64),
+    (from, to): (Stand, i64),
     page: &Page,
 ) -> Result<Written> {
     // SQLite has one process that serves. Elsewhere only one of many writes down; that it is the right one is held by the
@@ -177,7 +184,7 @@ fn turn_page(
         || tx.dialect() == Dialect::Sqlite
         || leases::take(tx, LEASE, holder, now_ms, now_ms + LEASE_MS)?.is_some();
     Ok(if !ours {
-        Written::ByOthers { written: accounts::position(tx)? }
+        Written::ByOthers { written: accounts::stand(tx)? }
     } else if accounts::turn(tx, from, to, page)? {
         Written::Now
     } else {
@@ -191,11 +198,4 @@ fn settle(app: &App, taken: Taken, outcome: &Result<Written>) {
         Ok(Written::Now) => turn.wrote(&taken),
         _ => turn.put_back(taken),
     }
-}
-
-/// Reads where the written accounts stand and counts the log from there.
-pub async fn start_over(app: &App) -> Result<()> {
-    let written = app.db.read(accounts::position).await?;
-    app.book.turn().start_over(written);
-    super::following::follow_log(app).await
 }

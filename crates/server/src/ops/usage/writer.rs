@@ -2,7 +2,8 @@
 //!
 //! One group is under way at a time. While the disk flushes it, the next one gathers: the flush itself sets the pace.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::judging::{self, Ahead};
 use super::sameness::{Beside, Former, verdict_on};
-use super::{ids, moving, plans};
+use super::{bounds, ids, moving, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
 use crate::counters::reading::{self, Said};
@@ -115,7 +116,7 @@ impl Writer {
         whole: Whole,
     ) -> Result<Vec<Verdict>> {
         let (done, answer) = oneshot::channel();
-        if self.queue(Batch { plans, candidates, whole, done })? {
+        if self.queue(Batch { plans, candidates, whole, failed: None, done })? {
             start(app.clone());
         }
         answer.await.unwrap_or_else(|_| Err(Error::internal("the writer of the log has stopped")))
@@ -165,8 +166,10 @@ fn start(app: App) {
         Isolation::Statement,
         move |tx| {
             let mut batches = work_batches.lock().unwrap_or_else(PoisonError::into_inner);
-            let group = Group::append(tx, &work_app, &batches, now)?;
-            batches.iter_mut().try_for_each(|batch| batch.accepts(&group.verdicts))?;
+            let mut group = Group::append(tx, &work_app, &batches, now)?;
+            for (number, batch) in batches.iter_mut().enumerate() {
+                batch.accepts(&group.verdicts, group.failed.remove(&number))?;
+            }
             Ok(group)
         },
         move |outcome| {
@@ -216,6 +219,8 @@ struct Group {
     made: Vec<Entry>,
     appended: Vec<(Place, usize, i64)>,
     verdicts: Vec<Verdict>,
+    /// What went wrong with a part of a batch.
+    failed: HashMap<usize, Error>,
 }
 
 /// A group while it is put together.
@@ -233,15 +238,22 @@ pub(super) struct Draft<'g> {
     repeated: Vec<(usize, Place, usize)>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
     pub(super) large: HashMap<usize, i128>,
+    /// What is shown on the days of its history.
+    pub(super) days: bounds::Days<'g>,
+    /// Users of whose account no entry is small any more.
+    pub(super) nearly_full: HashSet<usize>,
     /// The accounts of those for whom it has something made by hand, with what it adds to them.
     pub(super) ahead: HashMap<usize, Ahead>,
-    /// The first day whose ids are all kept, once somebody needs it.
-    pub(super) ids_from: Option<i64>,
+    /// The days whose ids were forgotten, once somebody needs them.
+    pub(super) lost_days: Option<Range<i64>>,
     /// CloudEvents that are in the log under their id alone.
     former: Former,
     /// Events that came before with another time.
     beside: Beside,
     verdicts: Vec<Verdict>,
+    pub(super) failed: HashMap<usize, Error>,
+    /// Users whose account cannot be read: nobody tries again for each of their events.
+    broken: HashSet<&'g str>,
 }
 
 impl Group {
@@ -262,19 +274,31 @@ impl Group {
             order: Vec::with_capacity(total),
             repeated: Vec::new(),
             large: HashMap::new(),
+            days: bounds::Days::default(),
+            nearly_full: HashSet::new(),
             ahead: HashMap::new(),
-            ids_from: None,
+            lost_days: None,
             former,
             beside,
             verdicts: Vec::with_capacity(total),
+            failed: HashMap::new(),
+            broken: HashSet::new(),
         };
         // Before anything else of the group, so that whatever a period has counted so far is in the log.
-        for user in batches.iter().flat_map(|batch| &batch.plans) {
-            draft.add_plan(tx, user)?;
+        for (number, batch) in batches.iter().enumerate() {
+            for user in &batch.plans {
+                let added = draft.add_plan(tx, user);
+                if draft.alone(number, added)?.is_none() {
+                    store::plans::mark_user(tx, user)?;
+                }
+            }
         }
         for (number, batch) in batches.iter().enumerate() {
             for (at, candidate) in batch.candidates.iter().enumerate() {
-                draft.add(tx, Place::Asked { batch: number, at }, candidate)?;
+                let added = draft.add(tx, Place::Asked { batch: number, at }, candidate);
+                if draft.alone(number, added)?.is_none() {
+                    draft.verdicts.push(judging::UNTOLD);
+                }
             }
         }
         draft.write(tx, head)
@@ -332,13 +356,6 @@ impl Group {
 }
 
 impl Place {
-    fn candidate(self, batches: &[Batch]) -> Option<&Candidate> {
-        match self {
-            Place::Made(_) => None,
-            Place::Asked { batch, at } => Some(&batches[batch].candidates[at]),
-        }
-    }
-
     pub(super) fn entry<'e>(self, batches: &'e [Batch], made: &'e [Entry]) -> &'e Entry {
         match self {
             Place::Made(at) => &made[at],
@@ -383,8 +400,9 @@ impl<'g> Draft<'g> {
             self.verdicts.push(verdict);
             return Ok(());
         }
-        if self.is_too_much(user, entry) {
-            self.verdicts.push(judging::TOO_MUCH);
+        if self.is_too_much_for_its_day(tx, user, entry)? || self.is_too_much(user, entry) {
+            let known = log::known(tx, entry.day(), &entry.id)?;
+            self.verdicts.push(known.map_or(Ok(judging::TOO_MUCH), |known| verdict_on(tx, candidate, known))?);
             return Ok(());
         }
         if let Some(first) = self.beside.first(candidate, self.order.len()) {
@@ -402,12 +420,18 @@ impl<'g> Draft<'g> {
         if let Some(known) = self.known.get(id) {
             return Ok(*known);
         }
+        if self.broken.contains(id) {
+            return Err(Error::internal("this account could not be read"));
+        }
         // Something may be held of a user who has no entry yet: that account begins with this one.
         let slot = match self.app.book.get(id).filter(|slot| slot.is_open()) {
             Some(slot) => Some(slot),
-            None => self.load(tx, id)?,
+            None => self.load(tx, id).inspect_err(|_| _ = self.broken.insert(id))?,
         };
         let at = slot.map(|slot| {
+            if slot.lock().account.is_nearly_full() {
+                self.nearly_full.insert(self.users.len());
+            }
             self.users.push(slot);
             self.users.len() - 1
         });
@@ -485,24 +509,19 @@ impl<'g> Draft<'g> {
                 }
                 Appended::Known(known) => known,
             };
-            if let Some(candidate) = place.candidate(batches) {
-                self.verdicts[verdict] = verdict_on(tx, candidate, known)?;
-            }
+            self.verdicts[verdict] = self.verdict_on(tx, place, known)?;
         }
         let mut done = Vec::with_capacity(appended.len());
-        for ((place, user, verdict), appended) in self.order.iter().zip(appended) {
+        for ((place, user, verdict), appended) in std::mem::take(&mut self.order).into_iter().zip(appended) {
             let said = match appended {
                 Appended::At(position) => {
-                    done.push((*place, *user, position));
+                    done.push((place, user, position));
                     Verdict::Recorded { position, late: false }
                 }
-                Appended::Known(known) => match place.candidate(batches) {
-                    Some(candidate) => verdict_on(tx, candidate, known)?,
-                    None => Verdict::Duplicate { position: known.position },
-                },
+                Appended::Known(known) => self.verdict_on(tx, place, known)?,
             };
             if let Some(verdict) = verdict {
-                self.verdicts[*verdict] = said;
+                self.verdicts[verdict] = said;
             }
         }
         Ok(Group {
@@ -512,6 +531,7 @@ impl<'g> Draft<'g> {
             made: self.made,
             appended: done,
             verdicts: self.verdicts,
+            failed: self.failed,
         })
     }
 }

@@ -57,6 +57,7 @@ fn every_step() -> String {
         "0013_reservation_notes",
         "0014_lago_codes",
         "0016_lago_names",
+        "0017_ids_lost",
         "0019_terms_by_others",
     ];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use billhook::counters::{Ask, Demand};
+use billhook::store::accounts::Stand;
 use billing::usage::Credits;
 
 use super::{Adapter, Rig, code, quantity};
@@ -13,14 +14,14 @@ async fn a_book_that_begins_anew_is_not_believed_until_it_is_whole() {
     let rig = Rig::new(Adapter::Embedded).await;
     rig.record("e1", "inference", "3").await;
     let book = &rig.app().book;
-    book.turn().start_over(0);
+    book.turn().start_over(Stand::default());
     assert_eq!(rig.left().await, "2", "as the log says");
-    book.turn().start_over(0);
+    book.turn().start_over(Stand::default());
     assert_eq!(code(rig.reserve("a", "inference", "3").await), "credits.exhausted");
     rig.reserve("a", "inference", "2").await.expect("held");
     // Somebody who had the account in hand before must not hold anything of it.
     let slot = book.get(&rig.user).expect("an account");
-    book.turn().start_over(0);
+    book.turn().start_over(Stand::default());
     let (kind, id, now) = (Arc::from("inference"), Arc::from("b"), rig.world.now());
     let (quantity, weight) = (quantity("1"), Credits::from_micro(1));
     let demand = Demand { kind: &kind, quantity, weight, limit: None, now };

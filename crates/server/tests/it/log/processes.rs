@@ -1,15 +1,20 @@
 //! Several processes on one database: one order without gaps, and every one of them ends with the same book (I-04, F-12).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use billhook::app::App;
 use billhook::ops::usage::{self, Verdict};
 use billhook::store::log;
+use billing::account::Account;
+use billing::entry::{Entry, Fact};
 use futures_util::future::join_all;
 
-use super::{accounts, add_users, now, one, program, program_named, record, settled, times_recorded};
-use crate::harness::Database;
+use super::{accounts, add_users, instant, now, one, program, program_named, record, settled, times_recorded};
+use crate::harness::{Database, NOW};
 
 /// Each process records its own events and some that all of them record.
 async fn writes(app: &App, number: usize, users: &[String], rounds: usize) -> Vec<Verdict> {
@@ -137,6 +142,87 @@ async fn a_repair_beside_a_running_server_is_followed_on_sqlite() {
 #[tokio::test]
 async fn a_repair_beside_a_running_server_is_followed_on_postgres() {
     repair_beside_others(Database::postgres()).await;
+}
+
+/// An account as nothing of it had ever been used, at the entry where it stands.
+async fn spoil(app: &App, user: &str) {
+    let id = user.to_owned();
+    let kept = app.db.read(move |tx| billhook::store::accounts::get(tx, &id)).await.expect("read").expect("an account");
+    let right = Account::decode(&kept).expect("an account");
+    let (position, now_ms) = (right.position(), instant(NOW).as_millisecond());
+    let mut wrong = Account::new(right.terms().clone(), now_ms).expect("an account");
+    wrong.fold(&Entry { position, event_ms: now_ms, received_ms: now_ms, fact: Fact::Roll }).expect("its place");
+    let (state, id) = (wrong.encode(), user.to_owned());
+    let sql = "UPDATE accounts SET state = ?1 WHERE user_id = ?2";
+    app.db.write(move |tx| tx.run(sql, &[state.clone().into(), id.clone().into()])).await.expect("spoilt");
+}
+
+/// The server has wrong accounts in memory and writes them down while the log is counted anew, at whatever moment: to the entry up
+/// to which that counts.
+async fn repair_while_it_is_written_down(database: Database) {
+    let clock = now();
+    let doctor = program(&database, &clock).await;
+    let user = add_users(&doctor, 1).await.remove(0);
+    for polls in 0..10 {
+        record(&doctor, vec![one(&format!("a{polls}"), &user)]).await;
+        usage::totals::write_down_now(&doctor).await.expect("written down");
+        spoil(&doctor, &user).await;
+        let server = program(&database, &clock).await;
+        record(&server, vec![one(&format!("b{polls}"), &user)]).await;
+        let mut repair = pin!(usage::recount::repair(&doctor));
+        let mut is_over = false;
+        for _ in 0..polls {
+            if is_over {
+                break;
+            }
+            is_over = poll_fn(|context| Poll::Ready(repair.as_mut().poll(context).is_ready())).await;
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+        usage::totals::write_down_now(&server).await.expect("a try");
+        if !is_over {
+            repair.await.expect("mended");
+        }
+        is_right_again(&server, &doctor, &user, &format!("{polls}")).await;
+    }
+}
+
+/// Two repairs, one after the other: what is written stands where the server left it.
+async fn repair_twice(database: Database) {
+    let clock = now();
+    let doctor = program(&database, &clock).await;
+    let user = add_users(&doctor, 1).await.remove(0);
+    record(&doctor, vec![one("a", &user)]).await;
+    usage::totals::write_down_now(&doctor).await.expect("written down");
+    spoil(&doctor, &user).await;
+    let server = program(&database, &clock).await;
+    record(&server, vec![one("b", &user)]).await;
+    usage::totals::write_down_now(&server).await.expect("written down");
+    for _ in 0..2 {
+        usage::recount::repair(&doctor).await.expect("mended");
+    }
+    is_right_again(&server, &doctor, &user, "twice").await;
+}
+
+/// The server goes on with what was mended, and does not write what it had over it.
+async fn is_right_again(server: &App, doctor: &App, user: &str, name: &str) {
+    record(server, vec![one(&format!("c{name}"), user)]).await;
+    for _ in 0..2 {
+        usage::totals::write_down_now(server).await.expect("written down, or begun anew and then written down");
+    }
+    assert_eq!(super::differences(server).await, Vec::<String>::new(), "{name}");
+    settled(doctor).await;
+}
+
+#[tokio::test]
+async fn a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile_on_sqlite() {
+    repair_while_it_is_written_down(Database::sqlite()).await;
+    repair_twice(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile_on_postgres() {
+    repair_while_it_is_written_down(Database::postgres()).await;
+    repair_twice(Database::postgres()).await;
 }
 
 /// A process that leaves writing down to another does not keep for ever what it has counted.

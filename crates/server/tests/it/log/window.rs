@@ -1,10 +1,11 @@
 //! CONTRACT: no retry, however late, counts twice; also not after the window was shorter for a while.
 
+use billhook::clock::Clock;
 use billhook::ops::usage::upkeep::Upkeep;
-use billhook::ops::usage::{Told, Verdict};
+use billhook::ops::usage::{Told, Verdict, corrections};
 use jiff::SignedDuration;
 
-use super::{add_users, instant, now, one, program_with, record};
+use super::{add_users, instant, now, one, program_with, record, settled};
 use crate::harness::{Database, NOW};
 
 #[tokio::test]
@@ -31,4 +32,68 @@ async fn an_event_whose_id_was_forgotten_is_refused_and_not_counted_again() {
     }
     let verdicts = record(&longer_again, days_ago(1)).await;
     assert!(matches!(verdicts[0], Verdict::Duplicate { .. }), "{verdicts:?}");
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Recorded { .. } => "recorded",
+        Verdict::Duplicate { .. } => "duplicate",
+        Verdict::Conflict { .. } => "conflict",
+        Verdict::Refused { code, .. } => code,
+    }
+}
+
+/// History of a day of which live ids were forgotten may have been counted then: it is not shown or billed a second time. All
+/// other history enters as ever.
+async fn history_of_forgotten_days(database: Database) {
+    let clock = now();
+    let window = [("BILLHOOK_USAGE_WINDOW", "7d")];
+    let app = program_with(&database.address(), &clock, &window).await;
+    let user = add_users(&app, 1).await.remove(0);
+    let on = |id: &str, day: &str| Told { at: Some(instant(&format!("{day}T10:00:00Z"))), ..one(id, &user) };
+    let backfill = async |told: Vec<Told>| {
+        corrections::backfill(&app, "run", told).await.expect("verdicts").iter().map(word).collect::<Vec<_>>()
+    };
+    // Its id is forgotten as well; nothing came live on that day.
+    assert_eq!(backfill(vec![on("first-file", "2026-09-01")]).await, ["recorded"]);
+    Upkeep::default().once(&app).await.expect("ids are forgotten");
+    assert_eq!(backfill(vec![on("second-file", "2026-09-01")]).await, ["recorded"]);
+    // Of before anything came live, of the first day, and of one that is still known.
+    record(&app, vec![on("live", "2026-11-21")]).await;
+    assert_eq!(backfill(vec![on("told", "2026-11-21")]).await, ["recorded"]);
+    clock.set(clock.now() + SignedDuration::from_hours(24 * 10));
+    record(&app, vec![on("known", "2026-11-28")]).await;
+    Upkeep::default().once(&app).await.expect("ids are forgotten");
+    let file = [
+        (on("third-file", "2026-09-01"), "recorded"),
+        (on("just-before", "2026-11-20"), "recorded"),
+        (on("live", "2026-11-21"), "too_old"),
+        (on("never-came", "2026-11-22"), "too_old"),
+        (on("told", "2026-11-21"), "duplicate"),
+        (on("known", "2026-11-28"), "duplicate"),
+        (on("missing", "2026-11-28"), "recorded"),
+    ];
+    let (told, expected): (Vec<_>, Vec<_>) = file.into_iter().unzip();
+    assert_eq!(backfill(told.clone()).await, expected);
+    // A database that has forgotten ids before this was looked at knows its first day all the same.
+    for sql in
+        ["DELETE FROM facts WHERE name = 'ids_lost_from_day'", "DELETE FROM schema_migrations WHERE name LIKE '0017%'"]
+    {
+        app.db.write(move |tx| tx.run(sql, &[])).await.expect(sql);
+    }
+    let app = program_with(&database.address(), &clock, &window).await;
+    let again = corrections::backfill(&app, "run", told).await.expect("verdicts");
+    let expected: Vec<_> = expected.iter().map(|word| if *word == "recorded" { "duplicate" } else { word }).collect();
+    assert_eq!(again.iter().map(word).collect::<Vec<_>>(), expected);
+    settled(&app).await;
+}
+
+#[tokio::test]
+async fn history_that_may_have_come_live_is_refused_on_sqlite() {
+    history_of_forgotten_days(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn history_that_may_have_come_live_is_refused_on_postgres() {
+    history_of_forgotten_days(Database::postgres()).await;
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use billhook::error::Result;
-use billhook::store::accounts::{self, Day, DaysAsked, Page, Snapshot};
+use billhook::store::accounts::{self, Day, DaysAsked, Page, Snapshot, Stand};
 use billhook::store::db::Isolation;
 use billhook::store::log::{self, Appended, DAY_MS, Entry, Kind, Known, Source};
 use billhook::store::{Db, Tx, leases};
@@ -243,7 +243,8 @@ fn day(user: &str, day: i64, quantity: i64, cost_pico: i128) -> Day {
 
 pub async fn accounts_move_with_their_position_or_not_at_all(database: Database) {
     let db = open(&database).await;
-    let turn = async |from: i64, to: i64, page: Page| db.write(move |tx| accounts::turn(tx, from, to, &page)).await;
+    let at = |position| Stand { edition: 0, position };
+    let turn = async |from, to, page: Page| db.write(move |tx| accounts::turn(tx, at(from), to, &page)).await;
     let page = Page { accounts: vec![account("u1", 3)], days: vec![day("u1", 9, 5, 1)], ..Page::default() };
     assert!(turn(0, 3, page.clone()).await.expect("a turn"));
     assert!(!turn(0, 4, page.clone()).await.expect("a turn"), "somebody was here before");
@@ -257,13 +258,15 @@ pub async fn accounts_move_with_their_position_or_not_at_all(database: Database)
     // Two pages with an account each, both of which begin where the accounts stand: one of them is turned.
     let pages = ["u1", "u2"].map(|user| Page { accounts: vec![account(user, 7)], ..page.clone() });
     let other = open(&database).await;
-    let [one, two] = pages.map(|page| move |tx: &mut Tx<'_>| accounts::turn(tx, 3, 7, &page));
+    let [one, two] = pages.map(|page| move |tx: &mut Tx<'_>| accounts::turn(tx, at(3), 7, &page));
     let (one, two) = tokio::join!(db.write(one), other.write(two));
     assert!(one.expect("a turn") ^ two.expect("a turn"));
     let (position, _, days) = state().await;
     assert_eq!((position, days), (7, vec![Day { events: 2, ..day("u1", 9, 10, 2) }]), "added once");
-    db.write(accounts::forget).await.expect("forgotten");
+    let anew = db.write(accounts::forget).await.expect("forgotten");
     assert_eq!(state().await, (0, Vec::new(), Vec::new()));
+    assert!(!turn(0, 7, page.clone()).await.expect("a turn"), "of the former edition");
+    assert!(db.write(move |tx| accounts::turn(tx, anew, 7, &page)).await.expect("a turn"));
 }
 
 /// Costs beyond 64 bits of picocredits, corrections below zero, and pages of any length (I-15, I-16).
@@ -283,7 +286,11 @@ pub async fn days_add_up_and_are_paged_as_a_list_would_be(database: Database) {
         })
         .or_insert_with(|| row.clone());
         let page = Page { days: vec![row], ..Page::default() };
-        assert!(db.write(move |tx| accounts::turn(tx, at, at + 1, &page)).await.expect("a turn"));
+        assert!(
+            db.write(move |tx| accounts::turn(tx, Stand { edition: 0, position: at }, at + 1, &page))
+                .await
+                .expect("a turn")
+        );
     }
     let naive: Vec<Day> = naive.into_values().collect();
     for (user, limit) in [(None, 1), (None, 5), (None, 99), (Some("u1"), 1), (Some("u1"), 99)] {

@@ -4,7 +4,7 @@ use billing::account::{Account, Sums};
 use billing::usage::Quantity;
 use jiff::Timestamp;
 
-use super::totals;
+use super::super::totals;
 
 /// Picocredits of a credit.
 const PICO: u128 = 1_000_000_000_000;
