@@ -23,6 +23,10 @@ const READERS: usize = 2;
 /// system has in memory as well. Together they are what a long walk over a large file fills, and they end there.
 const WRITERS_PAGES: u32 = 8_192;
 const READERS_PAGES: u32 = 2_048;
+/// Bytes of a page in a file that is new: what a batch appends are a few of these, and each costs the same whatever is in it.
+const PAGE: u32 = 8_192;
+/// Bytes of the write-ahead log that are brought into the file at a time.
+const CHECKPOINT: u32 = 1_000 * 4_096;
 /// So many steps of SQLite's machine lie between two looks at whether a read has to give way.
 const STEPS: i32 = 20_000;
 /// So long a look for other writers is good for.
@@ -278,6 +282,8 @@ fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
     let connection = Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY).map_err(unusable)?;
     connection.set_prepared_statement_cache_capacity(256);
+    // A file that has something in it keeps its own.
+    connection.pragma_update(None, "page_size", PAGE).map_err(unusable)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(unusable)?;
     if mode != "wal" {
         return Err(OpenError::Unsafe(format!("journal_mode = {mode} (needs wal; is this a network disk?)")));
@@ -286,6 +292,8 @@ fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
         .and_then(|()| connection.pragma_update(None, "cache_size", -i64::from(pages_kib)))
         .map_err(unusable)?;
+    let page: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(unusable)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT / page).map_err(unusable)?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(unusable)?;
     if synchronous != 2 {
         return Err(OpenError::Unsafe(format!("synchronous = {synchronous} (needs 2, FULL)")));
@@ -338,7 +346,8 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
     }
 }
 
-/// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush.
+/// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush. One that is alone needs no
+/// savepoint, for which SQLite would keep a copy of each page that it changes.
 fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), DbError> {
     let say =
         |sql: &'static str| connection.prepare_cached(sql).and_then(|mut said| said.execute([])).map_err(classify);
@@ -348,8 +357,11 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
     let before = shared.wal.commits();
     let rows_before = connection.total_changes();
     let mut changes = Vec::new();
+    let alone = jobs.len() == 1;
     for job in jobs {
-        say("SAVEPOINT job")?;
+        if !alone {
+            say("SAVEPOINT job")?;
+        }
         let mut session = Session { connection, reading: None };
         let mut tx = Tx::on(&mut session);
         if job.run(&mut tx) {
@@ -357,10 +369,16 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
         } else if connection.is_autocommit() {
             // A disk that fails in the middle ends the transaction of all.
             return Err(DbError::Unavailable("the disk failed in the middle of a group".into()));
+        } else if alone {
+            say("ROLLBACK")?;
+            shared.committed(before, false, &[]);
+            return Ok(());
         } else {
             say("ROLLBACK TO job")?;
         }
-        say("RELEASE job")?;
+        if !alone {
+            say("RELEASE job")?;
+        }
     }
     say("COMMIT")?;
     shared.committed(before, connection.total_changes() != rows_before, &changes);
