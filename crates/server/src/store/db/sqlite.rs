@@ -414,9 +414,14 @@ impl Driver for Session<'_> {
 
     fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(classify)?;
+        // What is bound stays bound: where the row before says the same, nothing is copied.
+        let mut bound = Vec::new();
         work(&mut |args| {
-            for (at, arg) in args.iter().enumerate() {
-                statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
+            bound.resize_with(args.len(), || None);
+            for (at, (arg, bound)) in args.iter().zip(&mut bound).enumerate() {
+                if !is_again(bound, arg) {
+                    statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
+                }
             }
             let changed = statement.raw_execute().map_err(classify)?;
             Ok(u64::try_from(changed).unwrap_or(u64::MAX))
@@ -429,6 +434,23 @@ impl Driver for Session<'_> {
 
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+}
+
+/// Whether a number or a text is the one that was here last; remembers it.
+fn is_again(last: &mut Option<Value>, arg: &Arg<'_>) -> bool {
+    match (&mut *last, arg) {
+        (Some(Value::Int(last)), Arg::Int(value)) => std::mem::replace(last, *value) == *value,
+        (Some(Value::Text(last)), Arg::Text(text)) if last == text => true,
+        (Some(Value::Text(last)), Arg::Text(text)) => {
+            last.clear();
+            last.push_str(text);
+            false
+        }
+        _ => {
+            *last = (!matches!(arg, Arg::Bytes(_))).then(|| Value::from(*arg));
+            false
+        }
     }
 }
 
