@@ -17,6 +17,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0012_lago_moved", include_str!("migrations/0012_lago_moved.sql")),
     ("0013_reservation_notes", include_str!("migrations/0013_reservation_notes.sql")),
     ("0014_lago_codes", include_str!("migrations/0014_lago_codes.sql")),
+    ("0015_spelt_ids", include_str!("migrations/0015_spelt_ids.sql")),
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.
