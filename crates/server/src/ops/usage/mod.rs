@@ -62,16 +62,25 @@ pub struct Told {
 
 /// Records events: each gets its own verdict, and a good one counts even where others fail.
 pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let mut candidates = Vec::with_capacity(told.len());
-    let mut verdicts = Vec::with_capacity(told.len());
-    for judged in judged_live(app, told)? {
-        verdicts.push(judged.map(|candidate| candidates.push(candidate)).err());
+    let count = told.len();
+    let mut candidates = Vec::with_capacity(count);
+    let mut refused = Vec::new();
+    for (place, judged) in judged_live(app, told)?.enumerate() {
+        match judged {
+            Ok(candidate) => candidates.push(candidate),
+            Err(verdict) => refused.push((place, verdict)),
+        }
     }
-    if candidates.is_empty() {
-        return Ok(verdicts.into_iter().flatten().collect());
+    let said = if candidates.is_empty() { Vec::new() } else { app.usage.append(app, candidates).await? };
+    if refused.is_empty() {
+        return Ok(said);
     }
-    let mut said = app.usage.append(app, candidates).await?.into_iter();
-    Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
+    let (mut said, mut refused) = (said.into_iter(), refused.into_iter().peekable());
+    let verdict = |place| match refused.next_if(|(refused, _)| *refused == place) {
+        Some((_, verdict)) => Some(verdict),
+        None => said.next(),
+    };
+    Ok((0..count).filter_map(verdict).collect())
 }
 
 /// Records all of the events, or none: then it says of which, by their place, why not.
