@@ -1,5 +1,7 @@
 //! The usage log: append-only, deduplicated, in one order without gaps. Everything that counts is in it.
 
+pub mod ulid;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -134,6 +136,11 @@ impl Entry {
         }
     }
 
+    /// Its transaction id as it is kept: nothing where that is its id, spelt as a ULID.
+    fn name(&self) -> &str {
+        if ulid::read(&self.transaction_id) == Some(self.id) { "" } else { &self.transaction_id }
+    }
+
     /// The day under which history is known beside its own, as long as the same event may still come live.
     fn live_day(&self) -> Option<i64> {
         let may_come = self.received_ms.saturating_sub(self.event_ms) < LIVE_DAYS_MAX * DAY_MS;
@@ -213,6 +220,8 @@ pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) 
 
 /// Rows that one statement inserts, where so many are at hand: running a statement costs about as much as a row.
 const ABREAST: usize = 16;
+/// Entries that go into both tables before the next ones do: so many stay in the processor's cache meanwhile.
+const AT_HAND: usize = 512;
 const ID: &str = "INSERT OR IGNORE INTO usage_ids (day, id, position, fingerprint) VALUES (?, ?, ?, ?)";
 /// Or fail: a row that is there already undoes the whole transaction, so SQLite need not keep the pages of half a statement.
 const ROW: &str =
@@ -228,13 +237,24 @@ fn abreast(one: &str) -> String {
 }
 
 fn append_rows(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) -> Result<Vec<Appended>> {
-    let appended = append_ids(tx, head, entries)?;
-    let mut fresh = Vec::with_capacity(entries.len());
-    for (place, (entry, verdict)) in entries.iter().zip(&appended).enumerate() {
-        if let Appended::At(position) = *verdict {
-            fresh.push((position, *entry, chain(place, position)));
+    let mut appended = Vec::with_capacity(entries.len());
+    let mut position = head;
+    let mut fresh = Vec::with_capacity(AT_HAND);
+    for some in entries.chunks(AT_HAND) {
+        let verdicts = append_ids(tx, &mut position, some)?;
+        fresh.clear();
+        for (place, (entry, verdict)) in (appended.len()..).zip(some.iter().zip(&verdicts)) {
+            if let Appended::At(position) = *verdict {
+                fresh.push((position, *entry, chain(place, position)));
+            }
         }
+        append_fresh(tx, &fresh)?;
+        appended.extend(verdicts);
     }
+    Ok(appended)
+}
+
+fn append_fresh(tx: &mut Tx<'_>, fresh: &[(i64, &Entry, Option<i64>)]) -> Result<()> {
     let (many, few) = fresh.split_at(fresh.len() - fresh.len() % ABREAST);
     if !many.is_empty() {
         let mut row = Vec::with_capacity(ABREAST * 13);
@@ -250,7 +270,7 @@ fn append_rows(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>)
     if !few.is_empty() {
         tx.many(ROW, |insert| few.iter().try_for_each(|one| insert(&log_row(one)).map(drop)))?;
     }
-    Ok(appended)
+    Ok(())
 }
 
 fn id_row(entry: &Entry, position: i64) -> [Arg<'_>; 4] {
@@ -268,17 +288,16 @@ fn log_row<'e>((position, entry, previous): &(i64, &'e Entry, Option<i64>)) -> [
         Arg::Int(entry.event_ms),
         Arg::Int(entry.received_ms),
         Arg::Bytes(&entry.id),
-        Arg::Text(&entry.transaction_id),
+        Arg::Text(entry.name()),
         Arg::Int(entry.source.number()),
         previous.map_or(Arg::Null, Arg::Int),
         Arg::text_or_null(entry.body.as_deref()),
     ]
 }
 
-/// Takes the ids that are not known, and gives each the next position.
-fn append_ids(tx: &mut Tx<'_>, head: i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
+/// Takes the ids that are not known, and gives each the next position after `last`, which moves with them.
+fn append_ids(tx: &mut Tx<'_>, last: &mut i64, entries: &[&Entry]) -> Result<Vec<Appended>> {
     let mut appended = Vec::with_capacity(entries.len());
-    let mut position = head;
     // Until some are known: where one is, usually all that follow are as well, because a whole batch came again.
     let mut mixed = false;
     let whole = entries.len() - entries.len() % ABREAST;
@@ -286,25 +305,25 @@ fn append_ids(tx: &mut Tx<'_>, head: i64, entries: &[&Entry]) -> Result<Vec<Appe
         let mut rows = Vec::with_capacity(ABREAST * 4);
         for some in entries[..whole].chunks(ABREAST) {
             rows.clear();
-            rows.extend(some.iter().zip(position + 1..).flat_map(|(entry, position)| id_row(entry, position)));
+            rows.extend(some.iter().zip(*last + 1..).flat_map(|(entry, position)| id_row(entry, position)));
             mixed = insert(&rows)? != ABREAST as u64;
             if mixed {
                 break;
             }
-            appended.extend((position + 1..).take(ABREAST).map(Appended::At));
-            position += i64::try_from(ABREAST).unwrap_or(i64::MAX);
+            appended.extend((*last + 1..).take(ABREAST).map(Appended::At));
+            *last += i64::try_from(ABREAST).unwrap_or(i64::MAX);
         }
         Ok(())
     })?;
     if mixed {
         let some = &entries[appended.len()..][..ABREAST];
-        appended.extend(close_gaps(tx, &mut position, some)?);
+        appended.extend(close_gaps(tx, last, some)?);
     }
     tx.many(ID, |insert| {
         for entry in &entries[appended.len()..] {
-            let next = position + 1;
+            let next = *last + 1;
             let fresh = insert(&id_row(entry, next))? == 1;
-            position += i64::from(fresh);
+            *last += i64::from(fresh);
             appended.push(if fresh { Appended::At(next) } else { UNSEEN });
         }
         Ok(())
@@ -389,7 +408,7 @@ fn insert_columns(tx: &mut Tx<'_>, fresh: &[(i64, &Entry)]) -> Result<()> {
             ints(|entry| entry.event_ms),
             ints(|entry| entry.received_ms),
             Value::Blobs(fresh.iter().map(|(_, entry)| entry.id.to_vec()).collect()),
-            texts(|entry| Some(entry.transaction_id.clone())),
+            texts(|entry| Some(entry.name().to_owned())),
             ints(|entry| entry.source.number()),
             texts(|entry| entry.body.clone()),
             ints(Entry::day),
@@ -486,11 +505,15 @@ pub fn read(tx: &mut Tx<'_>, after: i64, most: i64) -> Result<Vec<Logged>> {
 
 /// Usage with this transaction id among the entries after a position, up to another one.
 pub fn usage_named(tx: &mut Tx<'_>, transaction_id: &str, after: i64, to: i64) -> Result<Vec<Logged>> {
+    if transaction_id.is_empty() {
+        return Ok(Vec::new());
+    }
     tx.rows(
         "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
              source, previous, body FROM usage_log
-         WHERE position > ?1 AND position <= ?2 AND transaction_id = ?3 AND kind = 0 ORDER BY position",
-        args![after, to, transaction_id],
+         WHERE position > ?1 AND position <= ?2 AND (transaction_id = ?3 OR transaction_id = '' AND id = ?4) AND kind = 0
+         ORDER BY position",
+        args![after, to, transaction_id, ulid::read(transaction_id).map(Vec::from).unwrap_or_default()],
     )?
     .iter()
     .map(logged)
@@ -565,6 +588,7 @@ fn note_first_lost(tx: &mut Tx<'_>, before_day: i64, most: i64) -> Result<()> {
 
 fn logged(row: &Row) -> Result<Logged> {
     let id = entry_id(row, 8)?;
+    let name = row.text(9)?;
     Ok(Logged {
         position: row.int(0)?,
         kind: Kind::of(row.int(1)?)?,
@@ -575,7 +599,7 @@ fn logged(row: &Row) -> Result<Logged> {
         event_ms: row.int(6)?,
         received_ms: row.int(7)?,
         id,
-        transaction_id: row.text(9)?,
+        transaction_id: if name.is_empty() { ulid::text(id) } else { name },
         source: Source::of(row.int(10)?)?,
         previous: row.int_or_null(11)?,
         body: row.text_or_null(12)?,

@@ -17,6 +17,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0012_lago_moved", include_str!("migrations/0012_lago_moved.sql")),
     ("0013_reservation_notes", include_str!("migrations/0013_reservation_notes.sql")),
     ("0014_lago_codes", include_str!("migrations/0014_lago_codes.sql")),
+    ("0015_spelt_ids", include_str!("migrations/0015_spelt_ids.sql")),
     ("0016_lago_names", include_str!("migrations/0016_lago_names.sql")),
     ("0017_ids_lost", include_str!("migrations/0017_ids_lost.sql")),
     ("0019_terms_by_others", include_str!("migrations/0019_terms_by_others.sql")),

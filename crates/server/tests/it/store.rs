@@ -48,6 +48,7 @@ on_both! {
     pages::i16_a_filter_shows_what_a_naive_filter_shows,
     pages::a_customer_sees_their_own_invoices_and_payment_methods_only,
     log::an_entry_is_read_back_as_it_was_written,
+    log::an_id_that_is_a_ulid_is_told_as_it_was_sent,
     log::i04_an_id_is_known_on_its_day_and_for_ever_where_it_is_history,
     log::i04_old_and_new_ids_in_one_group_are_numbered_as_one_by_one,
     log::a_users_entries_are_their_own_and_in_order,

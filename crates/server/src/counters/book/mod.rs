@@ -229,7 +229,7 @@ impl Book {
     /// The same for an account that is about to be counted on: where the one in memory has no entry yet, this one takes its
     /// place, and what is held stays held.
     pub fn put_open(&self, slot: Arc<Slot>) -> Arc<Slot> {
-        let kept = self.put(Arc::clone(&slot));
+        let kept = self.get(&slot.user).unwrap_or_else(|| self.put(Arc::clone(&slot)));
         if !Arc::ptr_eq(&kept, &slot) && !kept.is_open() {
             let account = slot.lock().account.clone();
             kept.lock().begin(account);

@@ -7,7 +7,7 @@ pub const OWN_MAX: usize = 1024;
 /// The same on a wire that is not ours, whose clients know of no such limit.
 pub const FOREIGN_MAX: usize = 16 * 1024;
 /// Arrays and objects inside each other, as in every body.
-const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: u32 = 64;
 
 /// Looks at the text of one JSON value, which is known to be JSON, of at most so many bytes.
 ///
@@ -20,16 +20,18 @@ pub fn look(text: &str, most: usize) -> Result<(), &'static str> {
     if text.len() > most {
         return Err(if most == OWN_MAX { "expected at most 1 KiB" } else { "expected at most 16 KiB" });
     }
-    Walk { text, at: 0, open: Vec::new(), names: Vec::new(), at_name: false }.look_through()
+    Walk { text, at: 0, depth: 0, objects: 0, names: Vec::new(), at_name: false }.look_through()
 }
 
 /// One pass over a text. Names are compared with those of the same object only.
 struct Walk<'a> {
     text: &'a str,
     at: usize,
-    /// For each open array nothing, for each open object where its names begin.
-    open: Vec<Option<usize>>,
-    names: Vec<Cow<'a, str>>,
+    depth: u32,
+    /// A bit for each array and object that is open, the innermost last: whether it is an object.
+    objects: u64,
+    /// The names in objects that are open, with the depth of theirs.
+    names: Vec<(u32, Cow<'a, str>)>,
     at_name: bool,
 }
 
@@ -37,14 +39,10 @@ impl Walk<'_> {
     fn look_through(mut self) -> Result<(), &'static str> {
         while let Some(byte) = self.text.as_bytes().get(self.at) {
             match byte {
-                b'{' => self.enter(Some(self.names.len()))?,
-                b'[' => self.enter(None)?,
-                b'}' | b']' => {
-                    if let Some(Some(first)) = self.open.pop() {
-                        self.names.truncate(first);
-                    }
-                }
-                b',' => self.at_name = matches!(self.open.last(), Some(Some(_))),
+                b'{' => self.enter(true)?,
+                b'[' => self.enter(false)?,
+                b'}' | b']' => self.leave(),
+                b',' => self.at_name = self.objects & 1 == 1,
                 b'"' => self.string()?,
                 _ => {}
             }
@@ -53,13 +51,20 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn enter(&mut self, names: Option<usize>) -> Result<(), &'static str> {
-        if self.open.len() == DEPTH_MAX {
+    fn enter(&mut self, object: bool) -> Result<(), &'static str> {
+        if self.depth == DEPTH_MAX {
             return Err("expected at most 64 levels");
         }
-        self.open.push(names);
-        self.at_name = names.is_some();
+        self.depth += 1;
+        self.objects = self.objects << 1 | u64::from(object);
+        self.at_name = object;
         Ok(())
+    }
+
+    fn leave(&mut self) {
+        while self.names.pop_if(|(depth, _)| *depth == self.depth).is_some() {}
+        self.objects >>= 1;
+        self.depth = self.depth.saturating_sub(1);
     }
 
     /// A string, from its first quote to its last.
@@ -81,11 +86,12 @@ impl Walk<'_> {
             Cow::Borrowed(quoted.trim_matches('"'))
         };
         if is_name {
-            let first = self.open.last().copied().flatten().unwrap_or_default();
-            if self.names.get(first..).unwrap_or_default().contains(&name) {
+            // Those of objects inside this one have gone with them.
+            let mut own = self.names.iter().rev().take_while(|(depth, _)| *depth == self.depth);
+            if own.any(|(_, known)| *known == name) {
                 return Err("expected each member once");
             }
-            self.names.push(name);
+            self.names.push((self.depth, name));
         }
         Ok(())
     }

@@ -6,13 +6,13 @@ use billing::entry::Pack;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
-use crate::store::log::{Entry, EntryId, Kind, Logged};
+use crate::store::log::{Entry, EntryId, Kind, Logged, ulid};
 
 /// The id of an entry. A ULID or a UUID in its usual notation is taken as it is, because ids that grow with time are cheap to
 /// keep in order; every other text is hashed. `space` keeps ids of different origins apart.
 pub fn entry_id(space: &str, transaction_id: &str) -> EntryId {
     if space.is_empty()
-        && let Some(id) = ulid(transaction_id).or_else(|| uuid(transaction_id))
+        && let Some(id) = ulid::read(transaction_id).or_else(|| uuid(transaction_id))
     {
         return id;
     }
@@ -28,9 +28,17 @@ pub fn event_id(producer: Option<&str>, transaction_id: &str) -> EntryId {
     let Some(producer) = producer else { return entry_id("", transaction_id) };
     let mut id = entry_id(&format!("cloudevents {producer}"), transaction_id);
     // The first 48 bits of a ULID and of a UUIDv7 are its time.
-    if let Some(named) = ulid(transaction_id).or_else(|| uuid(transaction_id)) {
+    if let Some(named) = ulid::read(transaction_id).or_else(|| uuid(transaction_id)) {
         id[..6].copy_from_slice(&named[..6]);
     }
+    id
+}
+
+/// The id of an entry that the program makes. They lie before the ids of all events of the day, which come in the order of time
+/// and are appended at the end.
+pub fn own_id(space: &str, name: &str) -> EntryId {
+    let mut id = entry_id(space, name);
+    id[..6].fill(0);
     id
 }
 
@@ -82,27 +90,6 @@ fn write(hasher: &mut impl Hasher, text: &str) {
     hasher.write(text.as_bytes());
 }
 
-/// 26 characters of Crockford's base 32 in upper case: 128 bits.
-fn ulid(text: &str) -> Option<EntryId> {
-    if text.len() != 26 || !matches!(text.as_bytes().first(), Some(b'0'..=b'7')) {
-        return None;
-    }
-    let mut value = 0_u128;
-    for byte in text.bytes() {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'A'..=b'H' => byte - b'A' + 10,
-            b'J' | b'K' => byte - b'J' + 18,
-            b'M' | b'N' => byte - b'M' + 20,
-            b'P'..=b'T' => byte - b'P' + 22,
-            b'V'..=b'Z' => byte - b'V' + 27,
-            _ => return None,
-        };
-        value = value << 5 | u128::from(digit);
-    }
-    Some(value.to_be_bytes())
-}
-
 /// 8-4-4-4-12 hexadecimal digits in lower case.
 fn uuid(text: &str) -> Option<EntryId> {
     let bytes = text.as_bytes();
@@ -152,6 +139,13 @@ mod tests {
         assert_ne!(event_id(one, "1"), event_id(other, "1"));
         assert_eq!(event_id(one, "1"), event_id(one, "1"));
         assert!(event_id(one, first) < event_id(other, second) && event_id(other, first) < event_id(one, second));
+    }
+
+    #[test]
+    fn what_the_program_adds_lies_before_what_comes_with_time() {
+        let [one, other] = ["plan-u1-0", "plan-u2-0"].map(|name| own_id("plan", name));
+        assert!(one.max(other) < entry_id("", "00000000010000000000000000"));
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -63,16 +63,26 @@ pub struct Told {
 
 /// Records events: each gets its own verdict, and a good one counts even where others fail.
 pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let mut candidates = Vec::with_capacity(told.len());
-    let mut verdicts = Vec::with_capacity(told.len());
-    for judged in judged_live(app, told)? {
-        verdicts.push(judged.map(|candidate| candidates.push(candidate)).err());
+    let count = told.len();
+    let mut candidates = Vec::with_capacity(count);
+    let mut refused = Vec::new();
+    for (place, judged) in judged_live(app, told)?.enumerate() {
+        match judged {
+            Ok(candidate) => candidates.push(candidate),
+            Err(verdict) => refused.push((place, verdict)),
+        }
     }
-    let mut said = match candidates.is_empty() {
-        true => Vec::new().into_iter(),
-        false => app.usage.append(app, candidates).await?.into_iter(),
+    let said = if candidates.is_empty() { Vec::new() } else { app.usage.append(app, candidates).await? };
+    let verdicts = if refused.is_empty() {
+        said
+    } else {
+        let (mut said, mut refused) = (said.into_iter(), refused.into_iter().peekable());
+        let verdict = |place| match refused.next_if(|(refused, _)| *refused == place) {
+            Some((_, verdict)) => Some(verdict),
+            None => said.next(),
+        };
+        (0..count).filter_map(verdict).collect()
     };
-    let verdicts: Vec<Verdict> = verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect();
     note_refusals(app, &verdicts);
     Ok(verdicts)
 }

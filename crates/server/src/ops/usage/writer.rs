@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use billing::account::Account;
 use billing::entry::{PlanChange, Terms};
+use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
@@ -31,7 +32,7 @@ const WAITING_MAX: usize = 100_000;
 /// How many events share one transaction at most.
 const GROUP_MAX: usize = 8_192;
 /// After so many entries the accounts are written down.
-const UNWRITTEN_MAX: usize = 50_000;
+const UNWRITTEN_MAX: usize = 200_000;
 
 /// An entry that is to be appended; judged by itself, not yet against the log.
 #[derive(Debug, Clone)]
@@ -229,7 +230,7 @@ pub(super) struct Draft<'g> {
     pub(super) batches: &'g [Batch],
     pub(super) now: Timestamp,
     edition: u64,
-    known: HashMap<&'g str, Option<usize>>,
+    known: HashMap<&'g str, Option<usize>, RandomState>,
     pub(super) users: Vec<Arc<Slot>>,
     pub(super) made: Vec<Entry>,
     /// Each entry's place, user, and which verdict it decides.
@@ -268,7 +269,7 @@ impl Group {
             batches,
             now,
             edition: app.book.edition(),
-            known: HashMap::new(),
+            known: HashMap::default(),
             users: Vec::new(),
             made: Vec::new(),
             order: Vec::with_capacity(total),
@@ -552,7 +553,7 @@ fn plan_entry(user: &str, body: &str, position: i64, now_ms: i64) -> Entry {
         weight: 0,
         event_ms: now_ms,
         received_ms: now_ms,
-        id: ids::entry_id("plan", &transaction_id),
+        id: ids::own_id("plan", &transaction_id),
         fingerprint: 0,
         transaction_id,
         source: Source::Program,

@@ -23,6 +23,10 @@ const READERS: usize = 2;
 /// system has in memory as well. Together they are what a long walk over a large file fills, and they end there.
 const WRITERS_PAGES: u32 = 8_192;
 const READERS_PAGES: u32 = 2_048;
+/// Bytes of a page in a file that is new: what a batch appends are a few of these, and each costs the same whatever is in it.
+const PAGE: u32 = 8_192;
+/// Bytes of the write-ahead log that are brought into the file at a time.
+const CHECKPOINT: u32 = 1_000 * 4_096;
 /// So many steps of SQLite's machine lie between two looks at whether a read has to give way.
 const STEPS: i32 = 20_000;
 /// So long a look for other writers is good for.
@@ -299,6 +303,8 @@ fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
     let connection = Connection::open(path).map_err(unusable)?;
     connection.busy_timeout(BUSY).map_err(unusable)?;
     connection.set_prepared_statement_cache_capacity(256);
+    // A file that has something in it keeps its own.
+    connection.pragma_update(None, "page_size", PAGE).map_err(unusable)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(unusable)?;
     if mode != "wal" {
         return Err(OpenError::Unsafe(format!("journal_mode = {mode} (needs wal; is this a network disk?)")));
@@ -307,6 +313,8 @@ fn connect(path: &Path, pages_kib: u32) -> Result<Connection, OpenError> {
         .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")
         .and_then(|()| connection.pragma_update(None, "cache_size", -i64::from(pages_kib)))
         .map_err(unusable)?;
+    let page: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(unusable)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT / page).map_err(unusable)?;
     let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(unusable)?;
     if synchronous != 2 {
         return Err(OpenError::Unsafe(format!("synchronous = {synchronous} (needs 2, FULL)")));
@@ -359,7 +367,8 @@ fn write_loop(connection: Connection, queue: &Queue, shared: &Shared) {
     }
 }
 
-/// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush.
+/// Runs a group of transactions, each in a savepoint of its own, and commits them with one flush. One that is alone needs no
+/// savepoint, for which SQLite would keep a copy of each page that it changes.
 fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shared) -> Result<(), DbError> {
     let say =
         |sql: &'static str| connection.prepare_cached(sql).and_then(|mut said| said.execute([])).map_err(classify);
@@ -373,8 +382,11 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
     let before = shared.wal.commits();
     let rows_before = connection.total_changes();
     let mut changes = Vec::new();
+    let alone = jobs.len() == 1;
     for job in jobs {
-        say("SAVEPOINT job")?;
+        if !alone {
+            say("SAVEPOINT job")?;
+        }
         let mut session = Session { connection, reading: None };
         let mut tx = Tx::on(&mut session);
         if job.run(&mut tx) {
@@ -382,10 +394,16 @@ fn write_group(connection: &Connection, jobs: &mut [Box<dyn Job>], shared: &Shar
         } else if connection.is_autocommit() {
             // A disk that fails in the middle ends the transaction of all.
             return Err(DbError::Unavailable("the disk failed in the middle of a group".into()));
+        } else if alone {
+            say("ROLLBACK")?;
+            shared.committed(before, false, &[]);
+            return Ok(());
         } else {
             say("ROLLBACK TO job")?;
         }
-        say("RELEASE job")?;
+        if !alone {
+            say("RELEASE job")?;
+        }
     }
     say("COMMIT")?;
     shared.committed(before, connection.total_changes() != rows_before, &changes);
@@ -421,9 +439,14 @@ impl Driver for Session<'_> {
 
     fn many(&mut self, sql: &'static str, work: Many<'_>) -> Result<(), DbError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(classify)?;
+        // What is bound stays bound: where the row before says the same, nothing is copied.
+        let mut bound = Vec::new();
         work(&mut |args| {
-            for (at, arg) in args.iter().enumerate() {
-                statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
+            bound.resize_with(args.len(), || None);
+            for (at, (arg, bound)) in args.iter().zip(&mut bound).enumerate() {
+                if !is_again(bound, arg) {
+                    statement.raw_bind_parameter(at + 1, arg).map_err(classify)?;
+                }
             }
             let changed = statement.raw_execute().map_err(classify)?;
             Ok(u64::try_from(changed).unwrap_or(u64::MAX))
@@ -436,6 +459,23 @@ impl Driver for Session<'_> {
 
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+}
+
+/// Whether a number or a text is the one that was here last; remembers it.
+fn is_again(last: &mut Option<Value>, arg: &Arg<'_>) -> bool {
+    match (&mut *last, arg) {
+        (Some(Value::Int(last)), Arg::Int(value)) => std::mem::replace(last, *value) == *value,
+        (Some(Value::Text(last)), Arg::Text(text)) if last == text => true,
+        (Some(Value::Text(last)), Arg::Text(text)) => {
+            last.clear();
+            last.push_str(text);
+            false
+        }
+        _ => {
+            *last = (!matches!(arg, Arg::Bytes(_))).then(|| Value::from(*arg));
+            false
+        }
     }
 }
 

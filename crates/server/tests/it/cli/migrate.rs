@@ -56,6 +56,7 @@ fn every_step() -> String {
         "0012_lago_moved",
         "0013_reservation_notes",
         "0014_lago_codes",
+        "0015_spelt_ids",
         "0016_lago_names",
         "0017_ids_lost",
         "0019_terms_by_others",

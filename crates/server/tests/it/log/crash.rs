@@ -16,7 +16,7 @@ use crate::harness::{Database, database};
 
 /// Where the process of its own finds its database and tells what it was answered.
 const FOLDER: &str = "BILLHOOK_PROOF_FOLDER";
-const ROUNDS: usize = 10;
+pub const ROUNDS: usize = 16;
 const ROLE: &str = "log::crash::the_process_that_is_killed";
 
 /// A folder with a database in it, and what the process on it was answered.

@@ -104,6 +104,41 @@ pub async fn an_entry_is_read_back_as_it_was_written(database: Database) {
     }
 }
 
+/// A ULID that names the entry is not written a second time as text. It is told as it was sent, and whatever only looks like one, or
+/// names another entry, as well.
+pub async fn an_id_that_is_a_ulid_is_told_as_it_was_sent(database: Database) {
+    let db = open(&database).await;
+    let sent = "01JD7Z2X0000000000000000AA";
+    let id = log::ulid::read(sent).expect("a ULID");
+    let named = |id, text: &str| Entry { id, transaction_id: text.to_owned(), ..entry(0, "u1") };
+    let texts = [(id, sent), ([1; 16], sent), ([2; 16], "01jd7z2x0000000000000000aa"), ([3; 16], "order-1")];
+    append(&db, texts.iter().map(|(id, text)| named(*id, text)).collect()).await;
+    // As an older version wrote it.
+    let old = named(log::ulid::read("01JD7Z2X0000000000000000BB").expect("a ULID"), "order-2");
+    append(&db, vec![old]).await;
+    let as_text = "UPDATE usage_log SET transaction_id = '01JD7Z2X0000000000000000BB' WHERE position = 5";
+    db.write(move |tx| tx.run(as_text, &[])).await.expect("an old row");
+
+    let kept = |tx: &mut Tx<'_>| tx.rows("SELECT transaction_id FROM usage_log ORDER BY position", &[]);
+    let kept = db.read(kept).await.expect("rows");
+    let kept: Vec<String> = kept.iter().map(|row| row.text(0).expect("text")).collect();
+    assert_eq!(kept[..4], ["", sent, texts[2].1, texts[3].1]);
+    let told = db.read(|tx| log::read(tx, 0, 10)).await.expect("read");
+    let told: Vec<&str> = told.iter().map(|entry| &*entry.transaction_id).collect();
+    assert_eq!(told, [sent, sent, texts[2].1, texts[3].1, "01JD7Z2X0000000000000000BB"]);
+    for (text, positions) in [
+        (sent, &[1, 2][..]),
+        (texts[2].1, &[3]),
+        ("order-1", &[4]),
+        ("01JD7Z2X0000000000000000BB", &[5]),
+        ("01JD7Z2X0000000000000000CC", &[]),
+        ("", &[]),
+    ] {
+        let found = db.read(move |tx| log::usage_named(tx, text, 0, 10)).await.expect("found");
+        assert_eq!(found.iter().map(|entry| entry.position).collect::<Vec<_>>(), positions, "{text}");
+    }
+}
+
 pub async fn i04_an_id_is_known_on_its_day_and_for_ever_where_it_is_history(database: Database) {
     let db = open(&database).await;
     let first = entry(7, "u1");
@@ -123,7 +158,11 @@ pub async fn i04_old_and_new_ids_in_one_group_are_numbered_as_one_by_one(databas
     let mut runner = TestRunner::deterministic();
     let groups = prop::collection::vec(prop::collection::vec(0..700_u128, 1..80), 30);
     let groups = groups.new_tree(&mut runner).expect("groups").current();
-    let fresh = |group: usize| (0..40).map(move |number| 1_000 + u128::try_from(group * 40 + number).expect("small"));
+    // Now and then more than are written side by side.
+    let count = |group: usize| if group % 10 == 9 { 1_100 } else { 40 };
+    let fresh = |group: usize| {
+        (0..count(group)).map(move |number| 1_000 + u128::try_from(group * 2_000 + number).expect("small"))
+    };
     let (mut naive, mut log) = (HashMap::new(), Vec::new());
     for (number, some) in groups.into_iter().enumerate() {
         // Behind what is mixed comes what is new, and the other way round.

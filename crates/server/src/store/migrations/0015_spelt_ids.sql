@@ -1,0 +1,1 @@
+-- `usage_log.transaction_id` is empty from here on where it is the entry's `id`, spelt as a ULID. What is there stays as it is.
