@@ -126,6 +126,17 @@ impl Held {
         Some(hold)
     }
 
+    /// Moves the end of a hold: while its commit is on the way to the log, nobody frees it. Nothing where the id is unknown or was
+    /// resolved.
+    pub fn end_at(&mut self, id: &str, expires_ms: i64) {
+        let Some((key, _)) = self.holds.get_key_value(id) else { return };
+        let key = Arc::clone(key);
+        let Some(State::Held(hold)) = self.holds.get_mut(id) else { return };
+        self.due.remove(&(hold.expires_ms, Arc::clone(&key)));
+        hold.expires_ms = expires_ms;
+        self.due.insert((expires_ms, key));
+    }
+
     /// Takes back what [`Held::take`] did. Nothing where the id is unknown or was not resolved.
     pub fn put_back(&mut self, id: &str) {
         let Some(state @ State::Resolved(_)) = self.holds.get_mut(id) else { return };

@@ -23,6 +23,10 @@ fn step(held: &mut Held, step: &str) -> String {
         },
         "take" => held.take(words[1]).map_or("nothing".to_owned(), |hold| hold.quantity.micro().to_string()),
         "expire" => held.expire(number(1)).to_string(),
+        "end" => {
+            held.end_at(words[1], number(2));
+            String::from("moved")
+        }
         "resolved" => held.was_resolved(words[1]).to_string(),
         other => panic!("{other} is no step"),
     }
@@ -46,6 +50,10 @@ fn i04_a_hold_is_placed_once_and_resolved_once() {
         place a i 5 100; expire 100; take a                     -> new, 1, nothing; 0 0
         place a i 5 100; expire 100; place a i 5 200            -> new, 1, new; 10 5
         place a i 5 100; place b i 1 50; place c tts 7 300; expire 200 -> new, new, new, 2; 14 0
+        place a i 5 100; end a 900; expire 100; expire 900      -> new, moved, 0, 1; 0 0         # kept for its commit
+        place a i 5 100; end a 900; end a 100; expire 100       -> new, moved, moved, 1; 0 0     # which has failed
+        place a i 5 100; take a; end a 900; expire 100          -> new, 5, moved, 0; 0 0
+        end a 900; expire 900                                   -> moved, 0; 0 0
         take a; resolved a                                      -> nothing, false; 0 0
         ",
         |steps| {

@@ -21,6 +21,13 @@ pub enum FaultKind {
     },
     /// Nothing is executed and nothing is answered.
     Hang,
+    /// Nothing is executed, and something before Lago answers a success of its own.
+    Answered {
+        /// HTTP status, 200 to 299.
+        status: u16,
+        /// The body.
+        body: String,
+    },
     /// The connection is closed before anything is executed.
     Close,
     /// The request is executed, then the connection is closed without an answer: the reply is lost.

@@ -86,6 +86,7 @@ async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultK
             reaction.headers.extend(headers);
             response(reaction)
         }
+        FaultKind::Answered { status, body } => response(Reaction { status, headers: Vec::new(), body }),
         FaultKind::Hang => std::future::pending().await,
         FaultKind::Close => ends.end(End::Close).await,
         FaultKind::CommitThenClose => {

@@ -174,8 +174,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::from_arg_matches(&told).unwrap_or_else(|error| error.exit());
     match work(cli.role) {
         Ok(()) if out::is_said() => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::from(REFUSED),
-        Err(Ending::Said) => ExitCode::from(REFUSED),
+        Ok(()) | Err(Ending::Said) => ExitCode::from(REFUSED),
         Err(Ending::Unknown) => ExitCode::from(UNKNOWN),
         Err(Ending::Refused(text)) => {
             out::complain(&text);

@@ -25,7 +25,7 @@ const OVER_MAX: usize = 2_048;
 /// After this time it is looked again whether a commit that was under way has arrived.
 const UNDER_WAY_MS: i64 = 1_000;
 /// So long after its time a commit that was under way is one that never arrived.
-const UNDER_WAY_MAX_MS: i64 = 60_000;
+pub(super) const UNDER_WAY_MAX_MS: i64 = 60_000;
 /// Those whose time is over within so many milliseconds (a power of two) are looked for together.
 const DUE_BITS: u32 = 7;
 /// After this time the note in which one was opened may be gone when that of its end goes.
@@ -163,26 +163,6 @@ impl Reservations {
         self.part(id).resolve(id, fate);
     }
 
-    /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.
-    pub fn commit_begins(&self, id: &str, late: bool) -> bool {
-        let mut part = self.part(id);
-        match part.get(id).map(|known| known.fate) {
-            Some(Fate::Held) => part.resolve(id, Fate::Committing { late, undecided: false }),
-            Some(Fate::Undecided) => part.resolve(id, Fate::Committing { late, undecided: true }),
-            Some(Fate::Committing { .. } | Fate::Committed { .. }) | None => {}
-            Some(Fate::Released) => return false,
-        }
-        true
-    }
-
-    /// It has failed: the reservation is as it was.
-    pub fn commit_failed(&self, id: &str) {
-        let mut part = self.part(id);
-        if let Some(Fate::Committing { undecided, .. }) = part.get(id).map(|known| known.fate) {
-            part.resolve(id, if undecided { Fate::Undecided } else { Fate::Held });
-        }
-    }
-
     /// The commit of a reservation is counted. Whether it was late is what was found when the commit came.
     pub fn committed(&self, id: &str, quantity: Quantity, position: i64) {
         let mut part = self.part(id);
@@ -249,6 +229,24 @@ impl Reservations {
 }
 
 impl Part {
+    /// A commit is under way. Not where it was released.
+    pub fn commit_begins(&mut self, id: &str, late: bool) -> bool {
+        match self.get(id).map(|known| known.fate) {
+            Some(Fate::Held) => self.resolve(id, Fate::Committing { late, undecided: false }),
+            Some(Fate::Undecided) => self.resolve(id, Fate::Committing { late, undecided: true }),
+            Some(Fate::Committing { .. } | Fate::Committed { .. }) | None => {}
+            Some(Fate::Released) => return false,
+        }
+        true
+    }
+
+    /// It has failed: the reservation is as it was.
+    pub fn commit_failed(&mut self, id: &str) {
+        if let Some(Fate::Committing { undecided, .. }) = self.get(id).map(|known| known.fate) {
+            self.resolve(id, if undecided { Fate::Undecided } else { Fate::Held });
+        }
+    }
+
     pub fn get(&self, id: &str) -> Option<&Known> {
         self.known.get(id).map(|one| &one.known)
     }

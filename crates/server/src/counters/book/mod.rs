@@ -19,7 +19,7 @@ use self::state::closed_row;
 use super::publishing::Moves;
 use super::reading::Said;
 use super::redis::There;
-use super::reservations::{Reservations, place};
+use super::reservations::{Reservations, UNDER_WAY_MAX_MS, place};
 use crate::error::Error;
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Stand, Warning};
 use crate::store::log::Kind;
@@ -243,6 +243,27 @@ impl Book {
             return Some(change(&mut slot.lock().held));
         }
         self.apart().get_mut(user).map(|apart| change(&mut apart.held))
+    }
+
+    /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.
+    pub fn commit_begins(&self, id: &str, late: bool) -> bool {
+        let mut part = self.reservations.part(id);
+        let begins = part.commit_begins(id, late);
+        // What is over already is nobody's.
+        if let Some(known) = part.get(id).filter(|_| begins && !late) {
+            let until_ms = known.expires_ms.saturating_add(UNDER_WAY_MAX_MS);
+            self.change_held(&known.user, |held| held.end_at(id, until_ms));
+        }
+        begins
+    }
+
+    /// It has failed: the reservation is as it was.
+    pub fn commit_failed(&self, id: &str) {
+        let mut part = self.reservations.part(id);
+        part.commit_failed(id);
+        if let Some(known) = part.get(id) {
+            self.change_held(&known.user, |held| held.end_at(id, known.expires_ms));
+        }
     }
 
     fn apart(&self) -> MutexGuard<'_, HashMap<Arc<str>, Apart>> {

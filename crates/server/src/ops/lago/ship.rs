@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::draft::{self, BATCH, Draft};
 use super::ensure::{self, Ready, Unready};
 use super::event::{self, Moment};
@@ -237,6 +239,11 @@ fn fix(tx: &mut Tx<'_>, draft: &Draft, Opening { window, buried, moved, names }:
     if buried.is_empty() { Ok(()) } else { settling::recovered(tx) }
 }
 
+/// Lago shows each event that it has taken.
+fn is_echo(answer: &Value, sent: usize) -> bool {
+    answer["events"].as_array().is_some_and(|events| events.len() == sent)
+}
+
 /// Sends what is still waiting in the window, in one request, and writes down what became of each event.
 async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) -> Result<(), Halt> {
     let waiting: Vec<usize> =
@@ -245,7 +252,11 @@ async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) ->
     let events: Vec<&str> = waiting.iter().map(|place| window.items[*place].event.as_str()).collect();
     let body = format!("{{\"events\":[{}]}}", events.join(","));
     let outcomes: Vec<Outcome> = match ours.gateway.post("/events/batch", body).await {
-        Ok(_) => waiting.iter().map(|place| (*place, Became::Delivered)).collect(),
+        Ok(answer) if is_echo(&answer, waiting.len()) => {
+            waiting.iter().map(|place| (*place, Became::Delivered)).collect()
+        }
+        // Something between us and Lago has answered.
+        Ok(_) => return Err(LagoError::BadBody { fault: "a success without the events that were sent" }.into()),
         Err(LagoError::Refused { refusal }) => judged(waiting, &refusal).ok_or_else(|| our_fault(&refusal))?,
         Err(error) if error.remedy() == Remedy::Content => {
             return Err(our_fault(&error.refusal().cloned().unwrap_or_default()));

@@ -139,14 +139,14 @@ struct Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        self.app.book.reservations.commit_failed(self.id);
+        self.app.book.commit_failed(self.id);
     }
 }
 
 /// From now on nobody releases it, in whichever process; a conflict where somebody has.
 async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<()> {
     let released = || Err(resolved_otherwise("this reservation was released"));
-    if !app.book.reservations.commit_begins(wanted.id, wanted.late) {
+    if !app.book.commit_begins(wanted.id, wanted.late) {
         return released();
     }
     let begun = Begun { app, id: wanted.id };
@@ -165,7 +165,7 @@ async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<
 
 async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<Committed> {
     let outcome = app.usage.append(app, vec![candidate]).await;
-    let verdict = outcome.inspect_err(|_| app.book.reservations.commit_failed(wanted.id))?.pop();
+    let verdict = outcome.inspect_err(|_| app.book.commit_failed(wanted.id))?.pop();
     let position = match verdict {
         Some(Verdict::Recorded { position, .. }) => position,
         Some(Verdict::Refused { code: "invalid", pointer, detail }) => return Err(Error::invalid(pointer, detail)),
@@ -195,6 +195,9 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
     })
 }
 
+/// How long the commit of a reservation that was unknown is answered from memory.
+const REMEMBERED_MS: i64 = 60_000;
+
 /// Whoever commits again finds the same answer, also for a reservation that was unknown here.
 fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
     let fate = Fate::Committed { quantity: wanted.quantity, position, late: wanted.late };
@@ -210,7 +213,8 @@ fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
             kind: wanted.kind.as_str().into(),
             quantity: wanted.quantity,
             credits: Credits::ZERO,
-            expires_ms: wanted.now.as_millisecond().saturating_add(TTL_MAX_MS),
+            // Only for who tries again at once: the log knows of it for good.
+            expires_ms: wanted.now.as_millisecond().saturating_add(REMEMBERED_MS),
             fate,
         },
     );

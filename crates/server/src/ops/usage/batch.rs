@@ -55,7 +55,7 @@ impl Batch {
         for (place, candidate) in commits {
             let verdict = heard.as_ref().ok().and_then(|verdicts| verdicts.get(place));
             if !matches!(verdict, Some(Verdict::Recorded { .. })) {
-                app.book.reservations.commit_failed(&candidate.entry.transaction_id);
+                app.book.commit_failed(&candidate.entry.transaction_id);
             }
         }
         drop(self.done.send(self.failed.map_or(heard, Err)));

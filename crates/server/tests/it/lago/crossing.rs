@@ -154,6 +154,20 @@ async fn f42_answers_that_were_lost_after_the_commit_count_nothing_twice() {
     }
 }
 
+/// A queue, a firewall, a page that says sorry: none of them has counted anything.
+#[tokio::test]
+async fn a_success_that_is_not_lagos_is_no_delivery() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    for (status, body) in [(200, "{}"), (200, r#"{"events":[]}"#), (202, ""), (204, ""), (200, r#"{"events":{}}"#)] {
+        bench.use_some(&user, "inference", &["1", "2"]).await;
+        bench.trouble_with_events(1, FaultKind::Answered { status, body: body.to_owned() });
+        assert_eq!(bench.ship_through().await, 1, "{status} {body}: tried again");
+        bench.assert_equal().await;
+        bench.later(HOUR);
+    }
+}
+
 #[tokio::test]
 async fn a_process_that_dies_between_sending_and_writing_down_sends_the_same_again() {
     for (database, store) in everywhere() {

@@ -1,5 +1,8 @@
 //! Check, reserve, commit, release: what each answers, and what is wrong with each member.
 
+use billhook::ops::reservations::{self, Commit};
+use billing::usage::Quantity;
+use futures_util::future::FutureExt;
 use serde_json::{Value, json};
 
 use super::{EVENTS, Meter, fault};
@@ -194,4 +197,40 @@ async fn each_member_that_is_wrong_is_refused_by_name() {
             assert_eq!(meter.post(path, &body).await.status, 400, "{body}");
         }
     }
+}
+
+/// I-03: the commit came in time, and the disk takes its time. What it holds is nobody else's meanwhile.
+#[tokio::test]
+async fn i03_a_hold_stays_while_its_commit_is_on_the_way() {
+    let meter = Meter::new().await;
+    let (app, clock) = (&meter.world.app, &meter.world.clock);
+    let at = |text: &str| clock.set(text.parse().expect("an instant"));
+    assert_eq!(reserve(&meter, &hold(&meter, "r1", json!(100))).await.status, 201);
+    at("2026-11-22T10:00:59.999Z");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let mut slow = Box::pin(app.db.write(move |_| Ok(released.recv().is_ok())));
+    assert!((&mut slow).now_or_never().is_none(), "it is before the commit in line");
+    let commit = Commit { quantity: Quantity::parse("100").unwrap(), at: None, user: None, kind: None };
+    let mut committing = Box::pin(reservations::commit(app, "r1", commit));
+    assert!((&mut committing).now_or_never().is_none());
+    at("2026-11-22T10:01:00.001Z");
+    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 402);
+    release.send(()).expect("it waits");
+    let (slow, committed) = tokio::join!(slow, committing);
+    assert!(slow.is_ok() && !committed.expect("recorded").late);
+    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 402);
+    assert_eq!(meter.used("inference").await, 100);
+}
+
+/// And no longer than its time where the commit comes to nothing.
+#[tokio::test]
+async fn i03_a_hold_whose_commit_has_failed_ends_with_its_time() {
+    let meter = Meter::new().await;
+    let (book, clock) = (&meter.world.app.book, &meter.world.clock);
+    assert_eq!(reserve(&meter, &hold(&meter, "r1", json!(100))).await.status, 201);
+    assert!(book.commit_begins("r1", false));
+    clock.set("2026-11-22T10:01:00.001Z".parse().expect("an instant"));
+    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 402);
+    book.commit_failed("r1");
+    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 201);
 }
