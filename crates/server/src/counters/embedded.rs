@@ -21,11 +21,7 @@ impl Port for Embedded {
     }
 
     async fn check(&self, _: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
-        let mut state = slot.lock();
-        Ok(match state.pass(demand, rate) {
-            Ok(numbers) => Answer { verdict: Verdict::Granted, numbers },
-            Err(refusal) => Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
-        })
+        Ok(check(slot, demand, rate))
     }
 
     async fn release(&self, book: &Book, id: &str, _: &Known, _: Timestamp) -> Result<Released, Outage> {
@@ -47,6 +43,15 @@ impl Port for Embedded {
 
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         Ok(sweep(book, now))
+    }
+}
+
+/// What this process can say of a demand by itself.
+pub(super) fn check(slot: &Slot, demand: &Demand<'_>, rate: Rate) -> Answer {
+    let mut state = slot.lock();
+    match state.pass(demand, rate) {
+        Ok(numbers) => Answer { verdict: Verdict::Granted, numbers },
+        Err(refusal) => Answer { numbers: state.numbers(demand), verdict: Verdict::Refused(refusal) },
     }
 }
 

@@ -222,6 +222,12 @@ impl Counters {
         }
     }
 
+    /// Why a demand is too much whatever others hold, as this process counts: so much is known where nobody can decide.
+    pub fn surely_refused(slot: &Slot, demand: &Demand<'_>) -> Option<Answer> {
+        let answer = embedded::check(slot, demand, Rate::Kept);
+        matches!(answer.verdict, Verdict::Refused(_)).then_some(answer)
+    }
+
     pub async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
         match self {
             Self::Embedded(embedded) => embedded.release(book, id, known, now).await,

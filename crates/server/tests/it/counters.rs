@@ -236,6 +236,33 @@ async fn i03_of_a_thousand_parallel_reservations_exactly_fifty_fit() {
     }
 }
 
+/// I-03: what is being committed is nobody else's, and free again where that comes to nothing.
+#[tokio::test]
+async fn i03_a_hold_stays_while_its_commit_is_on_the_way() {
+    for adapter in [Adapter::Embedded, Adapter::Redis, Adapter::Cluster] {
+        let rig = Rig::new(adapter).await;
+        let (app, begin) = (rig.app(), rig.world.now());
+        let after = |milliseconds| {
+            let now = begin + jiff::SignedDuration::from_millis(milliseconds);
+            rig.world.clock.set(now);
+            now
+        };
+        rig.reserve_for("a", "inference", "5", Duration::from_secs(10)).await.expect("held");
+        let known = app.book.reservations.get("a").expect("known");
+        let now = after(9_999);
+        assert!(app.book.commit_begins("a", false));
+        assert!(app.counters.begin_commit("a", &known, now).await.expect("claimed"), "{adapter:?}");
+        for now in [after(10_001), after(30_000)] {
+            assert_eq!(code(rig.reserve("b", "inference", "1").await), "credits.exhausted", "{adapter:?}");
+            app.counters.sweep(&app.book, now).await.expect("swept");
+        }
+        app.book.commit_failed("a");
+        app.counters.give_up_commit("a", &known).await;
+        after(32_000);
+        assert_eq!(code(rig.reserve("b", "inference", "5").await), "ok", "{adapter:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_hold_is_taken_off_until_it_is_committed_released_or_over() {
     for adapter in BOTH {

@@ -312,8 +312,11 @@ async fn doctor_names_whoever_shows_a_tier_that_is_not_theirs_and_repair_mends_i
         }
         // Where nothing says otherwise an operator may have given it.
         let id = quiet.clone();
-        let sql = "UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1";
-        world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("given");
+        let give = move |tx: &mut Tx<'_>| {
+            tx.run("UPDATE users SET subscription_tier = 'enterprise' WHERE id = ?1", &[id.as_str().into()])?;
+            tx.run("DELETE FROM stale_plans", &[])
+        };
+        world.app.db.write(give).await.expect("given");
         let warned = said(doctor::State::Warn).await;
         assert!(warned.len() == 1 && warned[0].starts_with(quiet.as_str()), "{warned:?}");
     }

@@ -6,7 +6,7 @@ local function expire(ends, now)
     local due = redis.pcall('ZRANGEBYSCORE', ends, '-inf', now, 'LIMIT', 0, 100)
     if due.err then redis.call('DEL', ends) end -- of another kind: nobody could decide
     if due.err or #due == 0 then return freed, false end
-    local ids_of = {}
+    local ids_of, kept = {}, {}
     for _, member in ipairs(due) do
       local owner, id = string.match(member, '^(%d+:.-)%z(.*)$')
       if owner then
@@ -26,10 +26,16 @@ local function expire(ends, now)
         end
         is_spoilt = is_spoilt or type(sum) == 'table'
       end
-      local known = redis.pcall('HMGET', holds, unpack(ids))
-      for _, hold in ipairs(known) do
+      local known, over = redis.pcall('HMGET', holds, unpack(ids)), {}
+      for place, hold in ipairs(known) do
         -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
         local quantity, credits, kind = string.match(hold or '', '^h: *(%d+):(%d+):%d+:(.*)$')
+        if kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place]) == 'c' then
+          kept[#kept + 1] = owner .. '\0' .. ids[place] -- its commit is on the way to the log: it is looked at again in a second
+          kind = nil
+        else
+          over[#over + 1] = ids[place]
+        end
         if kind then
           free('held', credits)
           free('h:' .. kind, quantity)
@@ -38,11 +44,12 @@ local function expire(ends, now)
       end
       if known.err or is_spoilt then
         redis.call('DEL', account, holds) -- of another kind: the account begins anew with whoever asks next
-      else
-        redis.call('HDEL', holds, unpack(ids))
+      elseif #over > 0 then
+        redis.call('HDEL', holds, unpack(over))
       end
     end
     redis.call('ZREM', ends, unpack(due))
+    for _, member in ipairs(kept) do redis.call('ZADD', ends, now + 1000, member) end
   end
   return freed, true
 end

@@ -40,7 +40,7 @@ pub use self::there::There;
 pub use self::view::{Mark, Pending, View};
 use super::book::{self, Book, Slot, State};
 use super::embedded;
-use super::reservations::{Fate, Known};
+use super::reservations::{Fate, Known, UNDER_WAY_MAX_MS};
 use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
@@ -356,7 +356,13 @@ impl Port for Redis {
     async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
         let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
         let mut claim = redis::cmd("SET");
-        claim.arg(key).arg("c").arg("PX").arg(claim_life_ms(known.expires_ms, now)).arg("NX").arg("GET");
+        claim
+            .arg(key)
+            .arg("c")
+            .arg("PX")
+            .arg(claim_life_ms(known.expires_ms, now) + UNDER_WAY_MAX_MS)
+            .arg("NX")
+            .arg("GET");
         let before = self.link.ask(&claim).await?;
         Ok(before == Value::Nil || text_of(&before)? != "r")
     }

@@ -3,7 +3,7 @@
 use billhook::ops::keys::Scope;
 use serde_json::json;
 
-use super::{Adapter, Rig};
+use super::{Adapter, Rig, code};
 use crate::access::key;
 
 #[tokio::test]
@@ -33,4 +33,19 @@ async fn i23_without_redis_reads_and_records_are_the_same() {
     rig.server.as_mut().expect("a Redis").kill(0);
     let without = asked(&rig).await;
     assert_eq!(without, (with.0, (200, Some("redis".to_owned()))));
+}
+
+/// What is too much whatever others hold is refused by whoever knows the account, also where limits are open.
+#[tokio::test]
+async fn without_redis_nothing_is_let_through_that_the_log_refuses() {
+    let mut rig = Rig::new(Adapter::Redis).await.in_tier("open");
+    rig.record("e1", "tts", "1").await;
+    assert_eq!(code(rig.reserve("a", "tts", "1").await), "ok");
+    rig.server.as_mut().expect("a Redis").kill(0);
+    assert_eq!(code(rig.reserve("b", "tts", "2").await), "limit.day", "1 of 2 is used up");
+    let let_through = rig.reserve("c", "inference", "1").await.expect("let through");
+    assert!(let_through.undecided);
+    let ask = |kind, amount| billhook::ops::reservations::check(rig.app(), &rig.user, kind, super::quantity(amount));
+    assert!(!ask("tts", "2").await.expect("a standing").allowed);
+    assert!(ask("inference", "1").await.expect("a standing").allowed);
 }

@@ -28,15 +28,25 @@ impl Server {
     }
 
     pub fn cluster() -> Self {
-        let server = Self::start(
-            NODES,
-            &["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"],
-        );
-        let addresses: Vec<String> = server.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]).args(&addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
-        let created = create.output().expect("redis-cli");
-        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        // Nodes talk on ports that nobody reserved: somebody else may have taken one.
+        let mut tries = 0;
+        let server = loop {
+            let server = Self::start(
+                NODES,
+                &["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"],
+            );
+            let addresses: Vec<String> = server.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+            let mut create = Command::new("redis-cli");
+            create.args(["--cluster", "create"]).args(&addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
+            let created = create.output().expect("redis-cli");
+            if created.status.success() {
+                break server;
+            }
+            tries += 1;
+            let [said, complained] =
+                [created.stdout, created.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+            assert!(tries < 5, "{said}{complained}");
+        };
         wait_for("the cluster", || {
             (0..NODES).all(|node| {
                 let info = server.at(node, &["CLUSTER", "INFO"]);

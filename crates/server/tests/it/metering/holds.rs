@@ -221,16 +221,3 @@ async fn i03_a_hold_stays_while_its_commit_is_on_the_way() {
     assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 402);
     assert_eq!(meter.used("inference").await, 100);
 }
-
-/// And no longer than its time where the commit comes to nothing.
-#[tokio::test]
-async fn i03_a_hold_whose_commit_has_failed_ends_with_its_time() {
-    let meter = Meter::new().await;
-    let (book, clock) = (&meter.world.app.book, &meter.world.clock);
-    assert_eq!(reserve(&meter, &hold(&meter, "r1", json!(100))).await.status, 201);
-    assert!(book.commit_begins("r1", false));
-    clock.set("2026-11-22T10:01:00.001Z".parse().expect("an instant"));
-    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 402);
-    book.commit_failed("r1");
-    assert_eq!(reserve(&meter, &hold(&meter, "r2", json!(1))).await.status, 201);
-}

@@ -2,7 +2,7 @@
 
 use billhook::ops::doctor;
 use billhook::ops::usage::Verdict;
-use billhook::store::users;
+use billhook::store::{Tx, users};
 use serde_json::json;
 
 use super::terms::{asked, credits, faults, period};
@@ -99,8 +99,12 @@ async fn whoever_subscribes_leaves_the_trial_and_finds_it_over_afterwards() {
 /// What the users table says of a user's first day.
 async fn dated(world: &World, user: &str, text: Option<&str>) {
     let args = [user.into(), text.map(str::to_owned).into()];
-    let sql = "UPDATE users SET created_at = ?2 WHERE id = ?1";
-    world.app.db.write(move |tx| tx.run(sql, &args)).await.expect("another day");
+    let write = move |tx: &mut Tx<'_>| {
+        tx.run("UPDATE users SET created_at = ?2 WHERE id = ?1", &args)?;
+        // Nobody was told.
+        tx.run("DELETE FROM stale_plans", &[])
+    };
+    world.app.db.write(write).await.expect("another day");
 }
 
 #[tokio::test]
