@@ -89,13 +89,13 @@ async fn stand(app: &App, user: &str, kind: &str, quantity: Quantity, rate: Rate
     let demand = limits::demand(app, &slot, kind, quantity)?;
     let answer = match app.counters.check(&app.book, &slot, &demand, rate).await {
         Ok(answer) => answer,
-        Err(outage) if limits::is_open(&slot, demand.limit) => match Counters::surely_refused(&slot, &demand) {
-            Some(refused) => refused,
-            None => {
+        Err(outage) if limits::is_open(&slot, demand.limit) => {
+            let Some(refused) = Counters::surely_refused(&slot, &demand) else {
                 tracing::debug!(%outage, "let through undecided");
                 return Ok(Standing { allowed: true, refusal: None, remaining: None, limits: Vec::new() });
-            }
-        },
+            };
+            refused
+        }
         Err(_) => return Err(limits::undecidable()),
     };
     let refusal = match &answer.verdict {
@@ -130,13 +130,13 @@ pub async fn reserve(app: &App, ask: Ask) -> Result<Reservation> {
     let placed = counters::Ask { id: &Arc::from(&*id), is_new, demand, expires_ms };
     let answer = match app.counters.reserve(&app.book, &slot, &placed).await {
         Ok(answer) => answer,
-        Err(outage) if limits::is_open(&slot, demand.limit) => match Counters::surely_refused(&slot, &demand) {
-            Some(refused) => refused,
-            None => {
+        Err(outage) if limits::is_open(&slot, demand.limit) => {
+            let Some(refused) = Counters::surely_refused(&slot, &demand) else {
                 tracing::debug!(%outage, "let through undecided");
                 return let_through(app, &id, &ask.user, &demand, expires_ms);
-            }
-        },
+            };
+            refused
+        }
         Err(_) => return Err(limits::undecidable()),
     };
     let remaining = answer.numbers.credits.map(|credits| credits.max(Credits::ZERO));
