@@ -163,6 +163,8 @@ impl App {
         chance: Chance,
         limits: fn(Settings) -> Settings,
     ) -> Result<Self, BuildError> {
+        // Redis takes the one that the process has; somebody else may have installed it already, and it is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let chance = Arc::new(chance);
         let stripe = config.stripe.as_ref().map(|stripe| gateway(stripe, &chance, limits)).transpose()?;
         let lago = config.lago.as_ref().map(lago_gateway).transpose()?;

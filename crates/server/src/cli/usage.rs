@@ -37,7 +37,7 @@ pub(super) enum UsageRole {
         /// A name for this import, for the log
         #[arg(long)]
         run: String,
-        /// Only say what would be refused, and nothing of what is there already
+        /// Only say what would be done, of each thousand lines by themselves
         #[arg(long)]
         dry_run: bool,
     },
@@ -248,16 +248,12 @@ async fn record(
     counts: &mut Counts,
 ) -> Result<(), Ending> {
     let (lines, events): (Vec<usize>, Vec<Told>) = batch.into_iter().unzip();
-    if dry_run {
-        for (line, looked) in lines.into_iter().zip(corrections::look_at(app, events).await?) {
-            match looked {
-                Err(Verdict::Refused { pointer, detail, .. }) => counts.refuse(line, &format!("{pointer}: {detail}")),
-                _ => counts.recorded += 1,
-            }
-        }
-        return Ok(());
-    }
-    for (line, verdict) in lines.into_iter().zip(corrections::backfill(app, run, events).await?) {
+    let verdicts = if dry_run {
+        corrections::try_backfill(app, events).await?
+    } else {
+        corrections::backfill(app, run, events).await?
+    };
+    for (line, verdict) in lines.into_iter().zip(verdicts) {
         match verdict {
             Verdict::Recorded { .. } => counts.recorded += 1,
             Verdict::Duplicate { .. } => counts.duplicates += 1,

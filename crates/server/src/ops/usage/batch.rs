@@ -25,6 +25,8 @@ pub(super) enum Whole {
     No,
     /// All or none. What was said when it was none.
     Yes { undone: Option<Vec<Verdict>> },
+    /// None, whatever is said: somebody looks at what would be.
+    Never { undone: Option<Vec<Verdict>> },
 }
 
 impl Batch {
@@ -36,17 +38,21 @@ impl Batch {
     /// An error, so that its transaction is undone, where it is to be recorded whole and not all of it was.
     pub(super) fn accepts(&mut self, verdicts: &[Verdict], failed: Option<Error>) -> Result<()> {
         self.failed = failed;
-        let Whole::Yes { undone } = &mut self.whole else { return Ok(()) };
+        let (undone, is_tried) = match &mut self.whole {
+            Whole::No => return Ok(()),
+            Whole::Yes { undone } => (undone, false),
+            Whole::Never { undone } => (undone, true),
+        };
         // Another try of the same transaction may find that all of it fits.
         *undone = None;
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { .. })) {
+        if !is_tried && verdicts.iter().all(|verdict| matches!(verdict, Verdict::Recorded { .. })) {
             return Ok(());
         }
         *undone = Some(verdicts.to_vec());
-        Err(Error::internal("not all of a batch can be recorded"))
+        Err(Error::internal("a batch is not to be recorded, or not all of it can be"))
     }
 
     /// Tells its caller, who may have gone away: reservations whose commits are not in the log are as they were before that.
@@ -64,8 +70,10 @@ impl Batch {
     /// What its caller hears when its transaction was undone.
     pub(super) fn undone(&mut self, error: &Error) -> Result<Vec<Verdict>> {
         match &mut self.whole {
-            Whole::Yes { undone: Some(verdicts) } => Ok(std::mem::take(verdicts)),
-            Whole::Yes { undone: None } | Whole::No => Err(alike(error)),
+            Whole::Yes { undone: Some(verdicts) } | Whole::Never { undone: Some(verdicts) } => {
+                Ok(std::mem::take(verdicts))
+            }
+            Whole::Yes { undone: None } | Whole::Never { undone: None } | Whole::No => Err(alike(error)),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Corrections: what was recorded is never changed, another entry says what is to be said about it. And history from
 //! elsewhere.
 
-use std::collections::BTreeSet;
-
 use billing::account::Account;
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
@@ -254,47 +252,32 @@ fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> En
     entry
 }
 
-/// What would be refused of history, without a look into the log for what is there already.
-pub async fn look_at(app: &App, told: Vec<Told>) -> Result<Vec<Result<(), Verdict>>> {
-    let now = app.clock.now();
-    let users: BTreeSet<String> = told.iter().map(|event| event.user.clone()).collect();
-    let known = app
-        .db
-        .read(move |tx| {
-            let mut known = BTreeSet::new();
-            for user in &users {
-                if users::get(tx, user)?.is_some() {
-                    known.insert(user.clone());
-                }
-            }
-            Ok(known)
-        })
-        .await?;
-    let look = |event: Told| {
-        let is_known = known.contains(&event.user);
-        super::judged(app, event, now, Timestamp::MIN..=now)?;
-        if is_known { Ok(()) } else { Err(super::writer::UNKNOWN_USER) }
-    };
-    Ok(told.into_iter().map(look).collect())
-}
-
 /// Brings in history of any age under the name of a run. The same run again adds nothing. Where an event's period is over it is
 /// shown on its day and counts for nothing else; an event that came live before is a duplicate.
 pub async fn backfill(app: &App, run: &str, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let now = app.clock.now();
-    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(told.len());
-    let mut candidates = Vec::new();
-    for event in told {
-        let at = event.at.unwrap_or(now);
-        match super::judged(app, Told { source: Source::Backfill, at: Some(at), ..event }, now, Timestamp::MIN..=now) {
-            Ok(candidate) => {
-                candidates.push(candidate);
-                verdicts.push(None);
-            }
-            Err(refused) => verdicts.push(Some(refused)),
-        }
-    }
+    let (verdicts, candidates) = of_history(app, told);
     tracing::info!(run, events = candidates.len(), "history is brought in");
-    let mut said = app.usage.append(app, candidates).await?.into_iter();
-    Ok(verdicts.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect())
+    Ok(in_order(verdicts, app.usage.append(app, candidates).await?))
+}
+
+/// What would become of history, each call for itself.
+pub async fn try_backfill(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
+    let (verdicts, candidates) = of_history(app, told);
+    Ok(in_order(verdicts, app.usage.try_out(app, candidates).await?))
+}
+
+/// What is to be appended of history, and what is refused by itself, in its place.
+fn of_history(app: &App, told: Vec<Told>) -> (Vec<Option<Verdict>>, Vec<Candidate>) {
+    let now = app.clock.now();
+    let mut candidates = Vec::with_capacity(told.len());
+    let mut judge = |event: Told| {
+        let event = Told { source: Source::Backfill, at: Some(event.at.unwrap_or(now)), ..event };
+        super::judged(app, event, now, Timestamp::MIN..=now).map(|candidate| candidates.push(candidate)).err()
+    };
+    (told.into_iter().map(&mut judge).collect(), candidates)
+}
+
+fn in_order(refused: Vec<Option<Verdict>>, said: Vec<Verdict>) -> Vec<Verdict> {
+    let mut said = said.into_iter();
+    refused.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect()
 }

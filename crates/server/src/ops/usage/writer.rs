@@ -104,6 +104,11 @@ impl Writer {
         self.submit(app, Vec::new(), candidates, whole).await
     }
 
+    /// What would be said of them if they were appended; nothing is.
+    pub async fn try_out(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
+        self.submit(app, Vec::new(), candidates, Whole::Never { undone: None }).await
+    }
+
     /// Appends the terms of these users where they have changed.
     pub async fn replan(&self, app: &App, users: Vec<String>) -> Result<()> {
         self.submit(app, users, Vec::new(), Whole::No).await.map(drop)

@@ -52,7 +52,8 @@ async fn a_day_takes_no_more_history_than_it_can_hold_on_postgres() {
 /// Many that are not large fill an account as well: what it cannot count any more is refused.
 #[tokio::test]
 async fn an_account_that_is_nearly_full_looks_at_small_events_too() {
-    let app = program(&Database::sqlite(), &now()).await;
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
     let user = add_users(&app, 1).await.remove(0);
     let events = |name: &'static str, count: usize, micro: i64| {
         let user = user.clone();
@@ -66,4 +67,39 @@ async fn an_account_that_is_nearly_full_looks_at_small_events_too() {
     let verdicts = record(&app, events("small", 1_000, 999_999 * 1_000_000).collect()).await;
     assert_eq!(refused(&verdicts), 1_000 - 921);
     settled(&app).await;
+}
+
+/// A dry run is the run itself, and then none of it is there.
+async fn tried_out(database: Database) {
+    let app = program(&database, &now()).await;
+    let user = add_users(&app, 1).await.remove(0);
+    let event =
+        |id: &str, quantity| told(id, &user, "tts", quantity, "2025-03-05T10:00:00Z".parse().expect("an instant"));
+    let head = async || app.db.read(billhook::store::log::head).await.expect("the head");
+    assert!(matches!(
+        corrections::backfill(&app, "run", vec![event("a", 1)]).await.expect("verdicts")[..],
+        [Verdict::Recorded { .. }]
+    ));
+    let (before, first) = (head().await, 2);
+    let file = || vec![event("a", 1), event("a", 2), event("b", 1), Told { user: "nobody".into(), ..event("c", 1) }];
+    let tried = corrections::try_backfill(&app, file()).await.expect("verdicts");
+    assert_eq!(head().await, before, "nothing is recorded");
+    assert_eq!(tried, corrections::backfill(&app, "run", file()).await.expect("verdicts"));
+    assert_eq!(tried[..2], [Verdict::Duplicate { position: first }, Verdict::Conflict { member: "quantity" }]);
+    assert!(
+        matches!(tried[2..], [Verdict::Recorded { .. }, Verdict::Refused { code: "user.unknown", .. }]),
+        "{tried:?}"
+    );
+    assert_eq!(head().await, before + 1);
+    settled(&app).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_done_on_sqlite() {
+    tried_out(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_would_be_done_on_postgres() {
+    tried_out(Database::postgres()).await;
 }

@@ -55,7 +55,8 @@ async fn an_account_that_cannot_be_read_fails_nobody_elses_events_on_postgres() 
 /// An id that leads to no entry: its own caller hears that it is not known what was recorded.
 #[tokio::test]
 async fn an_id_without_its_entry_fails_nobody_elses_events() {
-    let app = program(&Database::sqlite(), &now()).await;
+    let database = Database::sqlite();
+    let app = program(&database, &now()).await;
     let users = add_users(&app, 2).await;
     record(&app, vec![one("a", &users[0])]).await;
     run_sql(&app, "UPDATE usage_ids SET position = 99, fingerprint = 1 WHERE position = (SELECT MAX(position) FROM usage_log WHERE user_id = ?1)", &users[0]).await;
@@ -67,7 +68,8 @@ async fn an_id_without_its_entry_fails_nobody_elses_events() {
 /// Terms that change for both: the one who can be read has them, and the other is still marked.
 #[tokio::test]
 async fn an_account_that_cannot_be_read_keeps_nobody_from_their_terms() {
-    let (app, users) = one_is_broken(&Database::sqlite()).await;
+    let database = Database::sqlite();
+    let (app, users) = one_is_broken(&database).await;
     for user in &users {
         run_sql(&app, "UPDATE users SET subscription_tier = 'starter' WHERE id = ?1", user).await;
         let user = user.clone();
