@@ -236,6 +236,20 @@ async fn i03_of_a_thousand_parallel_reservations_exactly_fifty_fit() {
     }
 }
 
+/// F-49: one burst too many is better than an hour without any.
+#[tokio::test]
+async fn f49_a_rate_of_a_clock_that_was_ahead_keeps_nobody_waiting() {
+    for adapter in BOTH {
+        let rig = Rig::new(adapter).await.in_tier("open");
+        let begin = rig.world.now();
+        rig.world.clock.set(begin + jiff::SignedDuration::from_hours(1));
+        assert_eq!(code(rig.reserve("a", "stt", "60").await), "ok", "{adapter:?}");
+        assert_eq!(code(rig.reserve("b", "stt", "1").await), "limit.minute", "{adapter:?}");
+        rig.world.clock.set(begin);
+        assert_eq!(code(rig.reserve("b", "stt", "1").await), "ok", "{adapter:?}");
+    }
+}
+
 /// I-03: what is being committed is nobody else's, and free again where that comes to nothing.
 #[tokio::test]
 async fn i03_a_hold_stays_while_its_commit_is_on_the_way() {

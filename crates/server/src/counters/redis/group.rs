@@ -170,11 +170,19 @@ impl Group {
 
 impl Drop for Group {
     /// Whoever asked for them went away before the answer came: they are asked for again by another of them. What was held for
-    /// them meanwhile is found under their ids.
+    /// them meanwhile is found under their ids; a rate that was taken without one is not, and would be taken twice.
     fn drop(&mut self) {
-        if !self.waiting.is_empty() {
-            let mut queue = self.lane.lock();
-            self.waiting.drain(..).rev().for_each(|first| queue.waiting.push_front(first));
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut queue = self.lane.lock();
+        for Waiting { slot, line, hears } in self.waiting.drain(..).rev() {
+            if line.id.is_none() && line.takes_rate {
+                let outage = Outage("whoever asked for it went away".into());
+                drop(hears.map(|hears| hears.send(Word::Heard(Err(outage)))));
+            } else {
+                queue.waiting.push_front(Waiting { slot, line, hears });
+            }
         }
     }
 }

@@ -74,6 +74,19 @@ pub struct Redis {
     pub view: tokio::sync::Mutex<View>,
 }
 
+/// A release that Redis has not heard of, for as long as this lives: its caller may go away meanwhile.
+struct Untold<'a> {
+    redis: &'a Redis,
+    user: &'a str,
+    id: &'a str,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.redis.note_unheard(self.user, self.id);
+    }
+}
+
 impl Redis {
     pub fn new(url: SecretString, kinds: impl Iterator<Item = String>, log: &str, holder: &str) -> Self {
         let process = format!("{holder}-{}", std::process::id());
@@ -325,7 +338,12 @@ impl Port for Redis {
             return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
-        match (self.release_there(slot.as_deref(), &known.user, id, Some(life)).await, here) {
+        let untold = (here == Released::Now).then(|| Untold { redis: self, user: &known.user, id });
+        let there = self.release_there(slot.as_deref(), &known.user, id, Some(life)).await;
+        if let (Ok(_), Some(told)) = (&there, untold) {
+            std::mem::forget(told);
+        }
+        match (there, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
             (Ok(Released::Before(fate @ Fate::Committed { .. })), Released::Now) => {
                 // Its commit was faster, or is on the way: that says how it ends.
@@ -335,7 +353,6 @@ impl Port for Redis {
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
                 tracing::debug!(%outage, "a release is told to Redis later");
-                self.note_unheard(&known.user, id);
                 Ok(Released::Now)
             }
             (Err(outage), _) => Err(outage),

@@ -65,7 +65,9 @@ local function decide(account, holds)
     if refused and refused ~= 1 and is_behind then refused = 7 end -- it may be what is over that is in the way
     local after = nil
     if not refused and adds >= 0 then
-      after = min(max(rate - now_us, 0), MINUTE) + adds
+      local debt = rate - now_us
+      if debt > 2 * MINUTE then debt = 0 end -- of a clock that was set back since, as in the core
+      after = min(max(debt, 0), MINUTE) + adds
       if after > MINUTE then refused = 6 end -- minute
     end
     if id ~= '' then
