@@ -21,6 +21,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0016_lago_names", include_str!("migrations/0016_lago_names.sql")),
     ("0017_ids_lost", include_str!("migrations/0017_ids_lost.sql")),
     ("0019_terms_by_others", include_str!("migrations/0019_terms_by_others.sql")),
+    ("0020_terms_by_roles", include_str!("migrations/0020_terms_by_roles.sql")),
 ];
 
 /// Columns that an older Ops Center file may lack, as it grew over time.

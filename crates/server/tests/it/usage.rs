@@ -352,6 +352,21 @@ async fn a_tier_that_others_write_is_followed() {
     }
 }
 
+/// The platform may be a role that may write its people and nothing else of this database.
+#[tokio::test]
+async fn a_tier_that_a_role_of_few_rights_writes_is_followed() {
+    let world = World::planned(Plan { stripe: None, database: Database::postgres(), ..Plan::default() }).await;
+    let (user, token) = world.user("u@example.com", None, false).await;
+    record(&world, vec![told("e1", &user, "inference", "7", NOW)]).await;
+    world.database.by_others(
+        "CREATE ROLE billhook_test_platform; GRANT SELECT, UPDATE ON users TO billhook_test_platform;
+         SET ROLE billhook_test_platform; UPDATE users SET subscription_tier = 'professional';
+         RESET ROLE; DROP OWNED BY billhook_test_platform; DROP ROLE billhook_test_platform",
+    );
+    let page = shown(&world, &token).await;
+    assert_eq!((&page["credits"]["included_credits"], &page["credits"]["used"]), (&json!(500), &json!(7)));
+}
+
 /// Without a subscription: the calendar of the operator's zone, also on the days on which clocks are moved (F-47).
 #[tokio::test]
 async fn f47_without_a_subscription_it_is_the_calendar_of_the_operators_zone() {

@@ -1,5 +1,7 @@
 //! An event as a CloudEvent (version 1.0, JSON format).
 
+pub mod binary;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
@@ -17,19 +19,19 @@ use crate::store::log::Source;
 #[serde(expecting = "an object")]
 pub struct Item<'a> {
     #[serde(borrow)]
-    pub specversion: Cow<'a, str>,
+    specversion: Cow<'a, str>,
     #[serde(borrow)]
-    pub id: Cow<'a, str>,
+    id: Cow<'a, str>,
     #[serde(borrow)]
-    pub source: Cow<'a, str>,
+    source: Cow<'a, str>,
     #[serde(borrow, rename = "type")]
-    pub kind: Cow<'a, str>,
+    kind: Cow<'a, str>,
     #[serde(borrow)]
-    pub subject: Cow<'a, str>,
+    subject: Cow<'a, str>,
     #[serde(borrow)]
-    pub time: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub data: &'a RawValue,
+    data: &'a RawValue,
 }
 
 /// What we read of `data`. All of it is kept as the event's properties.

@@ -1,6 +1,5 @@
 //! `/api/v1/usage/events` and its relatives: events come in, in four notations, and each gets its verdict.
 
-mod binary;
 mod cloud;
 pub mod exact;
 pub mod lago;
@@ -23,6 +22,7 @@ use utoipa::ToSchema;
 
 pub use list::{__path_list, list};
 
+use self::cloud::binary;
 use self::litellm::{ByCall, ByTokens, Count};
 use self::read::{Read, Wire};
 use super::body::{self, Kind};
@@ -164,9 +164,8 @@ async fn many(app: &App, read: Read<'_>) -> Result<Response> {
 /// call, or one call a line. The user is `metadata.user_api_key_end_user_id`, else `end_user`, else
 /// `metadata.user_api_key_user_id`, else `metadata.user_id`. The event type follows from `call_type`: completions and responses
 /// are `inference`, embeddings `embedding`, speech `tts`, transcriptions `stt`; other calls go by their own name, without the `a` of
-/// asynchronous ones. Each call
-/// counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is sent again is counted
-/// once, by its call id. Prompts and answers are not kept.
+/// asynchronous ones. Each call counts as 1, with `?count=tokens` as its `total_tokens`. Failed calls are ignored, and a call that is
+/// sent again is counted once, by its call id. Prompts and answers are not kept.
 ///
 /// Up to 100,000 calls in 32 MiB are recorded, 1,000 at a time. Where that ends on the way, what was recorded stays so, and each
 /// of the others is `rejected` with the code of what stood in the way, such as `usage.queue_full`: the same list again records

@@ -2,8 +2,8 @@
 //! path: a Lago that is down for a day costs nobody anything but a longer way to catch up.
 //!
 //! A cursor walks over the log. What it passes becomes a window of exact events, which is stored before the first try and
-//! repeated byte for byte until each of its events is delivered or dead, or their month is over (see `overdue`). Lago drops what it has seen before by its
-//! transaction id, which is made once of the entry, so sending at least once counts once.
+//! repeated byte for byte until each of its events is delivered or dead, or their month is over (see `overdue`). Lago drops what it has
+//! seen before by its transaction id, which is made once of the entry, so sending at least once counts once.
 
 pub mod again;
 pub mod codes;

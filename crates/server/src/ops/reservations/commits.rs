@@ -196,7 +196,7 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
 }
 
 /// How long the commit of a reservation that was unknown is answered from memory.
-const REMEMBERED_MS: i64 = 60_000;
+const ANSWERED_MS: i64 = 60_000;
 
 /// Whoever commits again finds the same answer, also for a reservation that was unknown here.
 fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
@@ -214,7 +214,7 @@ fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
             quantity: wanted.quantity,
             credits: Credits::ZERO,
             // Only for who tries again at once: the log knows of it for good.
-            expires_ms: wanted.now.as_millisecond().saturating_add(REMEMBERED_MS),
+            expires_ms: wanted.now.as_millisecond().saturating_add(ANSWERED_MS),
             fate,
         },
     );

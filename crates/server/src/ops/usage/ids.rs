@@ -23,7 +23,7 @@ pub fn entry_id(space: &str, transaction_id: &str) -> EntryId {
 }
 
 /// The id of an event. What a CloudEvent is called is its own only together with where it comes from (`source`): two producers may
-/// count from 1, or hand on one request's id.
+/// count from 1, or hand on one request's id. The same holds for a subscription of Lago's whose id somebody else has used.
 pub fn event_id(producer: Option<&str>, transaction_id: &str) -> EntryId {
     let Some(producer) = producer else { return entry_id("", transaction_id) };
     let mut id = entry_id(&format!("cloudevents {producer}"), transaction_id);

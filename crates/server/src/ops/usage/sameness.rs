@@ -50,23 +50,27 @@ pub(super) struct Beside {
 impl Beside {
     /// What the log knows of these candidates in that way. Ids that grow with time are told apart from those of other days by one
     /// look at each day.
-    pub(super) fn of<'c>(tx: &mut Tx<'_>, candidates: impl Iterator<Item = &'c Candidate>) -> Result<Self> {
-        let mut asked: BTreeMap<i64, Vec<EntryId>> = BTreeMap::new();
+    pub(super) fn of<'c>(tx: &mut Tx<'_>, candidates: impl Iterator<Item = &'c Candidate> + Clone) -> Result<Self> {
+        let stamped = candidates.filter(|candidate| is_stamped(candidate));
+        let mut ranges: BTreeMap<i64, (EntryId, EntryId)> = BTreeMap::new();
         let (mut first, mut last) = (i64::MAX, i64::MIN);
-        for candidate in candidates.filter(|candidate| is_stamped(candidate)) {
-            let [before, day, after] = days(candidate);
+        for candidate in stamped.clone() {
+            let ([before, day, after], id) = (days(candidate), candidate.entry.id);
             (first, last) = (first.min(day), last.max(day));
             for beside in [before, after] {
-                asked.entry(beside).or_default().push(candidate.entry.id);
+                let (least, most) = ranges.entry(beside).or_insert((id, id));
+                (*least, *most) = ((*least).min(id), (*most).max(id));
             }
         }
-        let ranges = asked.iter().filter_map(|(day, ids)| Some((*day, *ids.iter().min()?, *ids.iter().max()?)));
-        let shared = log::days_between(tx, &ranges.collect::<Vec<_>>())?;
-        let mut worth_asking = Vec::new();
-        for day in shared {
-            worth_asking.extend(asked.remove(&day).unwrap_or_default().into_iter().map(|id| (day, id)));
+        let shared = log::days_between(tx, &ranges)?;
+        let mut known = HashMap::new();
+        if !shared.is_empty() {
+            let asked = stamped.flat_map(|candidate| {
+                let [before, _, after] = days(candidate);
+                [before, after].map(|day| (day, candidate.entry.id))
+            });
+            known = log::known_among(tx, &asked.filter(|(day, _)| shared.contains(day)).collect::<Vec<_>>())?;
         }
-        let known = if worth_asking.is_empty() { HashMap::new() } else { log::known_among(tx, &worth_asking)? };
         Ok(Self { known, firsts: (first < last).then(HashMap::new) })
     }
 

@@ -45,20 +45,24 @@ pub(super) struct Sqlite {
 /// Where the file lies that was opened.
 struct Place {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Its device and its number there.
+    file: (u64, u64),
 }
 
 impl Place {
     fn of(path: &Path) -> std::io::Result<Self> {
-        let file = std::fs::metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: file.dev(), inode: file.ino() })
+        Ok(Self { path: path.to_owned(), file: file_at(path)? })
     }
 
     /// Whether it still lies there. What is written to a file that was removed or replaced is nowhere.
     fn is_kept(&self) -> bool {
-        Self::of(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
+        file_at(&self.path).is_ok_and(|file| file == self.file)
     }
+}
+
+fn file_at(path: &Path) -> std::io::Result<(u64, u64)> {
+    let file = std::fs::metadata(path)?;
+    Ok((file.dev(), file.ino()))
 }
 
 /// What the writer thread and the requests both see.

@@ -1,6 +1,6 @@
 //! Ids that are in the log: which entry each stands for, and how long that is remembered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::{EntryId, entry_id};
@@ -36,20 +36,23 @@ pub fn known_among(tx: &mut Tx<'_>, asked: &[(i64, EntryId)]) -> Result<HashMap<
 }
 
 /// On which of these days ids are known from the one to the other.
-pub fn days_between(tx: &mut Tx<'_>, ranges: &[(i64, EntryId, EntryId)]) -> Result<Vec<i64>> {
+pub fn days_between(tx: &mut Tx<'_>, ranges: &BTreeMap<i64, (EntryId, EntryId)>) -> Result<Vec<i64>> {
+    if ranges.is_empty() {
+        return Ok(Vec::new());
+    }
     if tx.dialect() == Dialect::Postgres {
-        let ids = |of: fn(&(i64, EntryId, EntryId)) -> &EntryId| {
-            Value::Blobs(ranges.iter().map(|range| of(range).to_vec()).collect())
+        let ids = |of: fn(&(EntryId, EntryId)) -> &EntryId| {
+            Value::Blobs(ranges.values().map(|range| of(range).to_vec()).collect())
         };
         let rows = tx.rows(
             "SELECT r.day FROM UNNEST(?1::BIGINT[], ?2::BYTEA[], ?3::BYTEA[]) AS r (day, first, last)
              WHERE EXISTS (SELECT 1 FROM usage_ids k WHERE k.day = r.day AND k.id BETWEEN r.first AND r.last)",
-            &[Value::Ints(ranges.iter().map(|(day, ..)| *day).collect()), ids(|range| &range.1), ids(|range| &range.2)],
+            &[Value::Ints(ranges.keys().copied().collect()), ids(|(first, _)| first), ids(|(_, last)| last)],
         )?;
         return rows.iter().map(|row| row.int(0)).collect();
     }
     let mut days = Vec::new();
-    for (day, first, last) in ranges {
+    for (day, (first, last)) in ranges {
         let sql = "SELECT 1 FROM usage_ids WHERE day = ?1 AND id BETWEEN ?2 AND ?3 LIMIT 1";
         if tx.row(sql, args![*day, first.to_vec(), last.to_vec()])?.is_some() {
             days.push(*day);

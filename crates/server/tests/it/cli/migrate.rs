@@ -60,6 +60,7 @@ fn every_step() -> String {
         "0016_lago_names",
         "0017_ids_lost",
         "0019_terms_by_others",
+        "0020_terms_by_roles",
     ];
     steps.iter().map(|step| format!("applied {step}\n")).collect::<Vec<_>>().concat()
 }

@@ -6,11 +6,11 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
-use super::cloud::Item;
-use super::exact::fault;
-use super::read::{Outcome, Wire};
+use super::Item;
 use crate::error::{Error, Fault, Result};
 use crate::http::body::{self, Kind};
+use crate::http::events::exact::fault;
+use crate::http::events::read::{Outcome, Wire};
 use crate::ops::usage::Told;
 
 const VERSION: &str = "ce-specversion";

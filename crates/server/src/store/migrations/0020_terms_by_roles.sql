@@ -1,0 +1,3 @@
+-- On PostgreSQL the platform may be a role that may write its people and nothing else of this database: what its writing marks
+-- (`terms_by_others`) is written by the owner of the table.
+-- only postgres: ALTER FUNCTION billhook_terms_by_others() SECURITY DEFINER SET search_path FROM CURRENT;
