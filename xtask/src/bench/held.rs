@@ -13,6 +13,10 @@ use crate::tools;
 
 /// Calls of the yardstick in one round.
 const RAW_CALLS: u32 = 100_000;
+/// The database of the yardstick, and how much it holds.
+const RAW: &str = "1";
+const SUM_OF_HOLDS: &str =
+    "local n = 0 for _, key in ipairs(redis.call('KEYS', 'holds:*')) do n = n + redis.call('HLEN', key) end return n";
 /// The share of the raw script rate, and of the bare route, that is aimed at.
 const AIMS: [f64; 2] = [0.80, 0.53];
 
@@ -45,7 +49,7 @@ pub fn run(bench: &Bench, place: &Path, billhook: impl Fn() -> Command, header: 
         load.shoot(bench, server.pid(), 2_000 + number)?; // every account is published once
         let (bare, mut rounds) = (Bare::of(bench, &load)?, Vec::new());
         for round in 0..bench.rounds {
-            let raw = redis.raw_rate(number * 100 + round)?;
+            let raw = redis.raw_rate(users)?;
             let bare = bare.rate(bench, &load)?;
             let (before, calls) = (processor_seconds(redis.pid)?, redis.calls()?);
             let shot = load.shoot(bench, server.pid(), 3_000 + number * 100 + round)?;
@@ -96,20 +100,40 @@ impl Redis<'_> {
         Ok(calls.sum())
     }
 
-    /// Calls of the yardstick for each processor second of Redis: a reservation a call of the least script that holds something, for one
-    /// user whose three keys stay warm, sent sixteen at a time on sixteen connections, so that a read of Redis's brings many of them.
-    fn raw_rate(&self, run: usize) -> Outcome<f64> {
+    /// Calls of the yardstick for each processor second of Redis: a reservation a call of the least script that holds something, for as
+    /// many users as are asked for, sent sixteen at a time on sixteen connections, so that a read of Redis's brings many of them. It
+    /// works in a database of its own.
+    fn raw_rate(&self, users: &str) -> Outcome<f64> {
         let name = self.ask(&["SCRIPT", "LOAD", include_str!("reserve.lua")])?;
         let port = self.url.rsplit(':').next().unwrap_or_default();
-        let keys = ["account", "holds", "due"].map(|key| format!("raw{run}:{key}"));
+        // Random numbers have one range, so the id is made of three of them where there are several users.
+        let (range, user, id) = match users {
+            "1" => ("1000000000", "0", "__rand_int__"),
+            _ => (users, "__rand_int__", "__rand_int____rand_int____rand_int__"),
+        };
+        let keys = ["account", "holds", "due"].map(|key| format!("{key}:{user}"));
         let before = processor_seconds(self.pid)?;
         let mut load = pinned(CLIENT_CORE, &Command::new("redis-benchmark"));
-        load.args(["-p", port, "-n", &RAW_CALLS.to_string(), "-P", "16", "-c", "16", "-r", "1000000000", "-q"]);
-        load.args(["EVALSHA", name.trim(), "3"]).args(&keys).args(["__rand_int__", "1000000", "1790000000000"]);
+        load.args([
+            "-p",
+            port,
+            "--dbnum",
+            RAW,
+            "-n",
+            &RAW_CALLS.to_string(),
+            "-P",
+            "16",
+            "-c",
+            "16",
+            "-r",
+            range,
+            "-q",
+        ]);
+        load.args(["EVALSHA", name.trim(), "3"]).args(&keys).args([id, "1000000", "1790000000000"]);
         let said = output(&mut load)?;
         let used = processor_seconds(self.pid)? - before;
-        let held = self.ask(&["HLEN", &keys[1]])?;
-        self.ask(&["DEL", &keys[0], &keys[1], &keys[2]])?;
+        let held = self.ask(&["-n", RAW, "EVAL", SUM_OF_HOLDS, "0"])?;
+        self.ask(&["-n", RAW, "FLUSHDB"])?;
         // Ids are random: two of them may be the same, no more.
         if held.trim().parse::<u32>().is_ok_and(|held| held + RAW_CALLS / 100 >= RAW_CALLS) {
             return Ok(f64::from(RAW_CALLS) / used);
