@@ -365,6 +365,14 @@ async fn a_tier_that_a_role_of_few_rights_writes_is_followed() {
     );
     let page = shown(&world, &token).await;
     assert_eq!((&page["credits"]["included_credits"], &page["credits"]["used"]), (&json!(500), &json!(7)));
+    // Nor may it do by this what it may not do: its own table of that name is not taken for ours.
+    world.database.by_others(
+        "CREATE ROLE billhook_test_intruder; GRANT SELECT, UPDATE ON users TO billhook_test_intruder; SET ROLE billhook_test_intruder;
+         CREATE TEMP TABLE stale_plans (user_id TEXT PRIMARY KEY); UPDATE users SET subscription_tier = 'starter';
+         RESET ROLE; DO $$ BEGIN ASSERT (SELECT COUNT(*) FROM pg_temp.stale_plans) = 0; END $$;
+         DROP OWNED BY billhook_test_intruder; DROP ROLE billhook_test_intruder",
+    );
+    assert_eq!(shown(&world, &token).await["credits"]["included_credits"], json!(200));
 }
 
 /// Without a subscription: the calendar of the operator's zone, also on the days on which clocks are moved (F-47).

@@ -68,10 +68,26 @@ pub struct Redis {
     field: String,
     /// Which log the published accounts are of: those of another database are none of ours.
     log: RwLock<Arc<str>>,
-    /// Holds that may have been placed although nobody got the answer.
-    unheard: Mutex<Vec<(Box<str>, Box<str>)>>,
+    /// What Redis may not have heard of, or we not its answer.
+    unheard: Mutex<Vec<Unheard>>,
     /// Where the shards stand, as this process has published them.
     pub view: tokio::sync::Mutex<View>,
+}
+
+/// What is to be put right there with the next sweep.
+#[derive(Debug, Clone)]
+struct Unheard {
+    user: Box<str>,
+    id: Box<str>,
+    what: Unsure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsure {
+    /// It was released here.
+    Release,
+    /// It may be held there, and nobody was told so. A caller's own id may have been asked for again elsewhere, and granted.
+    Hold { is_new: bool },
 }
 
 /// A release that Redis has not heard of, for as long as this lives: its caller may go away meanwhile.
@@ -83,7 +99,7 @@ struct Untold<'a> {
 
 impl Drop for Untold<'_> {
     fn drop(&mut self) {
-        self.redis.note_unheard(self.user, self.id);
+        self.redis.note_unheard(self.user, self.id, Unsure::Release);
     }
 }
 
@@ -321,7 +337,7 @@ impl Port for Redis {
             (decided, _) => decided,
         };
         // It may have been placed before the answer was lost.
-        decided.inspect_err(|_| self.note_unheard(&slot.user, ask.id))
+        decided.inspect_err(|_| self.note_unheard(&slot.user, ask.id, Unsure::Hold { is_new: ask.is_new }))
     }
 
     async fn check(&self, book: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
@@ -409,13 +425,8 @@ impl Port for Redis {
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         let mut freed = embedded::sweep(book, now);
         let unheard = std::mem::take(&mut *self.unheard.lock().unwrap_or_else(PoisonError::into_inner));
-        for (at, (user, id)) in unheard.iter().enumerate() {
-            // Let through in the meantime, or asked for again and granted: then it is somebody's.
-            let is_known = book.reservations.get(id).is_some_and(|known| known.fate == Fate::Held);
-            let slot = book.get(user);
-            if !is_known
-                && let Err(outage) = self.release_there(slot.as_deref(), user, id, Some(claim_life_ms(0, now))).await
-            {
+        for (at, one) in unheard.iter().enumerate() {
+            if let Err(outage) = self.put_right(book, one, now).await {
                 self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
                 return Err(outage);
             }
@@ -426,8 +437,25 @@ impl Port for Redis {
 }
 
 impl Redis {
-    fn note_unheard(&self, user: &str, id: &str) {
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push((user.into(), id.into()));
+    fn note_unheard(&self, user: &str, id: &str, what: Unsure) {
+        let one = Unheard { user: user.into(), id: id.into(), what };
+        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    }
+
+    /// Frees there what is not held, where that is sure. Only what was released is not to be committed any more: what was let through
+    /// undecided is somebody's work.
+    async fn put_right(&self, book: &Book, one: &Unheard, now: Timestamp) -> Result<(), Outage> {
+        let fate = book.reservations.get(&one.id).map(|known| known.fate);
+        let life_ms = match (one.what, fate) {
+            (Unsure::Release, Some(Fate::Held)) => return Ok(()), // asked for again, and granted
+            (Unsure::Release, _) => Some(claim_life_ms(0, now)),
+            (Unsure::Hold { .. }, Some(Fate::Undecided | Fate::Committing { undecided: true, .. }))
+            | (Unsure::Hold { is_new: true }, None) => None,
+            // Asked for again, and granted; or nobody knows, and its time is over before long.
+            (Unsure::Hold { .. }, _) => return Ok(()),
+        };
+        let slot = book.get(&one.user);
+        self.release_there(slot.as_deref(), &one.user, &one.id, life_ms).await.map(drop)
     }
 
     /// Frees a hold there, and takes note in the account, where it is in memory, that this was done. For as long as it is said, nobody

@@ -1,3 +1,6 @@
 -- On PostgreSQL the platform may be a role that may write its people and nothing else of this database: what its writing marks
--- (`terms_by_others`) is written by the owner of the table.
--- only postgres: ALTER FUNCTION billhook_terms_by_others() SECURITY DEFINER SET search_path FROM CURRENT;
+-- (`terms_by_others`) is written by the owner of the table. It finds our tables and nobody's who has one of the same name.
+-- only postgres: DO $$ BEGIN
+-- only postgres:     EXECUTE format('ALTER FUNCTION billhook_terms_by_others() SECURITY DEFINER SET search_path = %I, pg_temp',
+-- only postgres:         current_schema());
+-- only postgres: END $$;

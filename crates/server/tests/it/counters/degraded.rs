@@ -1,9 +1,15 @@
 //! I-23, F-22: what does not need Redis is answered without it as with it, byte for byte; what needs it says that it is away.
 
+use std::time::Duration;
+
+use billhook::counters::book::shard_of;
 use billhook::ops::keys::Scope;
+use billhook::ops::reservations::{self, Ask};
 use serde_json::json;
 
-use super::{Adapter, Rig, code};
+use super::lost::agrees;
+use super::server::wait_for;
+use super::{Adapter, Rig, code, quantity};
 use crate::access::key;
 
 #[tokio::test]
@@ -45,7 +51,35 @@ async fn without_redis_nothing_is_let_through_that_the_log_refuses() {
     assert_eq!(code(rig.reserve("b", "tts", "2").await), "limit.day", "1 of 2 is used up");
     let let_through = rig.reserve("c", "inference", "1").await.expect("let through");
     assert!(let_through.undecided);
-    let ask = |kind, amount| billhook::ops::reservations::check(rig.app(), &rig.user, kind, super::quantity(amount));
+    let ask = |kind, amount| reservations::check(rig.app(), &rig.user, kind, quantity(amount));
     assert!(!ask("tts", "2").await.expect("a standing").allowed);
     assert!(ask("inference", "1").await.expect("a standing").allowed);
+}
+
+/// The answer was lost, so it was let through; Redis holds it all the same, and is told better. Its commit is nobody else's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_let_through_is_committed_although_redis_held_it_after_all() {
+    let rig = Rig::new(Adapter::Redis).await.in_tier("open");
+    rig.reserve("before", "inference", "1").await.expect("held");
+    let redis = rig.server.as_ref().expect("a Redis");
+    redis.freeze(0);
+    let ask = Ask {
+        id: None,
+        user: rig.user.clone(),
+        kind: "inference".into(),
+        quantity: quantity("1"),
+        ttl: Duration::from_mins(5),
+    };
+    let let_through = reservations::reserve(rig.app(), ask).await.expect("let through");
+    assert!(let_through.undecided);
+    redis.thaw(0);
+    let holds = format!("bh:{{{}}}:h:{}", shard_of(&rig.user), rig.user);
+    wait_for("the hold of which nobody heard", || redis.ask(&["HEXISTS", &holds, &let_through.id]) == "1");
+    let swept = async || rig.app().counters.sweep(&rig.app().book, rig.app().clock.now()).await;
+    while swept().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let committed = rig.commit(&let_through.id, "1").await.expect("committed");
+    assert_eq!(committed.quantity, quantity("1"));
+    assert_eq!(agrees(&rig).await, Vec::<String>::new());
 }
