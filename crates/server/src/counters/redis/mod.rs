@@ -15,11 +15,12 @@ mod publication;
 mod question;
 mod script;
 mod there;
+mod unheard;
 mod view;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use billing::limit::Refusal;
@@ -37,6 +38,7 @@ use self::publication::{Publication, is_exact};
 use self::question::Question;
 use self::script::{Args, Scripts};
 pub use self::there::There;
+use self::unheard::{Doubt, Unheard, Untold};
 pub use self::view::{Mark, Pending, View};
 use super::book::{self, Book, Slot, State};
 use super::embedded;
@@ -69,38 +71,9 @@ pub struct Redis {
     /// Which log the published accounts are of: those of another database are none of ours.
     log: RwLock<Arc<str>>,
     /// What Redis may not have heard of, or we not its answer.
-    unheard: Mutex<Vec<Unheard>>,
+    unheard: Unheard,
     /// Where the shards stand, as this process has published them.
     pub view: tokio::sync::Mutex<View>,
-}
-
-/// What is to be put right there with the next sweep.
-#[derive(Debug, Clone)]
-struct Unheard {
-    user: Box<str>,
-    id: Box<str>,
-    what: Unsure,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unsure {
-    /// It was released here.
-    Release,
-    /// It may be held there, and nobody was told so. A caller's own id may have been asked for again elsewhere, and granted.
-    Hold { is_new: bool },
-}
-
-/// A release that Redis has not heard of, for as long as this lives: its caller may go away meanwhile.
-struct Untold<'a> {
-    redis: &'a Redis,
-    user: &'a str,
-    id: &'a str,
-}
-
-impl Drop for Untold<'_> {
-    fn drop(&mut self) {
-        self.redis.note_unheard(self.user, self.id, Unsure::Release);
-    }
 }
 
 impl Redis {
@@ -114,7 +87,7 @@ impl Redis {
             field: format!("n:{process}"),
             process,
             log: RwLock::new(written(log)),
-            unheard: Mutex::default(),
+            unheard: Unheard::default(),
             view: tokio::sync::Mutex::default(),
         }
     }
@@ -337,7 +310,9 @@ impl Port for Redis {
             (decided, _) => decided,
         };
         // It may have been placed before the answer was lost.
-        decided.inspect_err(|_| self.note_unheard(&slot.user, ask.id, Unsure::Hold { is_new: ask.is_new }))
+        decided.inspect_err(|_| {
+            self.unheard.note(&slot.user, ask.id, ask.expires_ms, Doubt::Held { is_new: ask.is_new });
+        })
     }
 
     async fn check(&self, book: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
@@ -354,7 +329,7 @@ impl Port for Redis {
             return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
-        let untold = (here == Released::Now).then(|| Untold { redis: self, user: &known.user, id });
+        let untold = (here == Released::Now).then(|| Untold { redis: self, known, id });
         let there = self.release_there(slot.as_deref(), &known.user, id, Some(life)).await;
         if let (Ok(_), Some(told)) = (&there, untold) {
             std::mem::forget(told);
@@ -424,40 +399,13 @@ impl Port for Redis {
 
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         let mut freed = embedded::sweep(book, now);
-        let unheard = std::mem::take(&mut *self.unheard.lock().unwrap_or_else(PoisonError::into_inner));
-        for (at, one) in unheard.iter().enumerate() {
-            if let Err(outage) = self.put_right(book, one, now).await {
-                self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&unheard[at..]);
-                return Err(outage);
-            }
-        }
+        self.put_right(book, now).await?;
         freed += self.sweep_next(now).await?;
         Ok(freed)
     }
 }
 
 impl Redis {
-    fn note_unheard(&self, user: &str, id: &str, what: Unsure) {
-        let one = Unheard { user: user.into(), id: id.into(), what };
-        self.unheard.lock().unwrap_or_else(PoisonError::into_inner).push(one);
-    }
-
-    /// Frees there what is not held, where that is sure. Only what was released is not to be committed any more: what was let through
-    /// undecided is somebody's work.
-    async fn put_right(&self, book: &Book, one: &Unheard, now: Timestamp) -> Result<(), Outage> {
-        let fate = book.reservations.get(&one.id).map(|known| known.fate);
-        let life_ms = match (one.what, fate) {
-            (Unsure::Release, Some(Fate::Held)) => return Ok(()), // asked for again, and granted
-            (Unsure::Release, _) => Some(claim_life_ms(0, now)),
-            (Unsure::Hold { .. }, Some(Fate::Undecided | Fate::Committing { undecided: true, .. }))
-            | (Unsure::Hold { is_new: true }, None) => None,
-            // Asked for again, and granted; or nobody knows, and its time is over before long.
-            (Unsure::Hold { .. }, _) => return Ok(()),
-        };
-        let slot = book.get(&one.user);
-        self.release_there(slot.as_deref(), &one.user, &one.id, life_ms).await.map(drop)
-    }
-
     /// Frees a hold there, and takes note in the account, where it is in memory, that this was done. For as long as it is said, nobody
     /// commits what is under this id in the shard; without that, it is only this account's no more.
     async fn release_there(
