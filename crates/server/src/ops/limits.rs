@@ -61,11 +61,15 @@ pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quanti
     Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
 }
 
-/// Whether what cannot be decided is let through: credits where the tier bills what goes beyond, caps and rates where the
+/// Whether what cannot be decided is let through: credits where the tier bills whatever goes beyond, caps and rates where the
 /// limit says so. All of them have to.
 pub(super) fn is_open(slot: &Slot, limit: Option<&Limit>) -> bool {
-    let bills = slot.lock().account.terms().overage == Overage::Bill;
-    bills && limit.is_none_or(|limit| limit.when_unknown == WhenUnknown::Open)
+    let bills_all = {
+        let state = slot.lock();
+        let terms = state.account.terms();
+        terms.overage == Overage::Bill && terms.overage_cap.is_none()
+    };
+    bills_all && limit.is_none_or(|limit| limit.when_unknown == WhenUnknown::Open)
 }
 
 /// It cannot be decided, and the limit is closed then.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::lost::agrees;
 use super::server::wait_for;
-use super::{Adapter, Rig, code, quantity};
+use super::{Adapter, CATALOGUE, Rig, code, quantity};
 use crate::access::key;
 
 #[tokio::test]
@@ -54,6 +54,18 @@ async fn without_redis_nothing_is_let_through_that_the_log_refuses() {
     let ask = |kind, amount| reservations::check(rig.app(), &rig.user, kind, quantity(amount));
     assert!(!ask("tts", "2").await.expect("a standing").allowed);
     assert!(ask("inference", "1").await.expect("a standing").allowed);
+}
+
+/// A tier that bills no more than so much has a cap like any other: nothing passes it undecided.
+#[tokio::test]
+async fn without_redis_nothing_is_let_through_under_an_overage_cap() {
+    let capped = CATALOGUE.replace("overage = \"bill\"", "overage = \"bill\"\noverage_cap = \"10\"");
+    for (catalogue, said) in [(CATALOGUE, "ok"), (&capped, "limit.unknown")] {
+        let mut rig = Rig::priced(Adapter::Redis, catalogue).await.in_tier("open");
+        assert_eq!(code(rig.reserve("a", "inference", "1").await), "ok");
+        rig.server.as_mut().expect("a Redis").kill(0);
+        assert_eq!(code(rig.reserve("b", "inference", "1").await), said);
+    }
 }
 
 /// The answer was lost, so it was let through; Redis holds it all the same, and is told better. Its commit is nobody else's business.
