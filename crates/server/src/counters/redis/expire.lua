@@ -28,6 +28,7 @@ local function expire(ends, now)
       end
       local known, over = redis.pcall('HMGET', holds, unpack(ids)), {}
       for place, hold in ipairs(known) do
+        is_spoilt = is_spoilt or not hold -- lost, and its sums would be held for ever
         -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
         local quantity, credits, kind = string.match(hold or '', '^h: *(%d+):(%d+):%d+:(.*)$')
         if kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place]) == 'c' then
@@ -43,7 +44,7 @@ local function expire(ends, now)
         end
       end
       if known.err or is_spoilt then
-        redis.call('DEL', account, holds) -- of another kind: the account begins anew with whoever asks next
+        redis.call('DEL', account, holds) -- the account begins anew with whoever asks next
       elseif #over > 0 then
         redis.call('HDEL', holds, unpack(over))
       end

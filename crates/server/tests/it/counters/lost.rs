@@ -48,6 +48,21 @@ async fn f26_a_redis_that_is_set_back_is_brought_up_to_date_before_it_decides() 
     assert_eq!(published(&rig), to_publish(&rig));
 }
 
+/// An evicting Redis takes the holds of an account and leaves their sum: that is free when their time is over, and no earlier.
+#[tokio::test]
+async fn f23_what_lost_holds_sum_to_is_free_when_their_time_is_over() {
+    let rig = Rig::new(Adapter::Redis).await;
+    rig.reserve_for("short", "inference", "3", Duration::from_secs(20)).await.expect("held");
+    rig.reserve_for("long", "inference", "1", Duration::from_mins(2)).await.expect("held");
+    let server = rig.server.as_ref().expect("a Redis");
+    server.ask(&["DEL", &format!("bh:{{{}}}:h:{}", book::shard_of(&rig.user), rig.user)]);
+    assert_eq!(code(rig.reserve("more", "inference", "2").await), "credits.exhausted");
+    rig.world.clock.advance(Duration::from_secs(21));
+    assert_eq!(code(rig.reserve("most", "inference", "4").await), "ok");
+    assert_eq!(code(rig.reserve("more", "inference", "0.5").await), "credits.exhausted", "the long one is held");
+    assert_eq!(agrees(&rig).await, [""; 0]);
+}
+
 /// The same with real servers: replicas are cut off, masters written to and killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
