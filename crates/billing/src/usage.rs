@@ -158,7 +158,7 @@ fn shortest(micro: i64) -> String {
 
 /// How an account stands in its credit period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub struct Balance {
     /// Credits of the tier.
     pub included: Credits,
     /// Credits used.

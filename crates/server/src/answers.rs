@@ -1,4 +1,4 @@
-//! Rendered answers and signed-in accounts, kept until the transaction that changes them.
+//! Rendered answers and people who are signed in, kept until the transaction that changes them.
 //!
 //! Nothing here ages: an entry is right until a commit touches what it shows, and then it is gone before the writer gets
 //! its answer. Commits of other processes are noticed at the next request, or heard of (`Db::notice_other_writers`).
@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use crate::store::Change;
 use crate::store::users::User;
 
-/// How many accounts and sessions are kept; beyond it the maps are emptied and fill anew.
+/// How many people and sessions are kept; beyond it the maps are emptied and fill anew.
 const KEPT_MAX: usize = 100_000;
-/// How many different answers are kept for one account.
+/// How many different answers are kept for one person.
 const ANSWERS_MAX: usize = 16;
 
 /// A rendered answer.
@@ -48,7 +48,7 @@ impl AsOf {
     }
 }
 
-/// Which answer of an account.
+/// Which answer of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     Subscription,
@@ -59,7 +59,7 @@ pub enum Page {
 
 /// A user with the answers rendered for them.
 #[derive(Debug)]
-pub struct Account {
+pub struct Person {
     pub user: User,
     stale: AtomicBool,
     /// Grows whenever the user's usage moves.
@@ -67,12 +67,12 @@ pub struct Account {
     answers: RwLock<Vec<(Page, Arc<Answer>)>>,
 }
 
-impl Account {
+impl Person {
     pub fn new(user: User) -> Self {
         Self { user, stale: AtomicBool::new(false), usage_moves: AtomicU64::new(0), answers: RwLock::default() }
     }
 
-    /// The kept answer, if it still says what it said. A request that waits may have this account in hand while it is dropped;
+    /// The kept answer, if it still says what it said. A request that waits may have it in hand while it is dropped;
     /// no change finds it then.
     pub fn answer(&self, page: Page, now: Timestamp) -> Option<Arc<Answer>> {
         if self.stale.load(Ordering::Acquire) {
@@ -88,7 +88,7 @@ impl Account {
         self.usage_moves.load(Ordering::Acquire)
     }
 
-    /// Keeps an answer that was rendered from a snapshot taken after this account was loaded, unless usage has moved since.
+    /// Keeps an answer that was rendered from a snapshot taken after this user was loaded, unless usage has moved since.
     pub fn keep(&self, page: Page, answer: &Arc<Answer>, usage_moves: u64) {
         let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
         if page == Page::Usage && self.usage_moves() != usage_moves {
@@ -105,7 +105,7 @@ impl Account {
 /// A session that this program issued, as it is kept.
 #[derive(Debug, Clone)]
 pub struct Signed {
-    pub account: Arc<Account>,
+    pub person: Arc<Person>,
     pub expires_at: i64,
 }
 
@@ -115,7 +115,7 @@ pub type TokenHash = [u8; 32];
 #[derive(Debug, Default)]
 struct Kept {
     sessions: HashMap<TokenHash, Signed>,
-    accounts: HashMap<String, Arc<Account>>,
+    people: HashMap<String, Arc<Person>>,
     by_customer: HashMap<String, Vec<String>>,
     unlinked: HashSet<String>,
 }
@@ -157,38 +157,38 @@ impl Answers {
 
     pub fn session(&self, token: &TokenHash) -> Option<Signed> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.sessions.get(token).filter(|signed| !signed.account.stale.load(Ordering::Acquire)).cloned()
+        kept.sessions.get(token).filter(|signed| !signed.person.stale.load(Ordering::Acquire)).cloned()
     }
 
-    pub fn account(&self, user: &str) -> Option<Arc<Account>> {
+    pub fn person(&self, user: &str) -> Option<Arc<Person>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.accounts.get(user).filter(|account| !account.stale.load(Ordering::Acquire)).cloned()
+        kept.people.get(user).filter(|person| !person.stale.load(Ordering::Acquire)).cloned()
     }
 
-    /// Keeps an account, and the session it was found by, unless something changed since `epoch`.
-    pub fn keep(&self, epoch: u64, account: &Arc<Account>, session: Option<(TokenHash, i64)>) {
+    /// Keeps a person, and the session they were found by, unless something changed since `epoch`.
+    pub fn keep(&self, epoch: u64, person: &Arc<Person>, session: Option<(TokenHash, i64)>) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != epoch {
             return;
         }
-        if kept.accounts.len() >= KEPT_MAX || kept.sessions.len() >= KEPT_MAX {
+        if kept.people.len() >= KEPT_MAX || kept.sessions.len() >= KEPT_MAX {
             *kept = Kept::default();
         }
-        let account = kept.one_of(account);
+        let person = kept.one_of(person);
         if let Some((token, expires_at)) = session {
-            kept.sessions.insert(token, Signed { account, expires_at });
+            kept.sessions.insert(token, Signed { person, expires_at });
         }
     }
 
     /// What these users have used has moved: their page of it is dropped, and nothing else of theirs.
     pub fn usage_changed<'u>(&self, users: impl Iterator<Item = &'u str>) {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if kept.accounts.is_empty() {
+        if kept.people.is_empty() {
             return;
         }
-        for account in users.filter_map(|user| kept.accounts.get(user)) {
-            let mut answers = account.answers.write().unwrap_or_else(PoisonError::into_inner);
-            account.usage_moves.fetch_add(1, Ordering::AcqRel);
+        for person in users.filter_map(|user| kept.people.get(user)) {
+            let mut answers = person.answers.write().unwrap_or_else(PoisonError::into_inner);
+            person.usage_moves.fetch_add(1, Ordering::AcqRel);
             answers.retain(|(page, _)| *page != Page::Usage);
         }
     }
@@ -217,7 +217,7 @@ impl Answers {
                 Change::Everything => {
                     self.keys.drop_all();
                     self.disabled.drop_all();
-                    kept.accounts.values().for_each(|account| account.stale.store(true, Ordering::Release));
+                    kept.people.values().for_each(|person| person.stale.store(true, Ordering::Release));
                     *kept = Kept::default();
                     *self.stats.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
                 }
@@ -227,14 +227,14 @@ impl Answers {
 }
 
 impl Kept {
-    /// The one account of this user that changes reach: the known one, or else this one from now on. Requests that loaded
-    /// the same user side by side must not leave a session with an account of its own, which no change would find.
-    fn one_of(&mut self, account: &Arc<Account>) -> Arc<Account> {
-        let user = &account.user;
-        if let Some(known) = self.accounts.get(&user.id) {
+    /// The one `Person` of this user that changes reach: the known one, or else this one from now on. Requests that loaded
+    /// the same user side by side must not leave a session with a person of its own, which no change would find.
+    fn one_of(&mut self, person: &Arc<Person>) -> Arc<Person> {
+        let user = &person.user;
+        if let Some(known) = self.people.get(&user.id) {
             return Arc::clone(known);
         }
-        self.accounts.insert(user.id.clone(), Arc::clone(account));
+        self.people.insert(user.id.clone(), Arc::clone(person));
         match &user.customer {
             Some(customer) => {
                 let users = self.by_customer.entry(customer.clone()).or_default();
@@ -246,12 +246,12 @@ impl Kept {
                 self.unlinked.insert(user.id.clone());
             }
         }
-        Arc::clone(account)
+        Arc::clone(person)
     }
 
     fn forget(&mut self, user: &str) {
-        if let Some(account) = self.accounts.remove(user) {
-            account.stale.store(true, Ordering::Release);
+        if let Some(person) = self.people.remove(user) {
+            person.stale.store(true, Ordering::Release);
         }
     }
 }
@@ -260,8 +260,8 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn account(id: &str, customer: Option<&str>) -> Arc<Account> {
-        Arc::new(Account::new(User {
+    fn person(id: &str, customer: Option<&str>) -> Arc<Person> {
+        Arc::new(Person::new(User {
             id: id.into(),
             email: format!("{id}@example.com"),
             name: None,
@@ -273,22 +273,22 @@ mod tests {
         }))
     }
 
-    fn kept_after(change: Change, account: &Arc<Account>) -> bool {
+    fn kept_after(change: Change, person: &Arc<Person>) -> bool {
         let answers = Answers::default();
-        answers.keep(answers.epoch(), account, Some(([1; 32], 100)));
+        answers.keep(answers.epoch(), person, Some(([1; 32], 100)));
         answers.drop_changed(&[change]);
         answers.session(&[1; 32]).is_some()
     }
 
     #[test]
     fn a_change_drops_what_it_concerns_and_nothing_else() {
-        assert!(!kept_after(Change::User("u".into()), &account("u", None)));
-        assert!(kept_after(Change::User("v".into()), &account("u", None)));
-        assert!(!kept_after(Change::Customer("cus_1".into()), &account("u", Some("cus_1"))));
-        assert!(kept_after(Change::Customer("cus_2".into()), &account("u", Some("cus_1"))));
-        assert!(!kept_after(Change::Customer("cus_2".into()), &account("u", None)), "may be linked now");
-        assert!(kept_after(Change::Totals, &account("u", None)));
-        assert!(!kept_after(Change::Everything, &account("u", None)));
+        assert!(!kept_after(Change::User("u".into()), &person("u", None)));
+        assert!(kept_after(Change::User("v".into()), &person("u", None)));
+        assert!(!kept_after(Change::Customer("cus_1".into()), &person("u", Some("cus_1"))));
+        assert!(kept_after(Change::Customer("cus_2".into()), &person("u", Some("cus_1"))));
+        assert!(!kept_after(Change::Customer("cus_2".into()), &person("u", None)), "may be linked now");
+        assert!(kept_after(Change::Totals, &person("u", None)));
+        assert!(!kept_after(Change::Everything, &person("u", None)));
     }
 
     #[test]
@@ -296,44 +296,44 @@ mod tests {
         let answers = Answers::default();
         let epoch = answers.epoch();
         answers.drop_changed(&[Change::User("u".into())]);
-        answers.keep(epoch, &account("u", None), Some(([1; 32], 100)));
+        answers.keep(epoch, &person("u", None), Some(([1; 32], 100)));
         assert!(answers.session(&[1; 32]).is_none());
     }
 
     #[test]
-    fn s09_sessions_loaded_side_by_side_share_one_account_and_one_change_ends_both() {
+    fn s09_sessions_loaded_side_by_side_share_one_person_and_one_change_ends_both() {
         let answers = Answers::default();
         let epoch = answers.epoch();
-        answers.keep(epoch, &account("u", None), Some(([1; 32], 100)));
-        answers.keep(epoch, &account("u", None), Some(([2; 32], 100)));
+        answers.keep(epoch, &person("u", None), Some(([1; 32], 100)));
+        answers.keep(epoch, &person("u", None), Some(([2; 32], 100)));
         answers.drop_changed(&[Change::User("u".into())]);
         assert!(answers.session(&[1; 32]).is_none() && answers.session(&[2; 32]).is_none());
     }
 
     #[test]
     fn usage_that_moves_drops_its_page_and_no_other() {
-        let (answers, account) = (Answers::default(), account("u", None));
-        answers.keep(answers.epoch(), &account, None);
+        let (answers, person) = (Answers::default(), person("u", None));
+        answers.keep(answers.epoch(), &person, None);
         let answer = Arc::new(Answer { body: Bytes::new(), etag: Bytes::new(), as_of: None, valid_until: 100 });
         let now = Timestamp::UNIX_EPOCH;
-        let before = account.usage_moves();
-        account.keep(Page::Usage, &answer, before);
-        account.keep(Page::Subscription, &answer, before);
+        let before = person.usage_moves();
+        person.keep(Page::Usage, &answer, before);
+        person.keep(Page::Subscription, &answer, before);
         answers.usage_changed(["v", "u"].into_iter());
-        assert!(account.answer(Page::Usage, now).is_none());
-        assert!(account.answer(Page::Subscription, now).is_some());
-        account.keep(Page::Usage, &answer, before);
-        assert!(account.answer(Page::Usage, now).is_none(), "it was rendered before the move");
+        assert!(person.answer(Page::Usage, now).is_none());
+        assert!(person.answer(Page::Subscription, now).is_some());
+        person.keep(Page::Usage, &answer, before);
+        assert!(person.answer(Page::Usage, now).is_none(), "it was rendered before the move");
     }
 
     #[test]
     fn an_answer_ends_with_its_day() {
-        let account = account("u", None);
+        let person = person("u", None);
         let answer = Arc::new(Answer { body: Bytes::new(), etag: Bytes::new(), as_of: None, valid_until: 100 });
-        account.keep(Page::Usage, &answer, 0);
+        person.keep(Page::Usage, &answer, 0);
         let at = |second| Timestamp::from_second(second).expect("instant");
-        assert!(account.answer(Page::Usage, at(99)).is_some());
-        assert!(account.answer(Page::Usage, at(100)).is_none());
-        assert!(account.answer(Page::Subscription, at(99)).is_none());
+        assert!(person.answer(Page::Usage, at(99)).is_some());
+        assert!(person.answer(Page::Usage, at(100)).is_none());
+        assert!(person.answer(Page::Subscription, at(99)).is_none());
     }
 }

@@ -153,6 +153,11 @@ fn encode_gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, val
     ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
+fn encode_counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: &AtomicU64) -> fmt::Result {
+    let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+    counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
 /// A number that is read when somebody asks for it.
 pub struct Watched {
     pub name: &'static str,
@@ -258,9 +263,7 @@ impl Collector for LagoNumbers {
         ] {
             encode_gauge(&mut encoder, name, help, value.read())?;
         }
-        let counter = ConstCounter::new(self.delivered.load(Ordering::Relaxed));
-        let (name, help) = ("billhook_lago_delivered", "Events that Lago has taken");
-        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        encode_counter(&mut encoder, "billhook_lago_delivered", "Events that Lago has taken", &self.delivered)
     }
 }
 
@@ -323,8 +326,7 @@ impl Collector for WebhookNumbers {
             ("billhook_verify_different", "Mirrored objects that were different from Stripe's", &self.different),
             ("billhook_verify_uncompared", "Mirrored objects that Stripe did not show when asked", &self.uncompared),
         ] {
-            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
-            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+            encode_counter(&mut encoder, name, help, value)?;
         }
         Ok(())
     }
@@ -359,8 +361,7 @@ impl Collector for HttpMetrics {
             ("billhook_http_accept_errors", "Times that accepting a connection failed", &self.accept_errors),
             ("billhook_http_timeouts", "Connections closed because the other side was too slow", &self.timeouts),
         ] {
-            let counter = ConstCounter::new(value.load(Ordering::Relaxed));
-            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+            encode_counter(&mut encoder, name, help, value)?;
         }
         Ok(())
     }

@@ -44,14 +44,7 @@ pub fn run(bench: &Bench) -> Outcome {
             let ours = load.shoot(bench, server.pid(), number * 100 + round)?;
             rounds.push((ours, parts));
         }
-        let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
-        println!(
-            "{batch:<24} {:>14.0} {:>14.0} {:>14.0} {:>7.2} {aim:>6.2}",
-            over(|r| r.0.per_processor_second),
-            over(|r| r.1),
-            over(|r| r.0.per_second),
-            over(|r| r.0.per_processor_second / r.1),
-        );
+        say(&batch.to_string(), &rounds, *aim);
     }
     println!("\n{:<24} {:>14} {:>14} {:>14} {:>7} {:>6}", "", "requests/CPU-s", "bare route", "wall/s", "ratio", "aim");
     for (number, (name, path)) in [("check", "check"), ("reserve", "reservations")].into_iter().enumerate() {
@@ -63,18 +56,22 @@ pub fn run(bench: &Bench) -> Outcome {
             let bare = bare.rate(bench, &load)?;
             rounds.push((load.shoot(bench, server.pid(), 1_000 + number * 100 + round)?, bare));
         }
-        let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
-        println!(
-            "{name:<24} {:>14.0} {:>14.0} {:>14.0} {:>7.2} {:>6.2}",
-            over(|r| r.0.per_processor_second),
-            over(|r| r.1),
-            over(|r| r.0.per_second),
-            over(|r| r.0.per_processor_second / r.1),
-            0.88
-        );
+        say(name, &rounds, 0.88);
     }
     drop(server);
     super::held::run(bench, &place, billhook, &header)
+}
+
+/// One line of a table: the medians of what a processor answered in a second, beside what it could, and of a second on the wall.
+fn say(name: &str, rounds: &[(Shot, f64)], aim: f64) {
+    let over = |value: fn(&(Shot, f64)) -> f64| median(rounds.iter().map(value));
+    println!(
+        "{name:<24} {:>14.0} {:>14.0} {:>14.0} {:>7.2} {aim:>6.2}",
+        over(|r| r.0.per_processor_second),
+        over(|r| r.1),
+        over(|r| r.0.per_second),
+        over(|r| r.0.per_processor_second / r.1),
+    );
 }
 
 /// What the parts can do together: the harmonic sum of them. The first is a route that takes the same requests and only reads

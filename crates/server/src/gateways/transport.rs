@@ -1,8 +1,8 @@
 //! What every client meets on the wire, whoever is at the other end: broken connections, endless bodies, and texts that
 //! must not get into a log as they are.
 
-use reqwest::header::HeaderValue;
-use reqwest::{Response, Url};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Longest part of a server's own message that is kept, in characters.
@@ -103,9 +103,24 @@ pub(super) async fn read_body(mut response: Response, cap: usize) -> Result<Vec<
     Ok(body)
 }
 
+/// A client for one base. A redirect is an answer, and repeating is for whoever knows whether it may be done.
+pub(super) fn client(base: &Url, headers: HeaderMap) -> reqwest::Result<Client> {
+    // Somebody else may have installed it already, and it is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder()
+        .default_headers(headers)
+        .user_agent(concat!("billhook/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        // The base is how a proxy is named; one from the environment would also catch the sandbox next door.
+        .no_proxy();
+    let builder = if base.scheme() == "http" { builder.tls_backend_preconfigured(no_tls()) } else { builder };
+    builder.build()
+}
+
 /// For a plain `http` base: trusts nobody, so that a machine without root certificates can talk to its sandbox and an
 /// `https` URL that should sneak in fails.
-pub(super) fn no_tls() -> rustls::ClientConfig {
+fn no_tls() -> rustls::ClientConfig {
     rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
 }
 

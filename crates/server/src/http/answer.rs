@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::extract::{Customer, Known};
+use super::extract::{Customer, Validator};
 use super::house;
 use crate::answers::{Answer, AsOf, Page};
 use crate::app::App;
@@ -37,20 +37,20 @@ pub fn render_until<V: Serialize>(mirrored: Mirrored<V>, valid_until: i64) -> Re
 }
 
 /// The kept answer of a caller, or a new one that is kept from now on.
-pub async fn for_customer<F>(app: &App, me: &Customer, page: Page, known: &Known, make: F) -> Result<Response>
+pub async fn for_customer<F>(app: &App, me: &Customer, page: Page, held: &Validator, make: F) -> Result<Response>
 where
     F: AsyncFnOnce() -> Result<Answer>,
 {
     let (now, moves) = (app.clock.now(), me.0.usage_moves());
     if let Some(answer) = me.0.answer(page, now) {
-        return respond(app, &answer, known);
+        return respond(app, &answer, held);
     }
     // In a box of its own: the kept answer is the usual one, and its path stays small.
     let answer = Arc::new(Box::pin(make()).await?);
     if app.db.notices_other_writers() {
         me.0.keep(page, &answer, moves);
     }
-    respond(app, &answer, known)
+    respond(app, &answer, held)
 }
 
 /// An answer of its own, of JSON text that is rendered already.
@@ -106,9 +106,9 @@ impl Members {
 }
 
 /// Sends an answer; 304 when the caller holds it already.
-pub fn respond(app: &App, answer: &Answer, known: &Known) -> Result<Response> {
+pub fn respond(app: &App, answer: &Answer, held: &Validator) -> Result<Response> {
     let etag = header(&answer.etag)?;
-    let same = known.0.as_ref().is_some_and(|known| holds(known, &answer.etag));
+    let same = held.0.as_ref().is_some_and(|held| holds(held, &answer.etag));
     let mut response = Response::new(if same { Body::empty() } else { Body::from(answer.body.clone()) });
     if same {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -134,7 +134,7 @@ fn header(text: &Bytes) -> Result<HeaderValue> {
 }
 
 /// Whether a list of validators names this one; weak or strong, as a GET compares them (RFC 9110, 13.1.2).
-fn holds(known: &HeaderValue, etag: &[u8]) -> bool {
-    let Ok(text) = known.to_str() else { return false };
+fn holds(held: &HeaderValue, etag: &[u8]) -> bool {
+    let Ok(text) = held.to_str() else { return false };
     text.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/").as_bytes() == etag)
 }

@@ -58,7 +58,7 @@ fn placed(error: Error, query: &Query) -> Error {
 async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) -> Result<Response> {
     let user = match caller {
         // A header that anybody can send names nobody.
-        Caller::Person(account) => account.user.id.as_str(),
+        Caller::Person(person) => person.user.id.as_str(),
         Caller::Service(_) => one(headers, USER)?.ok_or_else(|| Error::invalid("X-Billhook-User", "is required"))?,
     };
     query.only(&["type", "quantity"])?;

@@ -7,7 +7,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
-use crate::answers::Account;
+use crate::answers::Person;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::keys::{self, Scope};
@@ -17,11 +17,11 @@ use crate::store::users::User;
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
-pub struct Customer(pub Arc<Account>);
+pub struct Customer(pub Arc<Person>);
 
 /// Somebody who is signed in and is an admin, as the database says now.
 #[derive(Debug, Clone)]
-pub struct Admin(pub Arc<Account>);
+pub struct Admin(pub Arc<Person>);
 
 impl Customer {
     pub fn user(&self) -> &User {
@@ -49,8 +49,8 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let Customer(account) = Customer::from_request_parts(parts, app).await?;
-        if account.user.admin { Ok(Self(account)) } else { Err(Error::Forbidden { code: "auth.forbidden" }) }
+        let Customer(person) = Customer::from_request_parts(parts, app).await?;
+        if person.user.admin { Ok(Self(person)) } else { Err(Error::Forbidden { code: "auth.forbidden" }) }
     }
 }
 
@@ -83,7 +83,7 @@ impl FromRequestParts<App> for Service {
 /// belongs to the model's provider. Then the session counts.
 #[derive(Debug, Clone)]
 pub enum Caller {
-    Person(Arc<Account>),
+    Person(Arc<Person>),
     Service(Arc<ServiceKey>),
 }
 
@@ -94,8 +94,8 @@ impl FromRequestParts<App> for Caller {
         if bearer(&parts.headers).is_some_and(keys::is_key) {
             return service(parts, app).await.map(Self::Service);
         }
-        let Customer(account) = Customer::from_request_parts(parts, app).await?;
-        Ok(Self::Person(account))
+        let Customer(person) = Customer::from_request_parts(parts, app).await?;
+        Ok(Self::Person(person))
     }
 }
 
@@ -115,9 +115,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The validator that the caller holds, if any.
 #[derive(Debug, Clone)]
-pub struct Known(pub Option<HeaderValue>);
+pub struct Validator(pub Option<HeaderValue>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Known {
+impl<S: Send + Sync> FromRequestParts<S> for Validator {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {

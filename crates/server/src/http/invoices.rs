@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer;
-use super::extract::{Customer, Known};
+use super::extract::{Customer, Validator};
 use super::query::Query;
 use super::wire::{Amount, Time};
 use crate::answers::Page;
@@ -45,9 +45,9 @@ pub struct View {
 #[utoipa::path(get, path = "/api/v1/billing/invoices", tag = "billing", operation_id = "invoices",
     params(("limit" = Option<u16>, Query, minimum = 1, maximum = 100, description = "How many at most; default 10")),
     responses((status = 200, body = [View])), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn list(State(app): State<App>, me: Customer, query: Query, known: Known) -> Result<Response> {
+pub async fn list(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
     let limit = query.limit(10, 100)?;
-    answer::for_customer(&app, &me, Page::Invoices { limit }, &known, async || {
+    answer::for_customer(&app, &me, Page::Invoices { limit }, &held, async || {
         let newest = ops::invoices::newest(&app, me.user(), limit).await?;
         let views: Vec<View> = newest.value.into_iter().map(View::of).collect();
         answer::render(Mirrored { value: views, as_of: newest.as_of })

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::answer;
-use super::extract::{Customer, Known};
+use super::extract::{Customer, Validator};
 use super::query::Query;
 use super::wire::{Amount, Number, Time};
 use crate::answers::Page;
@@ -85,11 +85,11 @@ pub struct Credits {
     params(("at_least" = Option<i64>, Query, minimum = 1,
         description = "Wait up to 250 ms until this position of the log is counted. Where it is not by then, `Billing-Position` says which is.")),
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, me: Customer, query: Query, known: Known) -> Result<Response> {
-    let Some(position) = position(&query)? else { return shown(&app, &me, &known).await };
+pub async fn show(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
+    let Some(position) = position(&query)? else { return shown(&app, &me, &held).await };
     let is_counted = ops::usage::wait_for(&app, position, PATIENCE).await;
     let counted = if is_counted { None } else { Some(app.book.applied()) };
-    let mut response = shown(&app, &me, &known).await?;
+    let mut response = shown(&app, &me, &held).await?;
     if let Some(counted) = counted {
         response.headers_mut().insert(POSITION, HeaderValue::from(counted));
     }
@@ -106,8 +106,8 @@ fn position(query: &Query) -> Result<Option<i64>> {
     }
 }
 
-async fn shown(app: &App, me: &Customer, known: &Known) -> Result<Response> {
-    answer::for_customer(app, me, Page::Usage, known, async || {
+async fn shown(app: &App, me: &Customer, held: &Validator) -> Result<Response> {
+    answer::for_customer(app, me, Page::Usage, held, async || {
         let overview = ops::usage::overview(app, me.user()).await?;
         let until = overview.value.until_ms.div_euclid(1_000);
         answer::render_until(Mirrored { value: View::of(overview.value), as_of: overview.as_of }, until)
@@ -117,17 +117,17 @@ async fn shown(app: &App, me: &Customer, known: &Known) -> Result<Response> {
 
 impl View {
     fn of(overview: Overview) -> Self {
-        let account = overview.account;
+        let balance = overview.balance;
         Self {
             usage: Sums { today: ByType(overview.today), month: ByType(overview.month) },
             credits: Credits {
                 tier: overview.tier.clone(),
-                included: account.included.into(),
-                used: account.used.into(),
-                remaining: account.remaining.into(),
-                overage: account.overage.into(),
-                overage_cost: Amount(account.overage_cost),
-                price_per_1k: Amount(account.price_per_1k),
+                included: balance.included.into(),
+                used: balance.used.into(),
+                remaining: balance.remaining.into(),
+                overage: balance.overage.into(),
+                overage_cost: Amount(balance.overage_cost),
+                price_per_1k: Amount(balance.price_per_1k),
             },
             tier: overview.tier,
             period_start: Time(overview.period.start),

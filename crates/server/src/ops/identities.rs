@@ -12,8 +12,8 @@ use crate::store::{Tx, identities};
 /// # Errors
 /// `user.unknown` at `pointer`.
 pub async fn user(app: &App, id: &str, pointer: &'static str) -> Result<User> {
-    if let Some(account) = app.answers.account(id) {
-        return Ok(account.user.clone());
+    if let Some(person) = app.answers.person(id) {
+        return Ok(person.user.clone());
     }
     let id = id.to_owned();
     // No text of a database holds the character that ends texts in others.

@@ -4,9 +4,12 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 
+use super::mirror::{self, Mirrored};
+use crate::app::App;
 use crate::clock::Chance;
 use crate::error::{Error, Result};
-use crate::store::{After, Db, facts};
+use crate::store::mirror::Resource;
+use crate::store::{After, Db, Tx, facts};
 
 /// The length of the signature that a cursor begins with.
 const TAG: usize = 32;
@@ -85,22 +88,34 @@ pub struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Where to begin.
-    pub fn after(&self, key: &CursorKey) -> Result<After> {
-        self.cursor.map_or_else(|| Ok(After::start()), |cursor| key.open(&self.scope, cursor))
-    }
-
-    /// One row more than asked for, to see whether another page follows.
-    pub fn fetch(&self) -> i64 {
-        i64::from(self.limit) + 1
-    }
-
-    /// Cuts the extra row off and makes the cursor.
-    pub fn page<T>(&self, key: &CursorKey, mut rows: Vec<T>, total: u64, place: impl Fn(&T) -> After) -> Page<T> {
+    /// The page of a mirrored list, as of one moment. `read` answers so many rows behind a place at the most, and how many match in all;
+    /// `place` says where a row is.
+    pub async fn of_mirror<T: Send + 'static>(
+        &self,
+        app: &App,
+        resource: Resource,
+        place: impl Fn(&T) -> After,
+        read: impl Fn(&mut Tx<'_>, &After, i64) -> Result<(Vec<T>, u64)> + Send + 'static,
+    ) -> Result<Mirrored<Page<T>>> {
+        let after =
+            self.cursor.map_or_else(|| Ok(After::start()), |cursor| app.cursor_key.open(&self.scope, cursor))?;
+        // One row more than asked for, to see whether another page follows.
+        let most = i64::from(self.limit) + 1;
+        let configured = app.stripe.is_some();
+        let ((mut rows, total), as_of) = app
+            .db
+            .read(move |tx| {
+                let as_of = mirror::as_of(tx, resource, None)?;
+                if configured && as_of.is_none() {
+                    return Err(mirror::never_mirrored());
+                }
+                Ok((read(tx, &after, most)?, as_of))
+            })
+            .await?;
         let more = rows.len() > usize::from(self.limit);
         rows.truncate(usize::from(self.limit));
-        let next_cursor = rows.last().filter(|_| more).map(|row| key.seal(&self.scope, &place(row)));
-        Page { rows, total, next_cursor }
+        let next_cursor = rows.last().filter(|_| more).map(|row| app.cursor_key.seal(&self.scope, &place(row)));
+        Ok(Mirrored { value: Page { rows, total, next_cursor }, as_of })
     }
 }
 

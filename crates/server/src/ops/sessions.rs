@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use crate::answers::{Account, TokenHash};
+use crate::answers::{Person, TokenHash};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::{sessions, users};
@@ -54,7 +54,7 @@ pub async fn revoke_all(app: &App, user: &str) -> Result<u64> {
 }
 
 /// Whose token this is, as the database says now.
-pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Account>> {
+pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Person>> {
     let own = token.len() == OWN_LENGTH && token.starts_with(PREFIX);
     // What cannot be a token is turned away before any query.
     if !(own || app.foreign_sessions.is_some() && FOREIGN_LENGTHS.contains(&token.len()))
@@ -62,27 +62,27 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Arc<Account>> {
     {
         return Err(REQUIRED);
     }
-    let account = if own { own_session(app, token).await? } else { None };
-    let account = match account {
-        Some(account) => account,
+    let person = if own { own_session(app, token).await? } else { None };
+    let person = match person {
+        Some(person) => person,
         None => Box::pin(foreign_session(app, token)).await?.ok_or(REQUIRED)?,
     };
-    if account.user.disabled { Err(REQUIRED) } else { Ok(account) }
+    if person.user.disabled { Err(REQUIRED) } else { Ok(person) }
 }
 
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'~' | b'=' | b'+' | b'/' | b':')
 }
 
-async fn own_session(app: &App, token: &str) -> Result<Option<Arc<Account>>> {
+async fn own_session(app: &App, token: &str) -> Result<Option<Arc<Person>>> {
     let (token, now) = (hash(token), app.clock.now().as_second());
     if let Some(signed) = app.answers.session(&token) {
-        return if now < signed.expires_at { Ok(Some(signed.account)) } else { Err(expired()) };
+        return if now < signed.expires_at { Ok(Some(signed.person)) } else { Err(expired()) };
     }
     Box::pin(load_session(app, token, now)).await
 }
 
-async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Arc<Account>>> {
+async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Arc<Person>>> {
     let (epoch, stored) = (app.answers.epoch(), hex(&token));
     let found = app
         .db
@@ -95,30 +95,30 @@ async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Ar
     if now >= expires_at {
         return Err(expired());
     }
-    let account = app.answers.account(&user.id).unwrap_or_else(|| Arc::new(Account::new(user)));
+    let person = app.answers.person(&user.id).unwrap_or_else(|| Arc::new(Person::new(user)));
     if app.db.notices_other_writers() {
-        app.answers.keep(epoch, &account, Some((token, expires_at)));
+        app.answers.keep(epoch, &person, Some((token, expires_at)));
     }
-    Ok(Some(account))
+    Ok(Some(person))
 }
 
 const fn expired() -> Error {
     Error::Unauthenticated { code: "auth.expired" }
 }
 
-async fn foreign_session(app: &App, token: &str) -> Result<Option<Arc<Account>>> {
+async fn foreign_session(app: &App, token: &str) -> Result<Option<Arc<Person>>> {
     let Some(foreign) = &app.foreign_sessions else { return Ok(None) };
     let Some(id) = foreign.user_of(token).await? else { return Ok(None) };
-    if let Some(account) = app.answers.account(&id) {
-        return Ok(Some(account));
+    if let Some(person) = app.answers.person(&id) {
+        return Ok(Some(person));
     }
     let epoch = app.answers.epoch();
     let Some(user) = app.db.read(move |tx| users::get(tx, &id)).await? else { return Ok(None) };
-    let account = Arc::new(Account::new(user));
+    let person = Arc::new(Person::new(user));
     if app.db.notices_other_writers() {
-        app.answers.keep(epoch, &account, None);
+        app.answers.keep(epoch, &person, None);
     }
-    Ok(Some(account))
+    Ok(Some(person))
 }
 
 fn hash(token: &str) -> TokenHash {

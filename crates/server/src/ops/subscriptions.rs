@@ -32,20 +32,11 @@ pub fn current_of(tx: &mut Tx<'_>, customer: &str) -> Result<Option<Subscription
 
 /// A page of all subscriptions, newest first.
 pub async fn list(app: &App, filter: Filter, ask: Ask<'_>) -> Result<Mirrored<Page<Subscription>>> {
-    let (after, fetch) = (ask.after(&app.cursor_key)?, ask.fetch());
-    let configured = app.stripe.is_some();
-    let (rows, total, as_of) = app
-        .db
-        .read(move |tx| {
-            let as_of = mirror::as_of(tx, Resource::Subscriptions, None)?;
-            if configured && as_of.is_none() {
-                return Err(mirror::never_mirrored());
-            }
-            Ok((subscriptions::page(tx, &filter, &after, fetch)?, count(tx, &filter)?, as_of))
-        })
-        .await?;
-    let place = |row: &Subscription| After { created: row.created.as_second(), id: row.id.clone() };
-    Ok(Mirrored { value: ask.page(&app.cursor_key, rows, total, place), as_of })
+    let place = |row: &Subscription| After::row(row.created, &row.id);
+    ask.of_mirror(app, Resource::Subscriptions, place, move |tx, after, most| {
+        Ok((subscriptions::page(tx, &filter, after, most)?, count(tx, &filter)?))
+    })
+    .await
 }
 
 /// How many match, from the totals.

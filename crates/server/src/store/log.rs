@@ -211,15 +211,24 @@ pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) 
     Ok(appended)
 }
 
+/// The columns of an entry; SQLite has `previous` behind them. `Logged` is read in this order, `log_row` written.
+macro_rules! columns {
+    () => {
+        "position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id, source, body"
+    };
+}
+
 /// Rows that one statement inserts, where so many are at hand: running a statement costs about as much as a row.
 const ABREAST: usize = 16;
 /// Entries that go into both tables before the next ones do: so many stay in the processor's cache meanwhile.
 const AT_HAND: usize = 512;
 const ID: &str = "INSERT OR IGNORE INTO usage_ids (day, id, position, fingerprint) VALUES (?, ?, ?, ?)";
 /// Or fail: a row that is there already undoes the whole transaction, so SQLite need not keep the pages of half a statement.
-const ROW: &str =
-    "INSERT OR FAIL INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
-     transaction_id, source, previous, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const ROW: &str = concat!(
+    "INSERT OR FAIL INTO usage_log (",
+    columns!(),
+    ", previous) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+);
 static IDS: LazyLock<String> = LazyLock::new(|| abreast(ID));
 static ROWS: LazyLock<String> = LazyLock::new(|| abreast(ROW));
 
@@ -283,8 +292,8 @@ fn log_row<'e>((position, entry, previous): &(i64, &'e Entry, Option<i64>)) -> [
         Arg::Bytes(&entry.id),
         Arg::Text(entry.name()),
         Arg::Int(entry.source.number()),
-        previous.map_or(Arg::Null, Arg::Int),
         Arg::text_or_null(entry.body.as_deref()),
+        previous.map_or(Arg::Null, Arg::Int),
     ]
 }
 
@@ -384,13 +393,19 @@ fn insert_columns(tx: &mut Tx<'_>, fresh: &[(i64, &Entry)]) -> Result<()> {
     let ints = |of: fn(&Entry) -> i64| Value::Ints(fresh.iter().map(|(_, entry)| of(entry)).collect());
     let texts = |of: fn(&Entry) -> Option<String>| Value::Texts(fresh.iter().map(|(_, entry)| of(entry)).collect());
     tx.run(
-        "WITH fresh AS (SELECT * FROM UNNEST(?1::BIGINT[], ?2::BIGINT[], ?3::TEXT[], ?4::TEXT[], ?5::BIGINT[], ?6::BIGINT[],
-             ?7::BIGINT[], ?8::BIGINT[], ?9::BYTEA[], ?10::TEXT[], ?11::BIGINT[], ?12::TEXT[], ?13::BIGINT[], ?14::BIGINT[])
-             AS f (position, kind, user_id, type, quantity, weight, event_ms, received_ms, id, transaction_id, source, body, day, fingerprint)),
-         ids AS (INSERT INTO usage_ids (day, id, position, fingerprint) SELECT day, id, position, fingerprint FROM fresh)
-         INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
-             transaction_id, source, body)
-         SELECT position, kind, user_id, type, quantity, weight, event_ms, received_ms, id, transaction_id, source, body FROM fresh",
+        concat!(
+            "WITH fresh AS (SELECT * FROM UNNEST(?1::BIGINT[], ?2::BIGINT[], ?3::TEXT[], ?4::TEXT[], ?5::BIGINT[],
+                 ?6::BIGINT[], ?7::BIGINT[], ?8::BIGINT[], ?9::BYTEA[], ?10::TEXT[], ?11::BIGINT[], ?12::TEXT[],
+                 ?13::BIGINT[], ?14::BIGINT[]) AS f (",
+            columns!(),
+            ", day, fingerprint)),
+             ids AS (INSERT INTO usage_ids (day, id, position, fingerprint) SELECT day, id, position, fingerprint FROM fresh)
+             INSERT INTO usage_log (",
+            columns!(),
+            ") SELECT ",
+            columns!(),
+            " FROM fresh"
+        ),
         &[
             Value::Ints(fresh.iter().map(|(position, _)| *position).collect()),
             ints(|entry| entry.kind.number()),
@@ -411,25 +426,20 @@ fn insert_columns(tx: &mut Tx<'_>, fresh: &[(i64, &Entry)]) -> Result<()> {
     Ok(())
 }
 
-const COLUMNS_AT: &str =
-    "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
-     source, previous, body FROM usage_log WHERE position = ?1";
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), ", previous FROM usage_log ", $rest)
+    };
+}
 
 /// One entry.
 pub fn at(tx: &mut Tx<'_>, position: i64) -> Result<Option<Logged>> {
-    tx.row(COLUMNS_AT, args![position])?.map(|row| logged(&row)).transpose()
+    tx.row(select!("WHERE position = ?1"), args![position])?.as_ref().map(logged).transpose()
 }
 
 /// The entries after a position, oldest first, at most so many.
 pub fn read(tx: &mut Tx<'_>, after: i64, most: i64) -> Result<Vec<Logged>> {
-    tx.rows(
-        "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
-             source, previous, body FROM usage_log WHERE position > ?1 ORDER BY position LIMIT ?2",
-        args![after, most],
-    )?
-    .iter()
-    .map(logged)
-    .collect()
+    tx.rows(select!("WHERE position > ?1 ORDER BY position LIMIT ?2"), args![after, most])?.iter().map(logged).collect()
 }
 
 /// Usage with this transaction id among the entries after a position, up to another one.
@@ -438,10 +448,10 @@ pub fn usage_named(tx: &mut Tx<'_>, transaction_id: &str, after: i64, to: i64) -
         return Ok(Vec::new());
     }
     tx.rows(
-        "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
-             source, previous, body FROM usage_log
-         WHERE position > ?1 AND position <= ?2 AND (transaction_id = ?3 OR transaction_id = '' AND id = ?4) AND kind = 0
-         ORDER BY position",
+        select!(
+            "WHERE position > ?1 AND position <= ?2 AND (transaction_id = ?3 OR transaction_id = '' AND id = ?4) AND kind = 0
+             ORDER BY position"
+        ),
         args![after, to, transaction_id, ulid::read(transaction_id).map(Vec::from).unwrap_or_default()],
     )?
     .iter()
@@ -453,8 +463,7 @@ pub fn usage_named(tx: &mut Tx<'_>, transaction_id: &str, after: i64, to: i64) -
 pub fn of_user(tx: &mut Tx<'_>, user: &str, last: i64, most: usize) -> Result<Vec<Logged>> {
     if tx.dialect() == Dialect::Postgres {
         let rows = tx.rows(
-            "SELECT position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id, transaction_id,
-                 source, previous, body FROM usage_log WHERE user_id = ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3",
+            select!("WHERE user_id = ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3"),
             args![user, last, i64::try_from(most).unwrap_or(i64::MAX)],
         )?;
         return rows.iter().map(logged).collect();
@@ -498,7 +507,7 @@ fn logged(row: &Row) -> Result<Logged> {
         id,
         transaction_id: if name.is_empty() { ulid::text(id) } else { name },
         source: Source::of(row.int(10)?)?,
-        previous: row.int_or_null(11)?,
-        body: row.text_or_null(12)?,
+        body: row.text_or_null(11)?,
+        previous: row.int_or_null(12)?,
     })
 }

@@ -30,6 +30,8 @@ pub mod users;
 pub mod verification;
 pub mod webhooks;
 
+use jiff::Timestamp;
+
 pub use self::db::{Change, Db, Tx};
 
 /// Where a page of a list begins: after this row, newest first.
@@ -40,6 +42,10 @@ pub struct After {
 }
 
 impl After {
+    pub fn row(created: Timestamp, id: &str) -> Self {
+        Self { created: created.as_second(), id: id.to_owned() }
+    }
+
     /// Before the newest row.
     pub fn start() -> Self {
         Self { created: i64::MAX, id: String::new() }

@@ -7,6 +7,7 @@ use billing::revenue::Total;
 use billing::subscription::Status;
 
 use super::db::args;
+use super::mirror::Resource;
 use super::{Change, Tx};
 use crate::error::{Error, Result};
 
@@ -114,6 +115,12 @@ pub fn count_objects(tx: &mut Tx<'_>, resource: &str, by: i64) -> Result<()> {
     )?;
     tx.changed(Change::Totals);
     Ok(())
+}
+
+/// How many objects of a resource the mirror holds.
+pub fn mirrored(tx: &mut Tx<'_>, resource: Resource) -> Result<u64> {
+    let row = tx.row("SELECT count FROM object_counts WHERE resource = ?1", args![resource.name()])?;
+    row.map_or(Ok(0), |row| row.count(0))
 }
 
 /// How many objects of each resource the mirror holds.

@@ -9,7 +9,7 @@ use billing::usage::{Credits, Quantity};
 use jiff::SignedDuration;
 
 use crate::harness::program::Program;
-use crate::harness::{Database, Plan, World};
+use crate::harness::{Database, Plan, World, event};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -30,16 +30,7 @@ fn pack(world: &World, credits: &str) -> Pack {
 }
 
 fn told(id: &str, user: &str, quantity: &str) -> Told {
-    Told {
-        transaction_id: id.to_owned(),
-        producer: None,
-        user: user.to_owned(),
-        kind: "tts".to_owned(),
-        quantity: Quantity::parse(quantity).expect("quantity"),
-        at: None,
-        properties: None,
-        source: Source::CommandLine,
-    }
+    Told { source: Source::CommandLine, ..event(id, user, "tts", quantity, None) }
 }
 
 /// Credits used and left.

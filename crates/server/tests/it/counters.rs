@@ -26,13 +26,12 @@ use billhook::app::App;
 use billhook::counters::Counters;
 use billhook::error::Error;
 use billhook::ops::reservations::{self, Ask, Commit, Committed, Reservation, ReservationStatus};
-use billhook::ops::usage::{self, Told};
-use billhook::store::log::Source;
+use billhook::ops::usage;
 use billing::usage::{Credits, Quantity};
 
 use self::server::Server;
 use crate::harness::database::unique_name;
-use crate::harness::{Database, Plan, World};
+use crate::harness::{Database, Plan, World, event};
 
 /// Trials stop at five credits; everything else is limited by the type.
 const CATALOGUE: &str = r#"
@@ -185,17 +184,7 @@ impl Rig {
 
     /// Usage that nobody reserved.
     pub async fn record(&self, id: &str, kind: &str, amount: &str) {
-        let told = Told {
-            transaction_id: id.to_owned(),
-            producer: None,
-            user: self.user.clone(),
-            kind: kind.to_owned(),
-            quantity: quantity(amount),
-            at: None,
-            properties: None,
-            source: Source::Own,
-        };
-        usage::record(self.app(), vec![told]).await.expect("recorded");
+        usage::record(self.app(), vec![event(id, &self.user, kind, amount, None)]).await.expect("recorded");
     }
 }
 

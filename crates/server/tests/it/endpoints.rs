@@ -1,10 +1,8 @@
 //! The eight endpoints, status and body, on the little business.
 
-use billhook::ops::usage::{Told, Verdict};
-use billhook::store::log::Source;
-use billing::usage::Quantity;
+use billhook::ops::usage::Verdict;
 
-use crate::harness::{Plan, World};
+use crate::harness::{Plan, World, event};
 
 /// What the sandbox's user has used: 450 + 120 + 10 + 5, of which 15 + 5 today.
 pub async fn use_some(world: &World, user: &str) {
@@ -18,16 +16,8 @@ pub async fn use_some(world: &World, user: &str) {
         ("tts", "10", earlier),
         ("stt", "5", earlier),
     ];
-    let told = rows.into_iter().enumerate().map(|(number, (kind, quantity, at))| Told {
-        transaction_id: format!("event-{number}"),
-        producer: None,
-        user: user.to_owned(),
-        kind: kind.to_owned(),
-        quantity: Quantity::parse(quantity).expect("quantity"),
-        at: Some(at),
-        properties: None,
-        source: Source::Own,
-    });
+    let rows = rows.into_iter().enumerate();
+    let told = rows.map(|(number, (kind, quantity, at))| event(&format!("event-{number}"), user, kind, quantity, at));
     for verdict in billhook::ops::usage::record(&world.app, told.collect()).await.expect("recorded") {
         assert!(matches!(verdict, Verdict::Recorded { late: false, .. }), "{verdict:?}");
     }

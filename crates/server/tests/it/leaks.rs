@@ -9,6 +9,7 @@ use sandbox::{Fault, FaultKind};
 
 use crate::access::operations;
 use crate::harness::database::{Database, variable};
+use crate::harness::made_up::{answer, listen};
 use crate::harness::program::{Done, Program, Running, get};
 use crate::harness::{KEY, client, send};
 
@@ -48,15 +49,7 @@ async fn stripe() -> sandbox::Sandbox {
 
 /// A server that answers every request with these bytes.
 fn always(answer: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let base = format!("http://{}", listener.local_addr().expect("address"));
-    std::thread::spawn(move || {
-        for guest in listener.incoming().flatten() {
-            // A guest that goes away is none of this test's business.
-            let _ = answer_once(guest, &answer);
-        }
-    });
-    base
+    format!("http://127.0.0.1:{}", listen(move |guest| answer_once(guest, &answer)))
 }
 
 fn answer_once(mut guest: TcpStream, answer: &str) -> std::io::Result<()> {
@@ -69,10 +62,7 @@ fn answer_once(mut guest: TcpStream, answer: &str) -> std::io::Result<()> {
 }
 
 fn said(status: u16, kind: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
+    answer(status, &format!("Content-Type: {kind}\r\nConnection: close\r\n"), body)
 }
 
 pub fn free_port() -> u16 {

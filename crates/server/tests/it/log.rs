@@ -27,15 +27,11 @@ use billhook::clock::{Chance, Clock, Manual};
 use billhook::config::Config;
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::ops::users;
-use billhook::store::log::{self, Kind, Logged, Source};
+use billhook::store::log::{self, Kind, Logged};
 use billing::usage::Quantity;
 use jiff::Timestamp;
 
-use crate::harness::{Database, NOW};
-
-fn instant(text: &str) -> Timestamp {
-    text.parse().expect("instant")
-}
+use crate::harness::{Database, NOW, event, instant};
 
 fn now() -> Arc<Manual> {
     Arc::new(Manual::at(instant(NOW)))
@@ -79,16 +75,7 @@ async fn add_users(app: &App, count: usize) -> Vec<String> {
 }
 
 fn told(id: &str, user: &str, kind: &str, micro: i64, at: Timestamp) -> Told {
-    Told {
-        transaction_id: id.to_owned(),
-        producer: None,
-        user: user.to_owned(),
-        kind: kind.to_owned(),
-        quantity: Quantity::from_micro(micro),
-        at: Some(at),
-        properties: None,
-        source: Source::Own,
-    }
+    Told { quantity: Quantity::from_micro(micro), ..event(id, user, kind, "0", at) }
 }
 
 /// One inference of now.

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[macro_use]
 mod harness;
 
 mod access;

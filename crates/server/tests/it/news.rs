@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::endpoints::use_some;
 use crate::harness::database::on_server;
 use crate::harness::wire::{Listening, Wire};
-use crate::harness::{Database, Plan, World};
+use crate::harness::{Database, Plan, World, event};
 
 const SUBSCRIPTION: &str = "/api/v1/billing/subscription";
 const METHODS: &str = "/api/v1/billing/payment-methods";
@@ -99,15 +99,7 @@ async fn what_one_changes_the_other_shows(database: Database) {
     assert_eq!(there.get(USAGE, &token).await.status, 401, "S-07");
 }
 
-#[tokio::test]
-async fn what_one_changes_the_other_shows_on_sqlite() {
-    what_one_changes_the_other_shows(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn what_one_changes_the_other_shows_on_postgres() {
-    what_one_changes_the_other_shows(Database::postgres()).await;
-}
+on_each_database!(what_one_changes_the_other_shows);
 
 /// Usage that another program records shows when this one has counted it, also where the page was kept.
 async fn usage_of_another_program_shows_once_it_is_counted(database: Database) {
@@ -122,15 +114,7 @@ async fn usage_of_another_program_shows_once_it_is_counted(database: Database) {
     assert_eq!(seen, used(&here).await);
 }
 
-#[tokio::test]
-async fn usage_of_another_program_shows_once_it_is_counted_on_sqlite() {
-    usage_of_another_program_shows_once_it_is_counted(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn usage_of_another_program_shows_once_it_is_counted_on_postgres() {
-    usage_of_another_program_shows_once_it_is_counted(Database::postgres()).await;
-}
+on_each_database!(usage_of_another_program_shows_once_it_is_counted);
 
 /// Nobody can read a table that is locked: what is answered all the same was asked of no table.
 #[tokio::test]
@@ -325,16 +309,7 @@ async fn used(world: &World, page: &str, token: &str) -> u64 {
 
 /// Records one more; its position.
 async fn one_more(world: &World, user: &str, number: u64) -> i64 {
-    let told = billhook::ops::usage::Told {
-        transaction_id: format!("more-{number}"),
-        user: user.to_owned(),
-        kind: "tts".to_owned(),
-        quantity: billing::usage::Quantity::from_micro(1_000_000),
-        at: None,
-        properties: None,
-        producer: None,
-        source: billhook::store::log::Source::Own,
-    };
+    let told = event(&format!("more-{number}"), user, "tts", "1", None);
     match billhook::ops::usage::record(&world.app, vec![told]).await.expect("recorded")[0] {
         billhook::ops::usage::Verdict::Recorded { position, .. } => position,
         ref other => panic!("{other:?}"),

@@ -11,33 +11,18 @@ use billhook::jobs::Jobs;
 use billhook::ops::doctor;
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::store::Tx;
-use billhook::store::log::Source;
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
-use jiff::Timestamp;
 use sandbox::Seed;
 use serde_json::{Value, json};
 
 use crate::endpoints::use_some;
-use crate::harness::{Database, NOW, Plan, World};
+use crate::harness::{Database, NOW, Plan, World, event, instant};
 
 const PATH: &str = "/api/v1/billing/usage";
 
-fn instant(text: &str) -> Timestamp {
-    text.parse().expect("instant")
-}
-
 fn told(id: &str, user: &str, kind: &str, quantity: &str, at: &str) -> Told {
-    Told {
-        transaction_id: id.to_owned(),
-        producer: None,
-        user: user.to_owned(),
-        kind: kind.to_owned(),
-        quantity: Quantity::parse(quantity).expect("quantity"),
-        at: Some(instant(at)),
-        properties: None,
-        source: Source::Own,
-    }
+    event(id, user, kind, quantity, instant(at))
 }
 
 async fn record(world: &World, events: Vec<Told>) -> Vec<Verdict> {
@@ -134,6 +119,15 @@ async fn subscribe(world: &World, at: &str, price: &str) {
     let form =
         format!("customer=cus_sandbox_130&items[0][price]={price}&collection_method=send_invoice&days_until_due=9");
     world.at_stripe("POST", "/v1/subscriptions", &form).await;
+}
+
+/// The sandbox's user takes the enterprise tier.
+async fn upgrade(world: &World, more: &str) {
+    let path = "/v1/subscriptions/sub_sandbox_user";
+    let found = world.at_stripe("GET", path, "").await;
+    let item = found["items"]["data"][0]["id"].as_str().expect("an item");
+    let form = format!("proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly{more}");
+    world.at_stripe("POST", path, &form).await;
 }
 
 /// The credit period that is shown at an instant, after a sync.
@@ -245,11 +239,7 @@ async fn s46_the_users_row_has_the_tier_of_the_running_subscription_and_their_ow
         assert_eq!(tier_in_the_row(&world, &user).await, "trial", "nothing is known yet");
         world.sync().await;
         assert_eq!(tier_in_the_row(&world, &user).await, "professional");
-        let change = "items[0][id]=si_sandbox_user&items[0][price]=price_enterprise_monthly&proration_behavior=none";
-        let found = world.at_stripe("GET", "/v1/subscriptions/sub_sandbox_user", "").await;
-        let item = found["items"]["data"][0]["id"].as_str().expect("an item");
-        let form = change.replace("si_sandbox_user", item);
-        world.at_stripe("POST", "/v1/subscriptions/sub_sandbox_user", &form).await;
+        upgrade(&world, "").await;
         world.sync().await;
         assert_eq!(tier_in_the_row(&world, &user).await, "enterprise");
         assert_eq!(shown(&world, &token).await["tier"], "enterprise");

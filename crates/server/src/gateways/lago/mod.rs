@@ -177,19 +177,9 @@ impl fmt::Debug for Lago {
 }
 
 fn client(settings: &Settings, base: &Url) -> Result<Client, SettingsError> {
-    // Somebody else may have installed it already, and it is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let headers = HeaderMap::from_iter([
         (AUTHORIZATION, settings.authorization()?),
         (ACCEPT, HeaderValue::from_static("application/json")),
     ]);
-    let builder = Client::builder()
-        .default_headers(headers)
-        .user_agent(concat!("billhook/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy();
-    let builder =
-        if base.scheme() == "http" { builder.tls_backend_preconfigured(transport::no_tls()) } else { builder };
-    builder.build().map_err(|error| SettingsError::Client(Box::new(error)))
+    transport::client(base, headers).map_err(|error| SettingsError::Client(Box::new(error)))
 }

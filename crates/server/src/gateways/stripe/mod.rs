@@ -29,7 +29,7 @@ pub use pages::{ListFault, Page, Pages};
 pub use settings::{Settings, SettingsError};
 
 use super::bucket::Bucket;
-use super::transport::no_tls;
+use super::transport;
 pub use super::transport::segment;
 use breaker::{Breaker, Pass};
 use exchange::{Call, Outcome, attempt};
@@ -369,20 +369,10 @@ fn encode(url: &Url, form: &[(&str, &str)]) -> String {
 }
 
 fn client(settings: &Settings, base: &Url) -> Result<Client, SettingsError> {
-    // Somebody else may have installed it already, and it is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let headers = HeaderMap::from_iter([
         (AUTHORIZATION, settings.authorization()?),
         (ACCEPT, HeaderValue::from_static("application/json")),
         (reqwest::header::HeaderName::from_static("stripe-version"), settings.version_header()?),
     ]);
-    let builder = Client::builder()
-        .default_headers(headers)
-        .user_agent(concat!("billhook/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        // STRIPE_API_BASE is how a proxy is named; one from the environment would also catch the sandbox next door.
-        .no_proxy();
-    let builder = if base.scheme() == "http" { builder.tls_backend_preconfigured(no_tls()) } else { builder };
-    builder.build().map_err(|error| SettingsError::Client(Box::new(error)))
+    transport::client(base, headers).map_err(|error| SettingsError::Client(Box::new(error)))
 }

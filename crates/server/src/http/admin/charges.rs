@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::Result;
 use crate::http::answer;
-use crate::http::extract::{Admin, Known};
+use crate::http::extract::{Admin, Validator};
 use crate::http::query::Query;
 use crate::http::wire::{Amount, Time};
 use crate::ops;
@@ -58,7 +58,7 @@ pub struct Row {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
     ),
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
-pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known) -> Result<Response> {
+pub async fn list(State(app): State<App>, me: Admin, query: Query, held: Validator) -> Result<Response> {
     let (limit, cursor) = Query::both(query.limit(20, 1000), query.one("cursor"))?;
     let scope = format!("{} charges", me.user().id);
     let page = ops::charges::list(&app, Ask { limit, cursor, scope }).await?;
@@ -68,7 +68,7 @@ pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known)
         next_cursor: page.value.next_cursor,
         charges: page.value.rows.into_iter().map(Row::of).collect(),
     };
-    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &known)
+    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &held)
 }
 
 impl Row {

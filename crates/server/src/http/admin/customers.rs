@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::Result;
 use crate::http::answer;
-use crate::http::extract::{Admin, Known};
+use crate::http::extract::{Admin, Validator};
 use crate::http::query::Query;
 use crate::http::wire::Time;
 use crate::ops;
@@ -49,7 +49,7 @@ pub struct Row {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
     ),
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
-pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known) -> Result<Response> {
+pub async fn list(State(app): State<App>, me: Admin, query: Query, held: Validator) -> Result<Response> {
     let (limit, cursor) = Query::both(query.limit(100, 1000), query.one("cursor"))?;
     let scope = format!("{} customers", me.user().id);
     let page = ops::customers::list(&app, Ask { limit, cursor, scope }).await?;
@@ -59,7 +59,7 @@ pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known)
         next_cursor: page.value.next_cursor,
         customers: page.value.rows.into_iter().map(Row::of).collect(),
     };
-    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &known)
+    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &held)
 }
 
 impl Row {

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::Result;
 use crate::http::answer;
-use crate::http::extract::{Admin, Known};
+use crate::http::extract::{Admin, Validator};
 use crate::http::wire::{Amount, Time};
 use crate::ops;
 use crate::ops::mirror::Mirrored;
@@ -80,10 +80,10 @@ impl Serialize for Tiers {
 /// once. Trialing, paused and metered count nothing.
 #[utoipa::path(get, path = "/api/v1/admin/billing/stats", tag = "admin", operation_id = "stats",
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, _: Admin, known: Known) -> Result<Response> {
+pub async fn show(State(app): State<App>, _: Admin, held: Validator) -> Result<Response> {
     let slot = app.answers.stats();
     if let Some(kept) = slot.get(app.clock.now()) {
-        return answer::respond(&app, &kept, &known);
+        return answer::respond(&app, &kept, &held);
     }
     let overview = ops::revenue::overview(&app).await?;
     let view = View::of(overview.value, overview.as_of.map(Time));
@@ -91,7 +91,7 @@ pub async fn show(State(app): State<App>, _: Admin, known: Known) -> Result<Resp
     if app.db.notices_other_writers() {
         slot.keep(&fresh);
     }
-    answer::respond(&app, &fresh, &known)
+    answer::respond(&app, &fresh, &held)
 }
 
 impl View {

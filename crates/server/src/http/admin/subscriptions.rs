@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::http::answer;
-use crate::http::extract::{Admin, Known};
+use crate::http::extract::{Admin, Validator};
 use crate::http::query::Query;
 use crate::http::wire::{Amount, Time};
 use crate::ops;
@@ -67,7 +67,7 @@ pub struct Row {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same status")
     ),
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
-pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known) -> Result<Response> {
+pub async fn list(State(app): State<App>, me: Admin, query: Query, held: Validator) -> Result<Response> {
     let ((status, limit), cursor) =
         Query::both(Query::both(query.one("status").and_then(checked), query.limit(100, 1000)), query.one("cursor"))?;
     let scope = format!("{} subscriptions {}", me.user().id, status.unwrap_or("running"));
@@ -78,7 +78,7 @@ pub async fn list(State(app): State<App>, me: Admin, query: Query, known: Known)
         next_cursor: page.value.next_cursor,
         subscriptions: page.value.rows.iter().map(Row::of).collect::<Result<_>>()?,
     };
-    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &known)
+    answer::respond(&app, &answer::render(Mirrored { value: view, as_of: page.as_of })?, &held)
 }
 
 fn checked(status: Option<&str>) -> Result<Option<&str>> {

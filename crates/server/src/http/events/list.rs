@@ -80,19 +80,19 @@ pub async fn list(State(app): State<App>, caller: Caller, query: Query) -> Resul
 /// Who asks, about whom, and for how many at most.
 async fn whose(app: &App, caller: &Caller, query: &Query) -> Result<(String, User, u16)> {
     match caller {
-        Caller::Person(account) if !account.user.admin => {
+        Caller::Person(person) if !person.user.admin => {
             // Somebody else is as unknown as nobody: who there is, is not told.
-            if query.one("user_id")?.is_some_and(|id| id != account.user.id) {
+            if query.one("user_id")?.is_some_and(|id| id != person.user.id) {
                 return Err(Error::NotFound);
             }
-            Ok((account.user.id.clone(), account.user.clone(), 100))
+            Ok((person.user.id.clone(), person.user.clone(), 100))
         }
-        Caller::Person(account) => {
+        Caller::Person(person) => {
             let user = match query.one("user_id")? {
                 Some(id) => identities::user(app, id, "?user_id").await?,
-                None => account.user.clone(),
+                None => person.user.clone(),
             };
-            Ok((account.user.id.clone(), user, 1000))
+            Ok((person.user.id.clone(), user, 1000))
         }
         Caller::Service(key) if !allows(key, Scope::UsageRead) => Err(Error::Forbidden { code: "auth.scope" }),
         Caller::Service(key) => {

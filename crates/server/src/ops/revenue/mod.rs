@@ -32,7 +32,7 @@ pub async fn overview(app: &App) -> Result<Mirrored<Overview>> {
             }
             let stats =
                 revenue::stats(&catalogue, &totals::all(tx)?).map_err(|error| Error::internal(error.to_string()))?;
-            let customers = totals::objects(tx)?.get(Resource::Customers.name()).copied().unwrap_or(0);
+            let customers = totals::mirrored(tx, Resource::Customers)?;
             Ok(Mirrored { value: Overview { customers, stats }, as_of: customers_as_of.min(subscriptions_as_of) })
         })
         .await

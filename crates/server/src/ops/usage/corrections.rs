@@ -174,7 +174,7 @@ async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> 
 async fn foreseen(app: &App, account: &Account, entry: Entry) -> Result<Option<Verdict>> {
     let refusal = judging::refusal(account, &entry, app.clock.now())?;
     let candidate = Candidate { entry, timed: true };
-    let before = app.db.read(move |tx| judging::named_before(tx, &candidate)).await?;
+    let before = app.db.read(move |tx| judging::known_before(tx, &candidate)).await?;
     Ok(before.or(refusal))
 }
 

@@ -65,12 +65,12 @@ impl Draft<'_> {
     /// adds before it: of two corrections that come together, the second can take what the first has left.
     pub(super) fn judge(&mut self, tx: &mut Tx<'_>, user: usize, candidate: &Candidate) -> Result<Option<Verdict>> {
         let entry = &candidate.entry;
-        if let Some(before) = named_before(tx, candidate)? {
+        if let Some(before) = known_before(tx, candidate)? {
             return Ok(Some(before));
         }
         let ahead = self.ahead.entry(user).or_insert_with(|| Ahead::of(&self.users[user].lock().account));
-        for (place, ..) in self.order[ahead.seen..].iter().filter(|(_, of, _)| *of == user) {
-            ahead.add(tx, place.entry(self.batches, &self.made))?;
+        for line in self.order[ahead.seen..].iter().filter(|line| line.user == user) {
+            ahead.add(tx, line.place.entry(self.batches, &self.made))?;
         }
         ahead.seen = self.order.len();
         // The same twice in one group: the log will say so.
@@ -126,8 +126,8 @@ pub(super) fn is_by_hand(entry: &Entry) -> bool {
     }
 }
 
-/// What is said of what was made before under the same name, however the account stands by now.
-pub(super) fn named_before(tx: &mut Tx<'_>, candidate: &Candidate) -> Result<Option<Verdict>> {
+/// What is said of a candidate whose id was there before on its own day, however the account stands by now.
+pub(super) fn known_before(tx: &mut Tx<'_>, candidate: &Candidate) -> Result<Option<Verdict>> {
     let known = log::known(tx, candidate.entry.day(), &candidate.entry.id)?;
     known.map(|known| verdict_on(tx, candidate, known)).transpose()
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use billing::account::Sums;
 use billing::time::Window;
-use billing::usage::{Account, Credits, Quantity};
+use billing::usage::{Balance, Credits, Quantity};
 use jiff::{SignedDuration, Timestamp};
 
 use super::mirror::{self, Mirrored};
@@ -264,7 +264,7 @@ pub struct Overview {
     pub period: Window,
     /// From then on (milliseconds since 1970) the numbers differ even if nothing is used.
     pub until_ms: i64,
-    pub account: Account,
+    pub balance: Balance,
 }
 
 /// Usage of the day and of the credit period, and the credits. Needs neither Stripe nor Redis to answer.
@@ -291,7 +291,7 @@ pub async fn overview(app: &App, user: &User) -> Result<Mirrored<Overview>> {
             month: with_all_types(app, &view.in_period),
             period: view.period,
             until_ms: view.until_ms,
-            account: Account {
+            balance: Balance {
                 included: view.included,
                 used: view.used,
                 remaining: view.remaining,

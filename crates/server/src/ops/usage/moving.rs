@@ -36,13 +36,13 @@ pub(super) fn change(
     if change != PlanChange::Reset || began_ms <= running_ms || now_ms <= began_ms {
         return Ok((reading::plan_body(change, terms, &[]), now_ms));
     }
-    let moved = Turn { last, running_ms, next_ms: began_ms }.moved(tx, &slot.user)?;
+    let moved = Renewal { last, running_ms, next_ms: began_ms }.moved(tx, &slot.user)?;
     Ok((reading::plan_body(change, terms, &moved), began_ms))
 }
 
-/// Where a user's log stands, and the two periods.
+/// The next period has begun before the running one was over: where the user's log stands, and the two of them.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
+struct Renewal {
     /// Their last entry.
     last: i64,
     /// Where the running period begins.
@@ -51,7 +51,7 @@ struct Turn {
     next_ms: i64,
 }
 
-impl Turn {
+impl Renewal {
     /// What happened since the next period began and was counted in the running one, by type. A type of which more was taken
     /// back than used since then stays where it is: nothing would go over, and credits must not.
     fn moved(self, tx: &mut Tx<'_>, user: &str) -> Result<Vec<Moved>> {

@@ -214,6 +214,33 @@ pub(super) enum Place {
     Made(usize),
 }
 
+/// An entry in line to be appended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) place: Place,
+    /// Whose it is, among the users of the group.
+    pub(super) user: usize,
+    /// The verdict that it decides, if anybody waits for one.
+    verdict: Option<usize>,
+}
+
+/// The same again on a day beside its own.
+#[derive(Debug, Clone, Copy)]
+struct Repeated {
+    place: Place,
+    /// What it repeats, in the line.
+    first: usize,
+    verdict: usize,
+}
+
+/// An entry that is appended and to be counted.
+#[derive(Debug, Clone, Copy)]
+struct Counting {
+    place: Place,
+    user: usize,
+    position: i64,
+}
+
 /// A group that is appended and not counted yet.
 #[derive(Debug)]
 struct Group {
@@ -223,7 +250,7 @@ struct Group {
     edition: u64,
     users: Vec<Arc<Slot>>,
     made: Vec<Entry>,
-    appended: Vec<(Place, usize, i64)>,
+    appended: Vec<Counting>,
     verdicts: Vec<Verdict>,
     /// What went wrong with a part of a batch.
     failed: HashMap<usize, Error>,
@@ -238,10 +265,8 @@ pub(super) struct Draft<'g> {
     known: HashMap<&'g str, Option<usize>, RandomState>,
     pub(super) users: Vec<Arc<Slot>>,
     pub(super) made: Vec<Entry>,
-    /// Each entry's place, user, and which verdict it decides.
-    pub(super) order: Vec<(Place, usize, Option<usize>)>,
-    /// The same again on a day beside its own: the verdict, the candidate's place, and which entry it repeats.
-    repeated: Vec<(usize, Place, usize)>,
+    pub(super) order: Vec<Line>,
+    repeated: Vec<Repeated>,
     /// What this group adds to users with very large entries: quantity and cost, in millionths.
     pub(super) large: HashMap<usize, i128>,
     /// What is shown on the days of its history.
@@ -301,10 +326,9 @@ impl Group {
         }
         for (number, batch) in batches.iter().enumerate() {
             for (at, candidate) in batch.candidates.iter().enumerate() {
-                let added = draft.add(tx, Place::Asked { batch: number, at }, candidate);
-                if draft.alone(number, added)?.is_none() {
-                    draft.verdicts.push(judging::UNTOLD);
-                }
+                let said = draft.add(tx, Place::Asked { batch: number, at }, candidate);
+                let said = draft.alone(number, said)?.unwrap_or(judging::UNTOLD);
+                draft.verdicts.push(said);
             }
         }
         draft.write(tx, head)
@@ -323,7 +347,7 @@ impl Group {
         let slots: Vec<Arc<Slot>> = self.users.iter().map(|slot| app.book.put_open(Arc::clone(slot))).collect();
         let mut last = self.head;
         let mut late = Vec::new();
-        for (place, user, position) in &self.appended {
+        for Counting { place, user, position } in &self.appended {
             let entry = place.entry(batches, &self.made);
             let committed = (entry.source == Source::Reservation).then_some(entry.transaction_id.as_str());
             if turn.fold(&slots[*user], Said::at(*position, entry), committed) {
@@ -341,12 +365,10 @@ impl Group {
     /// The verdicts where somebody else has counted the entries first: an account that has counted an event says of it what it said
     /// before.
     fn judged_late(self, batches: &[Batch]) -> Vec<Verdict> {
-        let is_late = |place: &Place, user: usize| {
-            let entry = place.entry(batches, &self.made);
-            judging::is_late(&self.users[user].lock().account, entry)
+        let is_late = |one: &&Counting| {
+            judging::is_late(&self.users[one.user].lock().account, one.place.entry(batches, &self.made))
         };
-        let late = self.appended.iter().filter(|(place, user, _)| is_late(place, *user));
-        let late: Vec<i64> = late.map(|(.., position)| *position).collect();
+        let late: Vec<i64> = self.appended.iter().filter(is_late).map(|one| one.position).collect();
         self.said(&late)
     }
 
@@ -371,15 +393,12 @@ impl Place {
 }
 
 impl<'g> Draft<'g> {
-    fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<()> {
+    /// What is said of a candidate before the log is asked. What may be appended is put in line, or beside the first of its kind there.
+    fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<Verdict> {
         let entry = &candidate.entry;
-        let Some(user) = self.user(tx, &entry.user)? else {
-            self.verdicts.push(UNKNOWN_USER);
-            return Ok(());
-        };
+        let Some(user) = self.user(tx, &entry.user)? else { return Ok(UNKNOWN_USER) };
         if let Some(verdict) = self.former.verdict_on(tx, candidate)? {
-            self.verdicts.push(verdict);
-            return Ok(());
+            return Ok(verdict);
         }
         let known = match entry.source {
             // History that came live before.
@@ -387,38 +406,35 @@ impl<'g> Draft<'g> {
             _ => self.beside.known(candidate),
         };
         if let Some(known) = known {
-            self.verdicts.push(verdict_on(tx, candidate, known)?);
-            return Ok(());
+            return verdict_on(tx, candidate, known);
         }
         if self.app.config.late == crate::config::Late::Reject && self.is_too_late(user, entry) {
             // What came in time is answered as it was then, however late it is told again.
-            let known = log::known(tx, entry.day(), &entry.id)?;
-            self.verdicts.push(known.map_or(Ok(judging::TOO_LATE), |known| verdict_on(tx, candidate, known))?);
-            return Ok(());
+            return Ok(judging::known_before(tx, candidate)?.unwrap_or(judging::TOO_LATE));
         }
         if self.is_forgotten(tx, entry)? {
-            self.verdicts.push(judging::TOO_OLD);
-            return Ok(());
+            return Ok(judging::TOO_OLD);
         }
         if judging::is_by_hand(entry)
             && let Some(verdict) = self.judge(tx, user, candidate)?
         {
-            self.verdicts.push(verdict);
-            return Ok(());
+            return Ok(verdict);
         }
         if self.is_too_much_for_its_day(tx, user, entry)? || self.is_too_much(user, entry) {
-            let known = log::known(tx, entry.day(), &entry.id)?;
-            self.verdicts.push(known.map_or(Ok(judging::TOO_MUCH), |known| verdict_on(tx, candidate, known))?);
-            return Ok(());
+            return Ok(judging::known_before(tx, candidate)?.unwrap_or(judging::TOO_MUCH));
         }
-        if let Some(first) = self.beside.first(candidate, self.order.len()) {
-            self.repeated.push((self.verdicts.len(), place, first));
-            self.verdicts.push(NOT_YET);
-            return Ok(());
+        let verdict = self.verdicts.len();
+        match self.beside.first(candidate, self.order.len()) {
+            Some(first) => self.repeated.push(Repeated { place, first, verdict }),
+            None => self.order.push(Line { place, user, verdict: Some(verdict) }),
         }
-        self.order.push((place, user, Some(self.verdicts.len())));
-        self.verdicts.push(NOT_YET);
-        Ok(())
+        Ok(NOT_YET)
+    }
+
+    /// Puts an entry in line that nobody asked for.
+    fn add_made(&mut self, user: usize, entry: Entry) {
+        self.order.push(Line { place: Place::Made(self.made.len()), user, verdict: None });
+        self.made.push(entry);
     }
 
     /// The user's account, from memory, from the database, or a new one with a first entry of its terms.
@@ -458,8 +474,7 @@ impl<'g> Draft<'g> {
         let body = reading::plan_body(PlanChange::KeepUsed, account.terms(), &[]);
         let entry = plan_entry(id, &body, account.position(), self.now.as_millisecond());
         // Its place is the next in the list of users, where the caller puts the slot.
-        self.order.push((Place::Made(self.made.len()), self.users.len(), None));
-        self.made.push(entry);
+        self.add_made(self.users.len(), entry);
         Ok(Some(Slot::new(id, account)))
     }
 
@@ -492,36 +507,34 @@ impl<'g> Draft<'g> {
         let position = slot.lock().account.position();
         let entry = Entry { event_ms, ..plan_entry(id, &body, position, now_ms) };
         let Some(user) = self.user(tx, id)? else { return Ok(()) };
-        self.order.push((Place::Made(self.made.len()), user, None));
-        self.made.push(entry);
+        self.add_made(user, entry);
         Ok(())
     }
 
     fn write(mut self, tx: &mut Tx<'_>, head: i64) -> Result<Group> {
         let batches = self.batches;
-        let entries: Vec<&Entry> = self.order.iter().map(|(place, ..)| place.entry(batches, &self.made)).collect();
+        let entries: Vec<&Entry> = self.order.iter().map(|line| line.place.entry(batches, &self.made)).collect();
         let mut last: Vec<i64> = self.users.iter().map(|slot| slot.lock().account.position()).collect();
         let order = &self.order;
         let appended = log::append(tx, head, &entries, &mut |place, position| {
-            let user = order[place].1;
+            let user = order[place].user;
             let previous = std::mem::replace(&mut last[user], position);
             (previous > 0).then_some(previous)
         })?;
-        for (verdict, place, first) in std::mem::take(&mut self.repeated) {
-            let (first_place, ..) = self.order[first];
+        for Repeated { place, first, verdict } in std::mem::take(&mut self.repeated) {
             let known = match appended[first] {
                 Appended::At(position) => {
-                    Known { position, fingerprint: first_place.entry(batches, &self.made).fingerprint }
+                    Known { position, fingerprint: self.order[first].place.entry(batches, &self.made).fingerprint }
                 }
                 Appended::Known(known) => known,
             };
             self.verdicts[verdict] = self.verdict_on(tx, place, known)?;
         }
         let mut done = Vec::with_capacity(appended.len());
-        for ((place, user, verdict), appended) in std::mem::take(&mut self.order).into_iter().zip(appended) {
+        for (Line { place, user, verdict }, appended) in std::mem::take(&mut self.order).into_iter().zip(appended) {
             let said = match appended {
                 Appended::At(position) => {
-                    done.push((place, user, position));
+                    done.push(Counting { place, user, position });
                     Verdict::Recorded { position, late: false }
                 }
                 Appended::Known(known) => self.verdict_on(tx, place, known)?,

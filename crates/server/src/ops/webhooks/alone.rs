@@ -19,9 +19,9 @@ pub enum Found {
     Gone,
 }
 
-/// What is known of an object before an event of it is applied.
+/// The image of an object in the mirror before an event of it is applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct Image {
     pub reading: Option<Reading>,
     /// The mirrored text; nothing where the object is not mirrored.
     pub raw: Option<String>,
@@ -43,14 +43,14 @@ pub fn candidate<'e>(events: &'e [Event], version: Option<&str>) -> Option<&'e E
 }
 
 /// The state that the event proves.
-pub fn proven(resource: Resource, event: &Event, carried: &Carried, known: &Known) -> Option<Found> {
+pub fn proven(resource: Resource, event: &Event, carried: &Carried, image: &Image) -> Option<Found> {
     let whole = is_whole(resource, &carried.object) && places::shows(resource, &carried.text);
-    if !whole || !is_younger(event.created, known.reading) {
+    if !whole || !is_younger(event.created, image.reading) {
         return None;
     }
-    let follows = match &known.raw {
+    let follows = match &image.raw {
         // Never seen before: then it must be the first that there is to see.
-        None => known.reading.is_none() && event.kind.ends_with(".created"),
+        None => image.reading.is_none() && event.kind.ends_with(".created"),
         Some(mirrored) => {
             let mut before = carried.object.clone();
             take_back(&mut before, carried.previous.as_ref()?);

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
-use super::alone::{self, Found, Known};
+use super::alone::{self, Found, Image};
 use super::carried::Carried;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -189,9 +189,9 @@ fn take_up(
     if let (None, Some(event)) = (&found, alone::candidate(&events, version)) {
         let there = mirror::is_there(tx, target.resource, &target.id)?;
         let raw = if there { mirror::raw(tx, target.resource, &target.id)? } else { None };
-        let known = Known { reading: looks::of(tx, target.resource, &target.id)?, raw };
+        let image = Image { reading: looks::of(tx, target.resource, &target.id)?, raw };
         carried = carried_by(tx, event)?;
-        found = carried.as_ref().and_then(|carried| alone::proven(target.resource, event, carried, &known));
+        found = carried.as_ref().and_then(|carried| alone::proven(target.resource, event, carried, &image));
         if found.is_some() {
             look = alone::as_told(look, event);
         }

@@ -19,10 +19,10 @@ const ROOM: usize = 64 * 1_024;
 
 /// What is known of writing.
 #[derive(Debug, Default)]
-pub(super) struct Writing(Mutex<Known>);
+pub(super) struct Writing(Mutex<LastTry>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+struct LastTry {
     /// When a transaction was asked or answered last; nothing before the first.
     at: Option<Instant>,
     refused: Option<Unwritable>,
@@ -76,10 +76,10 @@ impl Writing {
                 refused => refused,
             },
         };
-        *self.lock() = Known { at: Some(now()), refused };
+        *self.lock() = LastTry { at: Some(now()), refused };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LastTry> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,7 +106,7 @@ impl Db {
         let writing = self.writing();
         if writing.is_due(now()) && tokio::time::timeout(PATIENCE, self.write(find_room)).await.is_err() {
             // Holds until something is written: the try itself may be it, when the database goes on.
-            *writing.lock() = Known { at: Some(now()), refused: Some(Unwritable::Slow) };
+            *writing.lock() = LastTry { at: Some(now()), refused: Some(Unwritable::Slow) };
         }
         writing.lock().refused
     }

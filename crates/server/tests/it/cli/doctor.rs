@@ -6,13 +6,11 @@ use std::sync::Arc;
 use billhook::app::App;
 use billhook::clock::{Chance, Clock, System};
 use billhook::config::Config;
-use billhook::ops::usage::{self, Told};
-use billhook::store::log::Source;
-use billing::usage::Quantity;
+use billhook::ops::usage;
 
 use super::{add_user, refused, synced};
 use crate::harness::program::Program;
-use crate::harness::{Database, KEY};
+use crate::harness::{Database, KEY, event};
 
 /// What doctor complains about: (check, detail) of every fault.
 fn faults(program: &Program) -> Vec<(String, String)> {
@@ -35,15 +33,8 @@ fn used(program: &Program) -> String {
         let config = Config::read(&environment).expect("a configuration");
         let app = App::build(config, Arc::new(System), Chance::system()).await.expect("a program");
         let now = System.now();
-        let told = ["inference", "tts", "tts"].into_iter().zip(0_i64..).map(|(kind, number)| Told {
-            transaction_id: format!("e{number}"),
-            producer: None,
-            user: of.clone(),
-            kind: kind.to_owned(),
-            quantity: Quantity::parse("3").expect("quantity"),
-            at: Some(now - jiff::SignedDuration::from_hours(24 * number)),
-            properties: None,
-            source: Source::Own,
+        let told = ["inference", "tts", "tts"].into_iter().zip(0_i64..).map(|(kind, number)| {
+            event(&format!("e{number}"), &of, kind, "3", now - jiff::SignedDuration::from_hours(24 * number))
         });
         usage::record(&app, told.collect()).await.expect("recorded");
         usage::totals::write_down_now(&app).await.expect("written down");

@@ -3,6 +3,25 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// The same test on each database: `on_each_database!(it_holds);` beside an `async fn it_holds(database: Database)`.
+macro_rules! on_each_database {
+    ($test:ident $(, $($flavor:tt)*)?) => {
+        mod $test {
+            use crate::harness::Database;
+
+            #[tokio::test($($($flavor)*)?)]
+            async fn on_sqlite() {
+                super::$test(Database::sqlite()).await;
+            }
+
+            #[tokio::test($($($flavor)*)?)]
+            async fn on_postgres() {
+                super::$test(Database::postgres()).await;
+            }
+        }
+    };
+}
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Thrown away with the test.

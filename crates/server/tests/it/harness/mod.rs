@@ -1,6 +1,8 @@
 //! A program in a test: the real router behind the real door, a sandbox as Stripe, and a clock that stands still.
 
+#[macro_use]
 pub mod database;
+pub mod made_up;
 pub mod postgres;
 pub mod program;
 pub mod wire;
@@ -15,7 +17,10 @@ use billhook::config::{self, Config};
 use billhook::gateways::stripe::Settings;
 use billhook::http::{door, edge, openapi, router};
 use billhook::ops;
+use billhook::ops::usage::Told;
+use billhook::store::log::Source;
 use billhook::telemetry::Metrics;
+use billing::usage::Quantity;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
@@ -26,6 +31,24 @@ pub use database::Database;
 pub const NOW: &str = "2026-11-22T10:00:00.456Z";
 /// The key of the test sandboxes; a canary for leaks, too.
 pub const KEY: &str = "sk_test_canaryCANARY1234";
+
+pub fn instant(text: &str) -> Timestamp {
+    text.parse().expect("an instant")
+}
+
+/// An event as our own wire tells it.
+pub fn event(id: &str, user: &str, kind: &str, quantity: &str, at: impl Into<Option<Timestamp>>) -> Told {
+    Told {
+        transaction_id: id.to_owned(),
+        producer: None,
+        user: user.to_owned(),
+        kind: kind.to_owned(),
+        quantity: Quantity::parse(quantity).expect("a quantity"),
+        at: at.into(),
+        properties: None,
+        source: Source::Own,
+    }
+}
 
 /// How a world is to be.
 pub struct Plan {

@@ -18,14 +18,14 @@ use billhook::ops::lago::ship::{self, Shipped};
 use billhook::ops::lago::{again, owed, status};
 use billhook::ops::usage::{self, Told, Verdict};
 use billhook::ops::users;
-use billhook::store::log::{self, Kind, Source};
+use billhook::store::log::{self, Kind};
 use billing::catalogue::Catalogue;
 use billing::usage::Quantity;
 use jiff::Timestamp;
 use sandbox::lago::{self, Fault, FaultKind, Lago, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Database, client, send};
+use crate::harness::{Database, client, event, instant, send};
 
 pub const KEY: &str = "lago_canaryCANARY";
 /// Where events go.
@@ -255,23 +255,14 @@ pub fn units(units: &str, events: u64) -> (String, u64) {
 }
 
 /// One event of inference under this id.
-pub fn named(id: &str, user: &str, quantity: &str, instant: &str) -> Told {
-    Told { transaction_id: id.to_owned(), ..told(user, "inference", quantity, instant.parse().expect("an instant")) }
+pub fn named(id: &str, user: &str, quantity: &str, at: &str) -> Told {
+    event(id, user, "inference", quantity, instant(at))
 }
 
 /// One event, under an id of its own.
 pub fn told(user: &str, kind: &str, quantity: &str, at: Timestamp) -> Told {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    Told {
-        transaction_id: format!("tx-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
-        producer: None,
-        user: user.to_owned(),
-        kind: kind.to_owned(),
-        quantity: Quantity::parse(quantity).expect("quantity"),
-        at: Some(at),
-        properties: None,
-        source: Source::Own,
-    }
+    event(&format!("tx-{}", NEXT.fetch_add(1, Ordering::Relaxed)), user, kind, quantity, at)
 }
 
 /// `4.0`

@@ -24,7 +24,7 @@ async fn dropped_at<T>(work: impl Future<Output = T>, polls: usize) -> bool {
     false
 }
 
-async fn run(database: Database) {
+async fn i22_callers_who_go_away_cost_nothing(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 3).await;
@@ -50,15 +50,7 @@ async fn run(database: Database) {
     settled(&again).await;
 }
 
-#[tokio::test]
-async fn i22_callers_who_go_away_cost_nothing_on_sqlite() {
-    run(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i22_callers_who_go_away_cost_nothing_on_postgres() {
-    run(Database::postgres()).await;
-}
+on_each_database!(i22_callers_who_go_away_cost_nothing);
 
 /// The seeded bug: what was taken out of the book to be written down is let go of.
 #[tokio::test]
@@ -76,7 +68,7 @@ async fn a_page_that_is_let_go_of_is_seen() {
 
 /// A page that could not be written waits, and is written once with what came after it (a page has each day once: a second row
 /// of one key in one statement is an error on PostgreSQL).
-async fn put_back(database: Database) {
+async fn a_page_that_could_not_be_written_is_written_later(database: Database) {
     let app = program(&database, &now()).await;
     let users = add_users(&app, 2).await;
     for round in 0..3 {
@@ -95,12 +87,4 @@ async fn put_back(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn a_page_that_could_not_be_written_is_written_later_on_sqlite() {
-    put_back(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_page_that_could_not_be_written_is_written_later_on_postgres() {
-    put_back(Database::postgres()).await;
-}
+on_each_database!(a_page_that_could_not_be_written_is_written_later);

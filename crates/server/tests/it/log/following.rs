@@ -11,7 +11,7 @@ use crate::harness::Database;
 
 /// Accounts are written down while somebody who is about to follow the log waits for their turn. What they read before that is
 /// old by then, and is not taken for a database that was set back.
-async fn an_old_snapshot(database: Database) {
+async fn whoever_follows_the_log_does_not_believe_an_old_snapshot(database: Database) {
     let app = program(&database, &now()).await;
     let users = add_users(&app, 3).await;
     record(&app, users.iter().map(|user| one(&format!("a-{user}"), user)).collect()).await;
@@ -32,12 +32,4 @@ async fn an_old_snapshot(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_sqlite() {
-    an_old_snapshot(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_postgres() {
-    an_old_snapshot(Database::postgres()).await;
-}
+on_each_database!(whoever_follows_the_log_does_not_believe_an_old_snapshot);

@@ -28,7 +28,7 @@ async fn bring_in(app: &App, user: &str, kind: &str, portions: std::ops::Range<u
 }
 
 /// The sum of a day that is over is looked at as well. Once it was too large to be kept, nothing of anybody was written down any more.
-async fn more_history_than_a_day_can_hold(database: Database) {
+async fn a_day_takes_no_more_history_than_it_can_hold(database: Database) {
     let app = program(&database, &now()).await;
     let users = add_users(&app, 2).await;
     assert_eq!(bring_in(&app, &users[0], "tts", 0..10).await, 10_000 - FIT);
@@ -39,15 +39,7 @@ async fn more_history_than_a_day_can_hold(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn a_day_takes_no_more_history_than_it_can_hold_on_sqlite() {
-    more_history_than_a_day_can_hold(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_day_takes_no_more_history_than_it_can_hold_on_postgres() {
-    more_history_than_a_day_can_hold(Database::postgres()).await;
-}
+on_each_database!(a_day_takes_no_more_history_than_it_can_hold);
 
 /// Many that are not large fill an account as well: what it cannot count any more is refused.
 #[tokio::test]
@@ -70,7 +62,7 @@ async fn an_account_that_is_nearly_full_looks_at_small_events_too() {
 }
 
 /// A dry run is the run itself, and then none of it is there.
-async fn tried_out(database: Database) {
+async fn a_dry_run_says_what_would_be_done(database: Database) {
     let app = program(&database, &now()).await;
     let user = add_users(&app, 1).await.remove(0);
     let event =
@@ -94,12 +86,4 @@ async fn tried_out(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn a_dry_run_says_what_would_be_done_on_sqlite() {
-    tried_out(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_dry_run_says_what_would_be_done_on_postgres() {
-    tried_out(Database::postgres()).await;
-}
+on_each_database!(a_dry_run_says_what_would_be_done);

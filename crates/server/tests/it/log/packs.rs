@@ -29,7 +29,7 @@ async fn expired(app: &App) -> Vec<(String, String)> {
     expired
 }
 
-async fn run(database: Database) {
+async fn a_pack_expires_also_where_the_account_is_not_in_memory(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let mut users = add_users(&app, 3).await;
@@ -53,12 +53,4 @@ async fn run(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn a_pack_expires_also_where_the_account_is_not_in_memory_on_sqlite() {
-    run(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_pack_expires_also_where_the_account_is_not_in_memory_on_postgres() {
-    run(Database::postgres()).await;
-}
+on_each_database!(a_pack_expires_also_where_the_account_is_not_in_memory);

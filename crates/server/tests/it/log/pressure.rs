@@ -187,7 +187,7 @@ fn naive(log: &[Logged], user: &str, start: Timestamp, end: Timestamp) -> i64 {
 }
 
 /// F-46: under load, with other terms coming in between, each event is in exactly one period, that of its own time.
-async fn month_under_load(database: Database) {
+async fn f46_the_turn_of_a_month_under_load(database: Database) {
     let clock = now();
     clock.set(instant("2026-11-30T23:56:00Z"));
     let app = program(&database, &clock).await;
@@ -231,15 +231,7 @@ async fn month_under_load(database: Database) {
     settled(&again).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f46_the_turn_of_a_month_under_load_on_sqlite() {
-    month_under_load(Database::sqlite()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f46_the_turn_of_a_month_under_load_on_postgres() {
-    month_under_load(Database::postgres()).await;
-}
+on_each_database!(f46_the_turn_of_a_month_under_load, flavor = "multi_thread", worker_threads = 2);
 
 /// F-49: a clock that goes back an hour loses nothing, refuses nothing that it should take, and reopens no period.
 #[tokio::test]

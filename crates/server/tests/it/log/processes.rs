@@ -112,7 +112,7 @@ async fn a_reader_would_see_a_position_that_appears_behind_it() {
 }
 
 /// One process mends what is written down while others have accounts in memory: nobody keeps counting on the old ones.
-async fn repair_beside_others(database: Database) {
+async fn a_repair_beside_a_running_server_is_followed(database: Database) {
     let clock = now();
     let (server, doctor) = (program(&database, &clock).await, program(&database, &clock).await);
     let users = add_users(&server, 3).await;
@@ -134,15 +134,7 @@ async fn repair_beside_others(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn a_repair_beside_a_running_server_is_followed_on_sqlite() {
-    repair_beside_others(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_repair_beside_a_running_server_is_followed_on_postgres() {
-    repair_beside_others(Database::postgres()).await;
-}
+on_each_database!(a_repair_beside_a_running_server_is_followed);
 
 /// An account as nothing of it had ever been used, at the entry where it stands.
 async fn spoil(app: &App, user: &str) {
@@ -159,7 +151,7 @@ async fn spoil(app: &App, user: &str) {
 
 /// The server has wrong accounts in memory and writes them down while the log is counted anew, at whatever moment: to the entry up
 /// to which that counts.
-async fn repair_while_it_is_written_down(database: Database) {
+async fn a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile(database: Database) {
     let clock = now();
     let doctor = program(&database, &clock).await;
     let user = add_users(&doctor, 1).await.remove(0);
@@ -186,8 +178,10 @@ async fn repair_while_it_is_written_down(database: Database) {
     }
 }
 
+on_each_database!(a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile);
+
 /// Two repairs, one after the other: what is written stands where the server left it.
-async fn repair_twice(database: Database) {
+async fn two_repairs_are_not_undone_by_a_server_that_wrote_down_before(database: Database) {
     let clock = now();
     let doctor = program(&database, &clock).await;
     let user = add_users(&doctor, 1).await.remove(0);
@@ -203,6 +197,8 @@ async fn repair_twice(database: Database) {
     is_right_again(&server, &doctor, &user, "twice").await;
 }
 
+on_each_database!(two_repairs_are_not_undone_by_a_server_that_wrote_down_before);
+
 /// The server goes on with what was mended, and does not write what it had over it.
 async fn is_right_again(server: &App, doctor: &App, user: &str, name: &str) {
     record(server, vec![one(&format!("c{name}"), user)]).await;
@@ -211,18 +207,6 @@ async fn is_right_again(server: &App, doctor: &App, user: &str, name: &str) {
     }
     assert_eq!(super::differences(server).await, Vec::<String>::new(), "{name}");
     settled(doctor).await;
-}
-
-#[tokio::test]
-async fn a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile_on_sqlite() {
-    repair_while_it_is_written_down(Database::sqlite()).await;
-    repair_twice(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn a_repair_is_not_undone_by_a_server_that_writes_down_meanwhile_on_postgres() {
-    repair_while_it_is_written_down(Database::postgres()).await;
-    repair_twice(Database::postgres()).await;
 }
 
 /// A process that leaves writing down to another does not keep for ever what it has counted.

@@ -149,7 +149,7 @@ async fn f17_a_recount_of_a_long_log_lets_the_write_ahead_log_begin_anew_many_ti
 }
 
 /// A recount beside everything that goes on: entries, new users, accounts that are written down in the middle of it.
-async fn recount_under_load(database: Database) {
+async fn a_recount_under_load_finds_nothing_that_is_not_there(database: Database) {
     const USERS: usize = 2_600;
     let app = open(&database).await;
     made_up::fill(&app, 0, USERS as u64).await.expect("users");
@@ -176,12 +176,4 @@ async fn recount_under_load(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recount_under_load_finds_nothing_that_is_not_there_on_sqlite() {
-    recount_under_load(Database::sqlite()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recount_under_load_finds_nothing_that_is_not_there_on_postgres() {
-    recount_under_load(Database::postgres()).await;
-}
+on_each_database!(a_recount_under_load_finds_nothing_that_is_not_there, flavor = "multi_thread", worker_threads = 2);

@@ -17,7 +17,7 @@ async fn run_sql(app: &App, sql: &'static str) {
 }
 
 /// I-01, I-04: a lost entry, a doubled one, an id that leads nowhere, an id that is gone.
-async fn the_log_itself(database: Database) {
+async fn i01_every_wound_of_the_log_is_named(database: Database) {
     let copy =
         "INSERT INTO usage_log (position, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
          transaction_id, source) SELECT 6, kind, user_id, type, quantity_micro, weight_micro, event_ms, received_ms, id,
@@ -60,19 +60,11 @@ async fn the_log_itself(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn i01_every_wound_of_the_log_is_named_on_sqlite() {
-    the_log_itself(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i01_every_wound_of_the_log_is_named_on_postgres() {
-    the_log_itself(Database::postgres()).await;
-}
+on_each_database!(i01_every_wound_of_the_log_is_named);
 
 /// An id that is not known lets its event count twice: it is known again, whichever day it is of. An event that is too old to come
 /// again needs none.
-async fn ids_that_are_gone(database: Database) {
+async fn i04_ids_that_are_gone_are_known_again(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 1).await;
@@ -103,18 +95,10 @@ async fn ids_that_are_gone(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn i04_ids_that_are_gone_are_known_again_on_sqlite() {
-    ids_that_are_gone(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i04_ids_that_are_gone_are_known_again_on_postgres() {
-    ids_that_are_gone(Database::postgres()).await;
-}
+on_each_database!(i04_ids_that_are_gone_are_known_again);
 
 /// What was given a name for ever is the same again after its id was lost and put back, whenever it is said.
-async fn names_that_are_gone(database: Database) {
+async fn i04_names_that_are_gone_are_known_again(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 1).await;
@@ -146,15 +130,7 @@ async fn names_that_are_gone(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn i04_names_that_are_gone_are_known_again_on_sqlite() {
-    names_that_are_gone(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i04_names_that_are_gone_are_known_again_on_postgres() {
-    names_that_are_gone(Database::postgres()).await;
-}
+on_each_database!(i04_names_that_are_gone_are_known_again);
 
 /// A user's list goes from entry to entry: a wrong link loses what lies before it, and is put right from the log alone.
 #[tokio::test]
@@ -213,7 +189,7 @@ async fn the_end_of_the_log_is_put_right() {
 }
 
 /// What is written down once and not looked at again: periods that are over, and warnings.
-async fn what_is_over(database: Database) {
+async fn what_is_over_is_compared_too(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 1).await;
@@ -247,15 +223,7 @@ async fn what_is_over(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn what_is_over_is_compared_too_on_sqlite() {
-    what_is_over(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn what_is_over_is_compared_too_on_postgres() {
-    what_is_over(Database::postgres()).await;
-}
+on_each_database!(what_is_over_is_compared_too);
 
 /// A snapshot that cannot be read, be it damaged or of another version, costs nobody their usage and nobody else an answer.
 #[tokio::test]
@@ -279,7 +247,7 @@ async fn an_account_that_cannot_be_read_is_counted_from_the_log() {
 }
 
 /// Nor does one that is not there: the program starts, and the rest of the log is counted on what the log says of before.
-async fn without_accounts(database: Database) {
+async fn accounts_that_are_gone_are_counted_from_the_log(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 2).await;
@@ -298,15 +266,7 @@ async fn without_accounts(database: Database) {
     settled(&again).await;
 }
 
-#[tokio::test]
-async fn accounts_that_are_gone_are_counted_from_the_log_on_sqlite() {
-    without_accounts(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn accounts_that_are_gone_are_counted_from_the_log_on_postgres() {
-    without_accounts(Database::postgres()).await;
-}
+on_each_database!(accounts_that_are_gone_are_counted_from_the_log);
 
 /// Its sender hears of the first answer, however late it is told again.
 #[tokio::test]
@@ -323,7 +283,7 @@ async fn i04_what_came_in_time_is_a_duplicate_also_where_late_events_are_refused
 }
 
 /// History that is young enough to come live as well counts once, whichever came first, also long after its id was forgotten.
-async fn history_and_live(database: Database) {
+async fn i04_history_and_live_events_are_one(database: Database) {
     let clock = now();
     let app = program(&database, &clock).await;
     let users = add_users(&app, 1).await;
@@ -339,15 +299,7 @@ async fn history_and_live(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn i04_history_and_live_events_are_one_on_sqlite() {
-    history_and_live(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i04_history_and_live_events_are_one_on_postgres() {
-    history_and_live(Database::postgres()).await;
-}
+on_each_database!(i04_history_and_live_events_are_one);
 
 /// A wire without times: the days beside are searched as well, also where both wait in one group over midnight.
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn one_is_broken(database: &Database) -> (App, Vec<String>) {
     (program(database, &now()).await, users)
 }
 
-async fn others_are_recorded(database: Database) {
+async fn an_account_that_cannot_be_read_fails_nobody_elses_events(database: Database) {
     let (app, users) = one_is_broken(&database).await;
     let both = |id: &str| users.iter().map(|user| one(&format!("{id}-{user}"), user)).collect::<Vec<_>>();
     usage::record(&app, both("a")).await.expect_err("the caller who has the broken one in hand");
@@ -42,15 +42,7 @@ async fn others_are_recorded(database: Database) {
     assert_eq!(times_recorded(&app).await.into_values().collect::<Vec<_>>(), vec![1; 1 + 1 + 20]);
 }
 
-#[tokio::test]
-async fn an_account_that_cannot_be_read_fails_nobody_elses_events_on_sqlite() {
-    others_are_recorded(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn an_account_that_cannot_be_read_fails_nobody_elses_events_on_postgres() {
-    others_are_recorded(Database::postgres()).await;
-}
+on_each_database!(an_account_that_cannot_be_read_fails_nobody_elses_events);
 
 /// An id that leads to no entry: its own caller hears that it is not known what was recorded.
 #[tokio::test]

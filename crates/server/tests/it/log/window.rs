@@ -45,7 +45,7 @@ fn word(verdict: &Verdict) -> &'static str {
 
 /// History of a day of which live ids were forgotten may have been counted then: it is not shown or billed a second time. All
 /// other history enters as ever.
-async fn history_of_forgotten_days(database: Database) {
+async fn history_that_may_have_come_live_is_refused(database: Database) {
     let clock = now();
     let window = [("BILLHOOK_USAGE_WINDOW", "7d")];
     let app = program_with(&database.address(), &clock, &window).await;
@@ -88,12 +88,4 @@ async fn history_of_forgotten_days(database: Database) {
     settled(&app).await;
 }
 
-#[tokio::test]
-async fn history_that_may_have_come_live_is_refused_on_sqlite() {
-    history_of_forgotten_days(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn history_that_may_have_come_live_is_refused_on_postgres() {
-    history_of_forgotten_days(Database::postgres()).await;
-}
+on_each_database!(history_that_may_have_come_live_is_refused);

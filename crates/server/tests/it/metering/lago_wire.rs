@@ -206,7 +206,7 @@ async fn case_12_a_batch_with_an_event_that_is_too_late_is_recorded_not_at_all()
 }
 
 /// Batches that have an event in common come at the same moment: one is there whole, and of the others nothing.
-async fn batches_at_once(database: Database) {
+async fn case_14_batches_at_once_are_all_or_nothing(database: Database) {
     let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
     for round in 0..15 {
         let batch = |own: usize| {
@@ -229,15 +229,7 @@ async fn batches_at_once(database: Database) {
     }
 }
 
-#[tokio::test]
-async fn case_14_batches_at_once_are_all_or_nothing_on_sqlite() {
-    batches_at_once(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn case_14_batches_at_once_are_all_or_nothing_on_postgres() {
-    batches_at_once(Database::postgres()).await;
-}
+on_each_database!(case_14_batches_at_once_are_all_or_nothing);
 
 #[tokio::test]
 async fn case_17_an_event_is_found_by_its_id_whatever_it_is_made_of() {
@@ -294,7 +286,7 @@ async fn a_subscription_is_the_users_id_or_their_id_at_lago() {
 }
 
 /// Case 3: ids are unique within a subscription, and a client takes `value_already_exist` for done.
-async fn one_id_of_two_subscriptions(database: Database) {
+async fn case_3_one_id_of_two_subscriptions_is_two_events(database: Database) {
     let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
     let (other, _) = meter.world.user("other@example.com", None, false).await;
     let of = |id: &str, user: &str| {
@@ -318,12 +310,4 @@ async fn one_id_of_two_subscriptions(database: Database) {
     assert_eq!((of(&meter.user), of(&other)), (3, 3));
 }
 
-#[tokio::test]
-async fn case_3_one_id_of_two_subscriptions_is_two_events_on_sqlite() {
-    one_id_of_two_subscriptions(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn case_3_one_id_of_two_subscriptions_is_two_events_on_postgres() {
-    one_id_of_two_subscriptions(Database::postgres()).await;
-}
+on_each_database!(case_3_one_id_of_two_subscriptions_is_two_events);

@@ -4,12 +4,11 @@ use billhook::error::Error;
 use billhook::ops::usage::naming::Which;
 use billhook::ops::usage::{self, Told, Verdict, corrections};
 use billhook::store::log::Source;
-use billing::usage::Quantity;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{EVENTS, Meter, fault};
-use crate::harness::{Database, Plan};
+use crate::harness::{Database, Plan, event, instant};
 
 const ONE: &str = "application/cloudevents+json";
 const MANY: &str = "application/cloudevents-batch+json";
@@ -25,16 +24,8 @@ fn cloud_event(meter: &Meter, id: &str, source: &str, quantity: u32) -> Value {
 }
 
 fn told(meter: &Meter, id: &str, at: &str, source: Source) -> Told {
-    Told {
-        transaction_id: id.to_owned(),
-        producer: None,
-        user: meter.user.clone(),
-        kind: "tts".to_owned(),
-        quantity: Quantity::parse("7").expect("quantity"),
-        at: Some(at.parse().expect("an instant")),
-        properties: Some(r#"{"quantity":7}"#.to_owned()),
-        source,
-    }
+    let properties = Some(r#"{"quantity":7}"#.to_owned());
+    Told { properties, source, ..event(id, &meter.user, "tts", "7", instant(at)) }
 }
 
 /// What a void would take back, or what it says instead.
@@ -141,7 +132,7 @@ async fn which_of_several_is_said_and_not_guessed() {
 }
 
 /// I-04: a sender that stamps its event anew each time it sends it, over midnight (UTC).
-async fn stamped_anew(database: Database) {
+async fn i04_an_event_that_is_stamped_anew_counts_once(database: Database) {
     let meter = meter(database).await;
     for id in ["order-1", ULID, "0193508a-1111-7000-8000-000000000001"] {
         let at = |time: &str| meter.changed(id, "timestamp", json!(time)).to_string();
@@ -163,15 +154,7 @@ async fn stamped_anew(database: Database) {
     assert_eq!(meter.used("inference").await, 3 * (2 * 3 + 2));
 }
 
-#[tokio::test]
-async fn i04_an_event_that_is_stamped_anew_counts_once_on_sqlite() {
-    stamped_anew(Database::sqlite()).await;
-}
-
-#[tokio::test]
-async fn i04_an_event_that_is_stamped_anew_counts_once_on_postgres() {
-    stamped_anew(Database::postgres()).await;
-}
+on_each_database!(i04_an_event_that_is_stamped_anew_counts_once);
 
 /// I-04: the same commit again, with the time at which it is sent, over midnight; the hold is forgotten by then.
 #[tokio::test]

@@ -3,12 +3,13 @@
 //! A list that is not there is a 404 in Stripe's words; a test can answer any single request by hand.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use serde_json::{Value, json};
+
+use crate::harness::made_up::{Request, answer, listen};
 
 /// Answers a request in the test's own way, or leaves it to the shelf.
 pub type ByHand = Box<dyn FnMut(&Asked) -> Option<(u16, String)> + Send>;
@@ -41,19 +42,12 @@ pub struct Shelf {
 impl Shelf {
     /// Serves these lists, newest first as they are given.
     pub fn of(lists: &[(&str, Vec<Value>)]) -> Shelf {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let shelf = Shelf { port, inside: Arc::default() };
+        let inside: Arc<Mutex<Inside>> = Arc::default();
+        let there = Arc::clone(&inside);
+        let shelf = Shelf { port: listen(move |stream| converse(&there, stream)), inside };
         for (path, objects) in lists {
             shelf.put(path, objects.clone());
         }
-        let inside = Arc::clone(&shelf.inside);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let inside = Arc::clone(&inside);
-                thread::spawn(move || drop(converse(&inside, stream)));
-            }
-        });
         shelf
     }
 
@@ -139,31 +133,15 @@ pub fn list(rows: &[&Value], has_more: bool) -> String {
 
 fn converse(inside: &Mutex<Inside>, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.parse().expect("a length");
-            }
-        }
-        reader.read_exact(&mut vec![0; length])?;
-        let target = line.split(' ').nth(1).expect("a target");
-        let (status, body) = inside.lock().expect("whole").answer(&asked(target));
-        let head = format!("HTTP/1.1 {status} Said\r\nContent-Type: application/json\r\n");
-        // In one piece: two small ones would wait for each other's acknowledgement.
-        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+    while let Some(request) = Request::read(&mut reader)? {
+        let (status, body) = inside.lock().expect("whole").answer(&asked(&request));
+        stream.write_all(answer(status, "Content-Type: application/json\r\n", &body).as_bytes())?;
     }
+    Ok(())
 }
 
-fn asked(target: &str) -> Asked {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+fn asked(request: &Request) -> Asked {
+    let (_, path, query) = request.target();
     let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     Asked { path: path.to_owned(), query: query.split('&').filter_map(pair).collect() }
 }

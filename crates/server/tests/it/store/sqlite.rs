@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 
-use billhook::answers::{Account, Answers};
+use billhook::answers::{Answers, Person};
 use billhook::error::Error;
 use billhook::store::db::{Db, OpenError};
 use billhook::store::{Change, facts, users};
@@ -78,7 +78,7 @@ async fn one_who_fails_in_a_shared_commit_takes_nobody_along() {
     assert_eq!(counter(&db).await, 3);
 }
 
-fn account(id: &str) -> Arc<Account> {
+fn person(id: &str) -> Arc<Person> {
     let user = users::User {
         id: id.to_owned(),
         email: format!("{id}@example.com"),
@@ -89,7 +89,7 @@ fn account(id: &str) -> Arc<Account> {
         disabled: false,
         created: None,
     };
-    Arc::new(Account::new(user))
+    Arc::new(Person::new(user))
 }
 
 /// Kept answers that listen to the database, with the sessions of two users in them.
@@ -98,7 +98,7 @@ fn kept(db: &Db) -> Arc<Answers> {
     let ear = Arc::clone(&answers);
     db.listen(move |changes| ear.drop_changed(changes));
     for (id, token) in [("ada", [1; 32]), ("bob", [2; 32])] {
-        answers.keep(answers.epoch(), &account(id), Some((token, i64::MAX)));
+        answers.keep(answers.epoch(), &person(id), Some((token, i64::MAX)));
     }
     answers
 }

@@ -1,11 +1,13 @@
 //! A server of threads and plain sockets that answers one scripted step to each request.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use crate::harness::made_up::{Request, answer, listen};
 
 /// What happens to one request.
 #[derive(Clone, Debug)]
@@ -16,19 +18,6 @@ pub enum Step {
     HangUp,
     /// A body that comes at ten bytes a second and has no end.
     Trickle,
-}
-
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub line: String,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
 }
 
 #[derive(Default)]
@@ -56,24 +45,14 @@ pub fn html(body: &str) -> Step {
 }
 
 pub fn status(status: u16, headers: &str, body: &str) -> Step {
-    raw(&format!("HTTP/1.1 {status} Said\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()))
+    Step::Raw(answer(status, headers, body))
 }
 
 impl Server {
     pub fn start(script: Vec<Step>) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared { script: Mutex::new(script.into()), ..Shared::default() });
-        let server = Server { port, shared: Arc::clone(&shared) };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                *shared.connections.lock().unwrap() += 1;
-                let shared = Arc::clone(&shared);
-                // An error here is a client that went away, which is what many of these tests are about.
-                thread::spawn(move || drop(converse(&shared, stream)));
-            }
-        });
-        server
+        let inside = Arc::clone(&shared);
+        Server { port: listen(move |stream| converse(&inside, stream)), shared }
     }
 
     pub fn base(&self) -> String {
@@ -90,8 +69,9 @@ impl Server {
 }
 
 fn converse(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
+    *shared.connections.lock().unwrap() += 1;
     let mut reader = BufReader::new(stream.try_clone()?);
-    while let Some(request) = read(&mut reader)? {
+    while let Some(request) = Request::read(&mut reader)? {
         shared.requests.lock().unwrap().push(request);
         let step = shared.script.lock().unwrap().pop_front();
         match step.expect("a request beyond the script") {
@@ -112,24 +92,4 @@ fn converse(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
-    let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut headers = Vec::new();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-        headers.push((name.to_ascii_lowercase(), value.to_owned()));
-    }
-    let mut request = Request { line: line.trim_end().to_owned(), headers, body: String::new() };
-    let length: usize = request.header("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    request.body = String::from_utf8(body).unwrap();
-    Ok(Some(request))
 }

@@ -5,9 +5,9 @@ use billhook::ops::{doctor, users};
 use billhook::store::Tx;
 use serde_json::{Value, json};
 
-use super::{Catalogue, instant, record, recorded, session, shown, somebody, subscribe, told};
+use super::{Catalogue, record, recorded, session, shown, somebody, subscribe, told, upgrade};
 use crate::access::key;
-use crate::harness::{Answer, Database, Plan, World};
+use crate::harness::{Answer, Database, Plan, World, instant};
 
 /// The next start of the program on the same database, by another catalogue.
 async fn restarted(first: &World, catalogue: &Catalogue) -> World {
@@ -148,14 +148,8 @@ async fn f46_a_moved_anchor_that_is_heard_of_late_begins_when_it_was_moved() {
 async fn moved_anchor(world: &World) {
     let (user, token) = somebody(world, Some(sandbox::USER_CUSTOMER)).await;
     record(world, vec![told("e1", &user, "inference", "490", "2026-11-22T09:00:00Z")]).await;
-    let path = "/v1/subscriptions/sub_sandbox_user";
-    let found = world.at_stripe("GET", path, "").await;
-    let item = found["items"]["data"][0]["id"].as_str().expect("an item").to_owned();
     world.clock.set(instant("2026-11-24T08:00:00Z"));
-    let form = format!(
-        "billing_cycle_anchor=now&proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly"
-    );
-    world.at_stripe("POST", path, &form).await;
+    upgrade(world, "&billing_cycle_anchor=now").await;
     world.clock.set(instant("2026-11-24T12:00:00Z"));
     record(world, vec![told("e2", &user, "inference", "30", "2026-11-24T11:00:00Z")]).await;
     record(world, vec![told("e3", &user, "tts", "5", "2026-11-24T07:00:00Z")]).await;
@@ -207,11 +201,7 @@ async fn an_upgrade_within_the_period_keeps_what_was_used_and_what_is_owed() {
     let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
     record(&world, vec![told("e1", &user, "inference", "600", "2026-11-22T09:00:00Z")]).await;
     assert_eq!(credits(&shown(&world, &token).await), (json!(600), json!(0), json!(0.2)));
-    let path = "/v1/subscriptions/sub_sandbox_user";
-    let found = world.at_stripe("GET", path, "").await;
-    let item = found["items"]["data"][0]["id"].as_str().expect("an item");
-    let form = format!("proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly");
-    world.at_stripe("POST", path, &form).await;
+    upgrade(&world, "").await;
     world.sync().await;
     assert_eq!(credits(&shown(&world, &token).await), (json!(600), json!(4400), json!(0.2)));
     record(&world, vec![told("e2", &user, "inference", "4500", "2026-11-22T09:00:00Z")]).await;

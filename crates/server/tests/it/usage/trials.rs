@@ -6,8 +6,8 @@ use billhook::store::{Tx, users};
 use serde_json::json;
 
 use super::terms::{asked, credits, faults, period};
-use super::{Catalogue, instant, record, recorded, shown, somebody, subscribe, told};
-use crate::harness::{Answer, Database, Plan, World};
+use super::{Catalogue, record, recorded, shown, somebody, subscribe, told, upgrade};
+use crate::harness::{Answer, Database, Plan, World, instant};
 
 /// The built-in catalogue with a trial of fourteen days.
 fn of_fourteen_days() -> Catalogue {
@@ -161,11 +161,7 @@ async fn shares(world: &World) {
     assert_eq!(credits(&shown(world, &token).await), (json!(600), json!(0), json!(0.2)));
     // Half of the thirty days from 12 November on.
     world.clock.set(instant("2026-11-27T10:00:00Z"));
-    let path = "/v1/subscriptions/sub_sandbox_user";
-    let found = world.at_stripe("GET", path, "").await;
-    let item = found["items"]["data"][0]["id"].as_str().expect("an item");
-    let form = format!("proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly");
-    world.at_stripe("POST", path, &form).await;
+    upgrade(world, "").await;
     world.sync().await;
     let answer = shown(world, &token).await;
     assert_eq!(answer["credits"]["included_credits"], 2_750, "250 of 500 and 2,500 of 5,000");
@@ -176,7 +172,7 @@ async fn shares(world: &World) {
     let id = user.clone();
     let sql = "UPDATE users SET own_tier = 'vip_edition' WHERE id = ?1";
     world.app.db.write(move |tx| tx.run(sql, &[id.as_str().into()])).await.expect("another tier");
-    world.at_stripe("DELETE", path, "").await;
+    world.at_stripe("DELETE", "/v1/subscriptions/sub_sandbox_user", "").await;
     world.sync().await;
     let answer = shown(world, &token).await;
     assert_eq!((&answer["tier"], &answer["credits"]["included_credits"]), (&json!("vip_edition"), &json!(0)));

@@ -1,15 +1,16 @@
 //! A small Stripe in memory: objects that change, an event for each change, and answers that may overtake each other.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 use std::time::Duration;
 
 use ring::hmac;
 use serde_json::{Value, json};
+
+use crate::harness::made_up::{Request, answer, listen};
 
 pub const VERSION: &str = "2026-09-30.endive";
 pub const SECRET: &str = "whsec_canaryCANARY12345678";
@@ -124,17 +125,9 @@ pub struct Account {
 
 impl Account {
     pub fn open(now: i64) -> Account {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let account = Account { port, inside: Arc::new(Mutex::new(Inside { now, ..Inside::default() })) };
-        let inside = Arc::clone(&account.inside);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let inside = Arc::clone(&inside);
-                thread::spawn(move || drop(converse(&inside, stream)));
-            }
-        });
-        account
+        let inside = Arc::new(Mutex::new(Inside { now, ..Inside::default() }));
+        let there = Arc::clone(&inside);
+        Account { port: listen(move |stream| converse(&there, stream)), inside }
     }
 
     pub fn base(&self) -> String {
@@ -351,36 +344,19 @@ fn wait(inside: &Mutex<Inside>, sides: u64, longest: u64) {
 fn converse(inside: &Mutex<Inside>, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            let Some((name, value)) = header.trim_end().split_once(": ") else { break };
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.parse().expect("a length");
-            }
-        }
-        let mut sent = vec![0; length];
-        reader.read_exact(&mut sent)?;
-        let mut words = line.split(' ');
-        let (method, target) = (words.next().expect("a method"), words.next().expect("a target"));
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    while let Some(request) = Request::read(&mut reader)? {
+        let (method, path, query) = request.target();
         // A list takes longest: what it says may be old when it arrives.
         let longest = if path.matches('/').count() == 2 { 300 } else { 120 };
         wait(inside, 8, 10);
         let (time, (status, body)) = {
             let mut inside = inside.lock().expect("whole");
-            (inside.time(), inside.answer(method, path, &pairs(query), &pairs(&String::from_utf8_lossy(&sent))))
+            (inside.time(), inside.answer(method, path, &pairs(query), &pairs(&request.body)))
         };
         wait(inside, 4, longest);
-        let head = format!("HTTP/1.1 {status} Said\r\n{time}Content-Type: application/json\r\n");
-        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+        stream.write_all(answer(status, &format!("{time}Content-Type: application/json\r\n"), &body).as_bytes())?;
     }
+    Ok(())
 }
 
 fn pairs(text: &str) -> Vec<(String, String)> {
