@@ -1,7 +1,9 @@
-//! Whether users are disabled, as far as it was asked: kept until somebody changes them, here or in another process.
+//! Who is a user, and whether they are disabled, as far as it was asked: kept until somebody changes them, here or in another process.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+
+use foldhash::quality::RandomState;
 
 /// How many users are kept; beyond it the map is emptied and fills anew.
 const KEPT_MAX: usize = 500_000;
@@ -12,13 +14,13 @@ pub struct Disabled(RwLock<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    known: HashMap<String, bool>,
+    known: HashMap<String, bool, RandomState>,
     /// Moves when users are dropped: what was read before is not kept after.
     epoch: u64,
 }
 
 impl Disabled {
-    /// Whether a user is disabled; where that is not known, where time stands, to be taken before it is read.
+    /// Whether a user is disabled; where nobody knows of them, where time stands, to be taken before it is read.
     pub fn get(&self, user: &str) -> Result<bool, u64> {
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
         kept.known.get(user).copied().ok_or(kept.epoch)

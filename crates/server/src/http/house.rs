@@ -39,7 +39,7 @@ const DENY: HeaderValue = HeaderValue::from_static("DENY");
 const API_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+const NO_METHOD: HeaderValue = HeaderValue::from_static("");
 
 /// What the operator decides about the edge.
 #[derive(Debug, Clone, Default)]
@@ -139,8 +139,9 @@ impl House {
     /// Judges a request by its head alone.
     pub(super) fn examine(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let (uri, headers) = (request.uri(), request.headers());
-        if !is_offered(request.method()) {
-            return Err(Refusal { allow: true, ..Refusal::code("method_not_allowed") });
+        // It names another host and no path of ours. Whether a path has any other method, and which it has, the router knows.
+        if request.method() == Method::CONNECT {
+            return Err(Refusal { is_for_no_method: true, ..Refusal::code("method_not_allowed") });
         }
         if uri.path_and_query().is_some_and(|text| text.as_str().len() > URI_MAX) {
             return Err(Refusal::code("uri.too_long"));
@@ -210,13 +211,6 @@ fn every_answer(https: bool) -> HeaderMap {
     headers
 }
 
-fn is_offered(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS
-    )
-}
-
 pub(super) fn has_body(request: &Request<Incoming>) -> bool {
     !hyper::body::Body::is_end_stream(request.body())
 }
@@ -225,13 +219,14 @@ pub(super) fn has_body(request: &Request<Incoming>) -> bool {
 #[derive(Debug)]
 pub(super) struct Refusal {
     code: &'static str,
-    allow: bool,
+    /// No method is offered for what was asked.
+    is_for_no_method: bool,
     retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn code(code: &'static str) -> Self {
-        Self { code, allow: false, retry_after: None }
+        Self { code, is_for_no_method: false, retry_after: None }
     }
 
     /// The same, with when to come again.
@@ -244,8 +239,8 @@ impl Refusal {
         let problem = self.retry_after.map_or(Problem::coded(self.code, 400), |wait| problem.after(wait));
         let mut response = Response::new(Body::empty());
         problem.write(&mut response, id.as_str());
-        if self.allow {
-            response.headers_mut().insert(ALLOW, METHODS);
+        if self.is_for_no_method {
+            response.headers_mut().insert(ALLOW, NO_METHOD);
         }
         response
     }

@@ -32,8 +32,7 @@ pub(super) async fn slot_of(app: &App, user: &str) -> Result<Arc<Slot>> {
 async fn load(app: &App, user: &str) -> Result<Arc<Slot>> {
     let id = user.to_owned();
     let known = app.db.read(move |tx| users::get(tx, &id)).await?;
-    let known = known.ok_or_else(|| rule("user.unknown", "/user_id", "expected the id of a user"))?;
-    usage::kept_account(app, &known).await
+    usage::kept_account(app, &known.ok_or_else(super::users::unknown)?).await
 }
 
 /// An input that breaks a rule with a name.

@@ -3,6 +3,7 @@
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
+use super::limits::rule;
 use super::usage::plans;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -92,24 +93,32 @@ pub async fn set_disabled(app: &App, id: &str, disabled: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a user is disabled, as the database says now. Somebody unknown is not.
+/// Nobody with this id is a user, or is one any more.
+pub(super) fn unknown() -> Error {
+    rule("user.unknown", "/user_id", "expected the id of a user")
+}
+
+/// Whether a user is disabled, as the database says now.
+///
+/// # Errors
+/// `user.unknown`, also for who was one once.
 pub async fn is_disabled(app: &App, id: &str) -> Result<bool> {
     let epoch = match app.answers.disabled.get(id) {
         Ok(disabled) => return Ok(disabled),
         Err(epoch) => epoch,
     };
     let user = id.to_owned();
-    let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else { return Ok(false) };
+    let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else { return Err(unknown()) };
     if app.db.notices_other_writers() {
         app.answers.disabled.keep(epoch, id, user.disabled);
     }
     Ok(user.disabled)
 }
 
-/// For what is let through or held only for somebody who is not disabled. What was used is recorded for everybody.
+/// For what is let through or held only for a user who is not disabled. What was used is recorded for who is disabled as well.
 ///
 /// # Errors
-/// `user.disabled`.
+/// `user.disabled`; `user.unknown`, also for who was one once.
 pub async fn let_in(app: &App, id: &str) -> Result<()> {
     if is_disabled(app, id).await? { Err(Error::Forbidden { code: DISABLED }) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use billing::time;
 use jiff::Timestamp;
 
-use super::db::{Row, args};
+use super::db::{Dialect, Row, Value, args};
 use super::{Change, Tx, plans};
 use crate::error::{Error, Result};
 
@@ -59,6 +59,24 @@ pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<User>> {
     .as_ref()
     .map(user)
     .transpose()
+}
+
+/// Which of these are users, each with whether they are disabled.
+pub fn which_are_there<'i>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'i str>) -> Result<Vec<(String, bool)>> {
+    // No text of a database holds the character that ends texts in others.
+    let ids = ids.filter(|id| !id.contains('\0'));
+    let found = |row: &Row| Ok((row.text(0)?, row.int_or_null(1)?.is_some()));
+    if tx.dialect() == Dialect::Postgres {
+        let ids = ids.map(|id| Some(id.to_owned())).collect();
+        let rows = tx.rows("SELECT id, disabled_at FROM users WHERE id = ANY(?1::TEXT[])", &[Value::Texts(ids)])?;
+        return rows.iter().map(found).collect();
+    }
+    let mut there = Vec::new();
+    for id in ids {
+        let row = tx.row("SELECT id, disabled_at FROM users WHERE id = ?1", args![id])?;
+        there.extend(row.as_ref().map(found).transpose()?);
+    }
+    Ok(there)
 }
 
 /// Every user, oldest id first, for listings of the command line.

@@ -4,6 +4,7 @@ mod catalogue;
 mod doctor;
 mod folder;
 mod migrate;
+mod postgres;
 mod serve;
 mod usage;
 

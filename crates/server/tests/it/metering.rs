@@ -3,6 +3,7 @@
 mod batches;
 mod cloud_events;
 mod gateway;
+mod gone;
 mod holds;
 mod lago_wire;
 mod lite_llm;

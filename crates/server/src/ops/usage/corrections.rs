@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
-use crate::store::users;
+use crate::store::{Tx, users};
 
 /// Millionths of a microcredit.
 const PICO: i128 = 1_000_000;
@@ -78,7 +78,7 @@ pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, prev
         weight: voided.weight,
         event_ms: voided.event_ms,
         received_ms: app.clock.now().as_millisecond(),
-        id: void_id(&voided),
+        id: void_id(voided.position),
         fingerprint: 0,
         transaction_id: transaction_id.to_owned(),
         source: Source::CommandLine,
@@ -114,8 +114,13 @@ async fn counted_in(app: &App, event: &Logged) -> Result<Option<i64>> {
         .await
 }
 
-fn void_id(voided: &Logged) -> EntryId {
-    ids::entry_id("void", &voided.position.to_string())
+fn void_id(position: i64) -> EntryId {
+    ids::entry_id("void", &position.to_string())
+}
+
+/// Whether the event at this place in the log was taken back.
+pub fn is_voided(tx: &mut Tx<'_>, position: i64) -> Result<bool> {
+    Ok(log::known(tx, log::NAMED, &void_id(position))?.is_some())
 }
 
 /// Adds to what a user has used of a type, or takes from it.

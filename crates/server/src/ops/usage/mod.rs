@@ -9,6 +9,7 @@ pub mod ids;
 mod judging;
 mod moving;
 pub mod naming;
+mod people;
 pub mod plans;
 pub mod recount;
 mod sameness;

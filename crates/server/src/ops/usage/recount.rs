@@ -152,6 +152,7 @@ struct Counting {
     last_account: String,
     /// The first day of which events are still accepted.
     oldest_day: i64,
+    counted: entries::Counted,
     ahead: Ahead,
     /// What the portion that was counted last says wrongly beside what counts.
     wrong: entries::Wrong,
@@ -169,6 +170,7 @@ impl Default for Counting {
             last_id: (i64::MIN, Vec::new()),
             last_account: String::new(),
             oldest_day: i64::MAX,
+            counted: entries::Counted::default(),
             ahead: Ahead::default(),
             wrong: entries::Wrong::default(),
             recount: Recount::default(),
@@ -198,7 +200,9 @@ impl Counting {
         let has_links = tx.dialect() == Dialect::Sqlite;
         while self.book.applied() < to {
             let from = self.book.applied();
-            let portion = entries::read(tx, from..to.min(from + READ), self.oldest_day, &mut self.recount)?;
+            let (oldest_day, counted, recount) = (self.oldest_day, &mut self.counted, &mut self.recount);
+            let mut whole = entries::Whole { oldest_day, counted, recount };
+            let portion = entries::read(tx, from..to.min(from + READ), &mut whole)?;
             let mut turn = self.book.turn();
             for entry in &portion.entries {
                 self.ahead.look(entry);

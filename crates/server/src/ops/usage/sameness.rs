@@ -11,6 +11,12 @@ use crate::error::{Error, Result};
 use crate::store::Tx;
 use crate::store::log::{self, EntryId, Kind, Known, Source};
 
+/// What was said of an event before, where it is in the log; else that it is refused now.
+pub(super) fn as_before(tx: &mut Tx<'_>, candidate: &Candidate, refused: Verdict) -> Result<Verdict> {
+    let known = log::known(tx, candidate.entry.day(), &candidate.entry.id)?;
+    known.map_or(Ok(refused), |known| verdict_on(tx, candidate, known))
+}
+
 /// The same again, or something else under the same id.
 pub(super) fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
     if known.fingerprint == entry.fingerprint {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use billing::account::Account;
-use billing::entry::{PlanChange, Terms};
+use billing::entry::Terms;
 use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
@@ -16,11 +16,12 @@ use tokio::sync::{Notify, oneshot};
 use super::batch::{Batch, Whole};
 use super::following::{catch_up, written};
 use super::judging::{self, Ahead};
-use super::sameness::{Beside, Former, verdict_on};
+use super::people::{People, is_owed};
+use super::sameness::{Beside, Former, as_before, verdict_on};
 use super::{bounds, ids, moving, plans};
 use crate::app::App;
 use crate::counters::book::{Book, Slot};
-use crate::counters::reading::{self, Said};
+use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::store::db::Isolation;
 use crate::store::log::{self, Appended, Entry, Kind, Known, Source};
@@ -262,7 +263,8 @@ pub(super) struct Draft<'g> {
     pub(super) batches: &'g [Batch],
     pub(super) now: Timestamp,
     edition: u64,
-    known: HashMap<&'g str, Option<usize>, RandomState>,
+    pub(super) known: HashMap<&'g str, Option<usize>, RandomState>,
+    pub(super) people: People,
     pub(super) users: Vec<Arc<Slot>>,
     pub(super) made: Vec<Entry>,
     pub(super) order: Vec<Line>,
@@ -284,7 +286,7 @@ pub(super) struct Draft<'g> {
     verdicts: Vec<Verdict>,
     pub(super) failed: HashMap<usize, Error>,
     /// Users whose account cannot be read: nobody tries again for each of their events.
-    broken: HashSet<&'g str>,
+    pub(super) broken: HashSet<&'g str>,
 }
 
 impl Group {
@@ -300,6 +302,7 @@ impl Group {
             now,
             edition: app.book.edition(),
             known: HashMap::default(),
+            people: People::default(),
             users: Vec::new(),
             made: Vec::new(),
             order: Vec::with_capacity(total),
@@ -396,7 +399,7 @@ impl<'g> Draft<'g> {
     /// What is said of a candidate before the log is asked. What may be appended is put in line, or beside the first of its kind there.
     fn add(&mut self, tx: &mut Tx<'_>, place: Place, candidate: &'g Candidate) -> Result<Verdict> {
         let entry = &candidate.entry;
-        let Some(user) = self.user(tx, &entry.user)? else { return Ok(UNKNOWN_USER) };
+        let Some(user) = self.user(tx, &entry.user, is_owed(entry))? else { return Ok(UNKNOWN_USER) };
         if let Some(verdict) = self.former.verdict_on(tx, candidate)? {
             return Ok(verdict);
         }
@@ -408,9 +411,12 @@ impl<'g> Draft<'g> {
         if let Some(known) = known {
             return verdict_on(tx, candidate, known);
         }
+        if self.people.are_without(user) && !is_owed(entry) {
+            return as_before(tx, candidate, UNKNOWN_USER);
+        }
         if self.app.config.late == crate::config::Late::Reject && self.is_too_late(user, entry) {
             // What came in time is answered as it was then, however late it is told again.
-            return Ok(judging::known_before(tx, candidate)?.unwrap_or(judging::TOO_LATE));
+            return as_before(tx, candidate, judging::TOO_LATE);
         }
         if self.is_forgotten(tx, entry)? {
             return Ok(judging::TOO_OLD);
@@ -421,7 +427,7 @@ impl<'g> Draft<'g> {
             return Ok(verdict);
         }
         if self.is_too_much_for_its_day(tx, user, entry)? || self.is_too_much(user, entry) {
-            return Ok(judging::known_before(tx, candidate)?.unwrap_or(judging::TOO_MUCH));
+            return as_before(tx, candidate, judging::TOO_MUCH);
         }
         let verdict = self.verdicts.len();
         match self.beside.first(candidate, self.order.len()) {
@@ -432,50 +438,9 @@ impl<'g> Draft<'g> {
     }
 
     /// Puts an entry in line that nobody asked for.
-    fn add_made(&mut self, user: usize, entry: Entry) {
+    pub(super) fn add_made(&mut self, user: usize, entry: Entry) {
         self.order.push(Line { place: Place::Made(self.made.len()), user, verdict: None });
         self.made.push(entry);
-    }
-
-    /// The user's account, from memory, from the database, or a new one with a first entry of its terms.
-    fn user(&mut self, tx: &mut Tx<'_>, id: &'g str) -> Result<Option<usize>> {
-        if let Some(known) = self.known.get(id) {
-            return Ok(*known);
-        }
-        if self.broken.contains(id) {
-            return Err(Error::internal("this account could not be read"));
-        }
-        // Something may be held of a user who has no entry yet: that account begins with this one.
-        let slot = match self.app.book.get(id).filter(|slot| slot.is_open()) {
-            Some(slot) => Some(slot),
-            None => self.load(tx, id).inspect_err(|_| _ = self.broken.insert(id))?,
-        };
-        let at = slot.map(|slot| {
-            if slot.lock().account.is_nearly_full() {
-                self.nearly_full.insert(self.users.len());
-            }
-            self.users.push(slot);
-            self.users.len() - 1
-        });
-        self.known.insert(id, at);
-        Ok(at)
-    }
-
-    fn load(&mut self, tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
-        if let Some(slot) = written(tx, id)? {
-            return Ok(Some(slot));
-        }
-        // Unmarked before the terms are read: a change that comes in between marks them anew.
-        store::plans::unmark(tx, id)?;
-        let Some(user) = users::get(tx, id)? else { return Ok(None) };
-        plans::show_tier(tx, &self.app.catalogue, &user, self.now)?;
-        let terms = plans::terms(tx, &self.app.catalogue, &user, self.now)?;
-        let account = new_account(terms, self.now)?;
-        let body = reading::plan_body(PlanChange::KeepUsed, account.terms(), &[]);
-        let entry = plan_entry(id, &body, account.position(), self.now.as_millisecond());
-        // Its place is the next in the list of users, where the caller puts the slot.
-        self.add_made(self.users.len(), entry);
-        Ok(Some(Slot::new(id, account)))
     }
 
     /// An entry of new terms, where there is an account whose terms are others.
@@ -506,7 +471,7 @@ impl<'g> Draft<'g> {
         let (body, event_ms) = moving::change(tx, &self.app.catalogue, &slot, &terms, began.as_millisecond(), now_ms)?;
         let position = slot.lock().account.position();
         let entry = Entry { event_ms, ..plan_entry(id, &body, position, now_ms) };
-        let Some(user) = self.user(tx, id)? else { return Ok(()) };
+        let Some(user) = self.user(tx, id, false)? else { return Ok(()) };
         self.add_made(user, entry);
         Ok(())
     }
@@ -555,13 +520,13 @@ impl<'g> Draft<'g> {
     }
 }
 
-fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
+pub(super) fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
     Account::new(terms, now.as_millisecond()).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another
 /// one, even if it says the same.
-fn plan_entry(user: &str, body: &str, position: i64, now_ms: i64) -> Entry {
+pub(super) fn plan_entry(user: &str, body: &str, position: i64, now_ms: i64) -> Entry {
     let transaction_id = format!("plan-{user}-{position}");
     Entry {
         kind: Kind::Plan,

@@ -76,9 +76,10 @@ impl Postgres {
         }
         config.connect_timeout(CONNECT_TIMEOUT).application_name(NAME);
         let (listening, config) = (config.clone(), Config::from(config));
-        let mut first = connect(&config).map_err(|error| OpenError::Unusable(error.into()))?;
+        let unusable = |error: postgres::Error| OpenError::Unusable(said(&error).into());
+        let mut first = connect(&config).map_err(unusable)?;
         refuse_unsafe(&mut first)?;
-        let version = setting(&mut first, "SHOW server_version").map_err(|error| OpenError::Unusable(error.into()))?;
+        let version = setting(&mut first, "SHOW server_version").map_err(unusable)?;
         let (queue, shared) = (Arc::new(Queue::default()), Arc::new(OnceLock::new()));
         let news = News::new(listening, Arc::clone(&queue), Arc::clone(&shared));
         let mut clients = vec![Some(first)];
@@ -170,7 +171,7 @@ fn refuse_unsafe(client: &mut Client) -> Result<(), OpenError> {
         ("full_page_writes", "SHOW full_page_writes"),
         ("synchronous_commit", "SHOW synchronous_commit"),
     ] {
-        let value = setting(client, sql).map_err(|error| OpenError::Unusable(error.into()))?;
+        let value = setting(client, sql).map_err(|error| OpenError::Unusable(said(&error).into()))?;
         if value == "off" {
             return Err(OpenError::Unsafe(format!("{name} = off (needs on)")));
         }
@@ -390,10 +391,20 @@ impl ToSql for Value {
     to_sql_checked!();
 }
 
+/// Why the server lets us do nothing, in its own words. No password is in them, nor any value of a row: those are in what a statement
+/// runs into, which is said without its words.
+fn said(error: &postgres::Error) -> String {
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(told), _) => format!("{} ({})", told.message(), told.code().code()),
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
+    }
+}
+
 impl DbError {
     /// Whatever keeps us out: no code of a failed connection says that a statement was wrong.
     fn away(error: postgres::Error) -> Self {
-        Self::Unavailable(error.into())
+        Self::Unavailable(said(&error).into())
     }
 }
 
@@ -413,7 +424,10 @@ fn classify(error: postgres::Error) -> DbError {
     }
     // 08 connection, 25 read-only, 53 resources, 57 operator intervention, 58 system error.
     if matches!(class, "08" | "25" | "53" | "57" | "58") {
-        return DbError::Unavailable(error.into());
+        return DbError::Unavailable(said(&error).into());
+    }
+    if code == SqlState::INSUFFICIENT_PRIVILEGE {
+        return DbError::Fault(said(&error).into());
     }
     let mut text = String::new();
     let _ = write!(text, "{error} ({})", code.code());

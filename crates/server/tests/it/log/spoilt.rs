@@ -97,6 +97,48 @@ async fn i04_ids_that_are_gone_are_known_again(database: Database) {
 
 on_each_database!(i04_ids_that_are_gone_are_known_again);
 
+/// An event whose id was lost came again and counts as often as it is in the log: it is named until no more than one of them counts,
+/// whichever of them are taken back.
+async fn an_event_that_counts_twice(database: Database) {
+    let app = program(&database, &now()).await;
+    let users = add_users(&app, 1).await;
+    for _ in 0..3 {
+        record(&app, vec![one("again", &users[0])]).await;
+        settled_or_not(&app).await;
+        run_sql(&app, "DELETE FROM usage_ids WHERE id IN (SELECT id FROM usage_log WHERE kind = 0)").await;
+    }
+    usage::recount::repair(&app).await.expect("known again");
+    let void = async |position| {
+        let which = usage::naming::Which::Position(position);
+        usage::corrections::void(&app, "again", which, false).await.expect("a void");
+        settled_or_not(&app).await;
+        usage::recount::repair(&app).await.expect("mended");
+        differences(&app).await
+    };
+    let twice = |position| format!("the entry {position} has the id of the entry 2");
+    assert_eq!(differences(&app).await, [twice(3), twice(4)]);
+    assert_eq!(void(2).await, [twice(4)], "two of three still count");
+    assert_eq!(void(2).await, [twice(4)], "one is taken back once");
+    assert_eq!(void(4).await, [""; 0], "one of three counts");
+    assert_eq!(void(3).await, [""; 0], "none of them does, as somebody wanted it");
+}
+
+/// What is recorded is written down, whatever there is to complain of.
+async fn settled_or_not(app: &App) {
+    usage::following::follow_log(app).await.expect("followed");
+    usage::totals::write_down_now(app).await.expect("written down");
+}
+
+#[tokio::test]
+async fn an_event_that_counts_twice_is_named_until_one_is_taken_back_on_sqlite() {
+    an_event_that_counts_twice(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn an_event_that_counts_twice_is_named_until_one_is_taken_back_on_postgres() {
+    an_event_that_counts_twice(Database::postgres()).await;
+}
+
 /// What was given a name for ever is the same again after its id was lost and put back, whenever it is said.
 async fn i04_names_that_are_gone_are_known_again(database: Database) {
     let clock = now();
