@@ -98,6 +98,10 @@ impl<'a> From<&'a Logged> for Said<'a> {
     }
 }
 
+/// The properties of a commit for which nothing was held any more. Said in the log, so that the same answer can be given after a
+/// restart and at every process.
+pub const LATE_COMMIT: &str = r#"{"late":true}"#;
+
 /// What the body of a void says whose event counted nothing.
 const NOTHING: &str = "nothing";
 

@@ -163,15 +163,15 @@ impl Reservations {
         self.part(id).resolve(id, fate);
     }
 
-    /// The commit of a reservation is counted. Whether it was late is what was found when the commit came.
-    pub fn committed(&self, id: &str, quantity: Quantity, position: i64) {
+    /// The commit of a reservation is counted. Whether it was late is what was found when the commit came, in whichever process.
+    pub fn committed(&self, id: &str, quantity: Quantity, position: i64, late: bool) {
         let mut part = self.part(id);
-        let late = match part.get(id).map(|known| known.fate) {
-            None | Some(Fate::Committed { .. }) => return,
-            Some(Fate::Committing { late, .. }) => late,
-            Some(Fate::Held | Fate::Undecided | Fate::Released) => false,
-        };
-        part.resolve(id, Fate::Committed { quantity, position, late });
+        match part.get(id).map(|known| known.fate) {
+            None | Some(Fate::Committed { .. }) => {}
+            Some(Fate::Committing { .. } | Fate::Held | Fate::Undecided | Fate::Released) => {
+                part.resolve(id, Fate::Committed { quantity, position, late });
+            }
+        }
     }
 
     /// The users of reservations whose time was over at this instant and that nobody had resolved, each once. Forgets those that have been

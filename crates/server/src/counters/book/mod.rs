@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use self::state::closed_row;
 use super::publishing::Moves;
-use super::reading::Said;
+use super::reading::{LATE_COMMIT, Said};
 use super::redis::There;
 use super::reservations::{Reservations, UNDER_WAY_MAX_MS, place};
 use crate::error::Error;
@@ -382,7 +382,8 @@ impl Turn<'_> {
         }
         drop(state);
         if let Some(id) = released {
-            self.book.reservations.committed(id, Quantity::from_micro(said.quantity), said.position);
+            let late = said.body == Some(LATE_COMMIT);
+            self.book.reservations.committed(id, Quantity::from_micro(said.quantity), said.position, late);
         }
         let period_start_ms = folded.period;
         let warning = |percent| Warning {

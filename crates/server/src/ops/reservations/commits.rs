@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{TTL_MAX_MS, conflict, find, remaining, resolved_otherwise};
 use crate::app::App;
+use crate::counters::reading::LATE_COMMIT;
 use crate::counters::reservations::{Fate, Known};
 use crate::error::{Error, Result};
 use crate::ops::limits::{self, rule};
@@ -19,8 +20,6 @@ use crate::store::log::{self, Entry, Kind, Source};
 const COUNTED_WITHIN: Duration = Duration::from_millis(250);
 /// What ids of commits are kept apart by in the log.
 const SPACE: &str = "commit";
-/// The properties of a commit for which nothing was held any more.
-const LATE: &str = r#"{"late":true}"#;
 
 /// What was really used: less than was held, or more.
 #[derive(Debug, Clone)]
@@ -250,8 +249,7 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
         fingerprint: 0,
         transaction_id: (*id).to_owned(),
         source: Source::Reservation,
-        // Said in the log, so that the same answer can be given after a restart.
-        body: late.then(|| LATE.to_owned()),
+        body: late.then(|| LATE_COMMIT.to_owned()),
     };
     entry.fingerprint = ids::fingerprint(&entry, at.is_some());
     Ok(Candidate { entry, timed: at.is_some() })
@@ -269,7 +267,7 @@ pub(super) async fn in_log(app: &App, id: &str, at: Option<Timestamp>) -> Result
     let entry = app.db.read(move |tx| committed_on(tx, days.clone(), &entry_id)).await?;
     Ok(entry.map(|entry| {
         let (quantity, position) = (Quantity::from_micro(entry.quantity), entry.position);
-        (Before { quantity, position, late: entry.body.as_deref() == Some(LATE) }, entry)
+        (Before { quantity, position, late: entry.body.as_deref() == Some(LATE_COMMIT) }, entry)
     }))
 }
 

@@ -4,7 +4,7 @@ use billing::account::Account;
 
 use super::{corrections, failed};
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::accounts;
 use crate::store::log::{self, DAY_MS};
 
@@ -50,9 +50,15 @@ impl Upkeep {
     }
 }
 
+/// What is wrong with one pack, or with one account, is its own trouble: the next pass tries again, and the others go on. What is
+/// wrong with the database is everybody's.
 async fn expire(app: &App, user: &str, packs: Vec<String>) -> Result<()> {
     for pack in packs {
-        corrections::expire(app, user, &pack).await?;
+        match corrections::expire(app, user, &pack).await {
+            Ok(_) => {}
+            Err(outage @ Error::Upstream { .. }) => return Err(outage),
+            Err(error) => tracing::error!(user.id = user, pack, %error, "a pack whose time is over could not expire"),
+        }
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ fn what_happens_is_to_be_written_down_once() {
     assert_eq!(noted(&all, 3_000), (vec![], vec![]), "nothing of it has ended");
     all.resolve("released", Fate::Released);
     for id in ["committed", "undecided"] {
-        all.committed(id, Quantity::from_micro(1), 7);
+        all.committed(id, Quantity::from_micro(1), 7, false);
     }
     all.resolve("released", Fate::Released);
     let ended = vec![("committed".to_owned(), false), ("released".to_owned(), false)];
@@ -157,7 +157,7 @@ fn a_commit_under_way_is_waited_for() {
         assert!(all.expire(now_ms).is_empty());
         assert!(all.get("a").is_some(), "{now_ms}");
     }
-    all.committed("a", Quantity::from_micro(1), 7);
+    all.committed("a", Quantity::from_micro(1), 7, false);
     assert!(all.get("a").is_some_and(|known| matches!(known.fate, Fate::Committed { .. })));
     all.expire(2 * HOUR_MS);
     assert_eq!((all.get("a"), all.get("b")), (None, None));

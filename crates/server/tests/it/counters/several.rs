@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use billhook::jobs::Jobs;
 use billhook::ops::publishing::proof;
-use billhook::ops::reservations::{self, Ask};
+use billhook::ops::reservations::{self, Ask, Commit};
+use billhook::ops::usage;
 use billhook::store::leases;
 use futures_util::future::join_all;
 
@@ -120,6 +121,27 @@ async fn i04_committed_and_released_at_once_is_resolved_once() {
         let left = quantity("5").micro() - i64::from(committed) * quantity("0.05").micro();
         assert_eq!(quantity(&commits.left().await).micro(), left, "{name}: {committed} committed");
     }
+}
+
+/// I-04: what was late where it was committed is late wherever it is asked for.
+#[tokio::test]
+async fn i04_a_late_commit_is_late_at_every_program() {
+    let (one, other) = two().await;
+    one.reserve_for("mine", "inference", "0.5", Duration::from_secs(1)).await.expect("held");
+    for rig in [&one, &other] {
+        rig.world.clock.advance(Duration::from_secs(10));
+    }
+    let commit = Commit {
+        quantity: quantity("0.5"),
+        at: None,
+        user: Some(one.user.clone()),
+        kind: Some("inference".to_owned()),
+    };
+    let done = reservations::commit(other.app(), "mine", commit).await.expect("committed");
+    assert!(done.late);
+    usage::following::follow_log(one.app()).await.expect("followed");
+    let again = one.commit("mine", "0.5").await.expect("committed");
+    assert_eq!((again.position, again.late, again.replayed), (done.position, true, true));
 }
 
 /// What one program has reserved, another commits and releases; the user's account moves on both.

@@ -2,8 +2,10 @@
 
 use billhook::app::App;
 use billhook::ops::usage::corrections;
+use billhook::ops::usage::ids;
 use billhook::ops::usage::totals;
 use billhook::ops::usage::upkeep::Upkeep;
+use billhook::store::db::Value;
 use billhook::store::log::Kind;
 use billing::entry::Pack;
 use billing::usage::Credits;
@@ -54,3 +56,29 @@ async fn a_pack_expires_also_where_the_account_is_not_in_memory(database: Databa
 }
 
 on_each_database!(a_pack_expires_also_where_the_account_is_not_in_memory);
+
+/// One user's pack whose id stands for an entry that is not there: everybody else's expire.
+#[tokio::test]
+async fn a_pack_that_cannot_expire_holds_up_nobody_elses() {
+    let (database, clock) = (Database::sqlite(), now());
+    let app = program(&database, &clock).await;
+    let mut users = add_users(&app, 3).await;
+    users.sort();
+    for user in &users {
+        corrections::grant(&app, user, &pack("short", "2026-11-23T00:00:00Z")).await.expect("given");
+    }
+    for user in &users[..2] {
+        let id = ids::entry_id("expire", &format!("{user} short")).to_vec();
+        let sql = "INSERT INTO usage_ids (day, id, position, fingerprint) VALUES (2000000000, ?1, 999999, 1)";
+        app.db.write(move |tx| tx.run(sql, &[Value::Bytes(id.clone())])).await.expect("an id that leads nowhere");
+    }
+    totals::write_down_now(&app).await.expect("written down");
+    clock.set(instant("2026-11-24T00:00:00Z"));
+    // In memory, and then of those who are not.
+    Upkeep::default().once(&app).await.expect("seen to");
+    assert_eq!(expired(&app).await, [(users[2].clone(), "short".to_owned())]);
+    drop(app);
+    let app = program(&database, &clock).await;
+    Upkeep::default().once(&app).await.expect("seen to");
+    assert_eq!(expired(&app).await, [(users[2].clone(), "short".to_owned())]);
+}
