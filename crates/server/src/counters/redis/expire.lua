@@ -30,7 +30,8 @@ local function expire(ends, now)
       for place, hold in ipairs(known) do
         -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
         local quantity, credits, kind = string.match(hold or '', '^h: *(%d+):(%d+):%d+:(.*)$')
-        if kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place]) == 'c' then
+        local claims = kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place])
+        if type(claims) == 'string' and claims ~= 'r' then
           kept[#kept + 1] = owner .. '\0' .. ids[place] -- its commit is on the way to the log: it is looked at again in a second
           kind = nil
         else

@@ -6,6 +6,7 @@
 //! whose id is the caller's own; an id that was made here tells its shard and when it ends. Redis may lose any of it: an account that
 //! is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
+mod attempt;
 mod claim;
 mod group;
 mod inspection;
@@ -28,11 +29,12 @@ use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
+use self::attempt::GivenUp;
 use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
 pub use self::inspection::Finding;
 use self::link::Link;
-use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at, text_of};
+use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at};
 use self::publication::{Publication, is_exact};
 use self::question::Question;
 use self::script::{Args, Scripts};
@@ -40,7 +42,7 @@ pub use self::there::There;
 pub use self::view::{Mark, Pending, View};
 use super::book::{self, Book, Slot, State};
 use super::embedded;
-use super::reservations::{Fate, Known, UNDER_WAY_MAX_MS};
+use super::reservations::{Fate, Known};
 use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
@@ -70,6 +72,8 @@ pub struct Redis {
     log: RwLock<Arc<str>>,
     /// Holds that may have been placed although nobody got the answer.
     unheard: Mutex<Vec<(Box<str>, Box<str>)>>,
+    /// Claims of commits that came to nothing and that may lie there still.
+    given_up: Mutex<Vec<GivenUp>>,
     /// Where the shards stand, as this process has published them.
     pub view: tokio::sync::Mutex<View>,
 }
@@ -99,6 +103,7 @@ impl Redis {
             process,
             log: RwLock::new(written(log)),
             unheard: Mutex::default(),
+            given_up: Mutex::default(),
             view: tokio::sync::Mutex::default(),
         }
     }
@@ -370,24 +375,12 @@ impl Port for Redis {
         let _ = tokio::time::timeout(view::DEADLINE, told).await;
     }
 
-    async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
-        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
-        let mut claim = redis::cmd("SET");
-        claim
-            .arg(key)
-            .arg("c")
-            .arg("PX")
-            .arg(claim_life_ms(known.expires_ms, now) + UNDER_WAY_MAX_MS)
-            .arg("NX")
-            .arg("GET");
-        let before = self.link.ask(&claim).await?;
-        Ok(before == Value::Nil || text_of(&before)? != "r")
+    async fn begin_commit(&self, id: &str, known: &Known, attempt: &str, now: Timestamp) -> Result<bool, Outage> {
+        self.claim_commit(id, known, attempt, now).await
     }
 
-    async fn give_up_commit(&self, id: &str, known: &Known) {
-        // Where this fails, nobody releases it before its time is over.
-        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
-        let _ = self.link.ask(redis::cmd("DEL").arg(key)).await;
+    async fn give_up_commit(&self, id: &str, known: &Known, attempt: &str) {
+        self.unclaim_commit(id, known, attempt).await;
     }
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
@@ -420,6 +413,7 @@ impl Port for Redis {
                 return Err(outage);
             }
         }
+        self.give_up_claims().await?;
         freed += self.sweep_next(now).await?;
         Ok(freed)
     }
