@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
-use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status};
+use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status, strangers};
 use crate::store::lago::Dead;
 
 #[derive(Debug, Subcommand)]
@@ -206,7 +206,8 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
     for difference in &unsent {
         out::say(&if json { unsent_json(difference) } else { difference.to_string() });
     }
-    let compared = reconcile::run(app, Which::All).await?;
+    let mut compared = reconcile::run(app, Which::All).await?;
+    compared.extend(strangers::find(app).await?);
     for one in compared.iter().filter(|one| json || !one.differences.is_empty()) {
         if json {
             out::say(&compared_json(one));

@@ -31,11 +31,11 @@ impl Port for Embedded {
     async fn counted(&self, _: &Slot, _: Timestamp) {}
 
     /// What is remembered in this process is all there is.
-    async fn begin_commit(&self, _: &str, _: &Known, _: Timestamp) -> Result<bool, Outage> {
+    async fn begin_commit(&self, _: &str, _: &Known, _: &str, _: Timestamp) -> Result<bool, Outage> {
         Ok(true)
     }
 
-    async fn give_up_commit(&self, _: &str, _: &Known) {}
+    async fn give_up_commit(&self, _: &str, _: &Known, _: &str) {}
 
     async fn find(&self, _: &str) -> Result<Option<Known>, Outage> {
         Ok(None)

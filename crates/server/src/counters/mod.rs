@@ -154,17 +154,18 @@ pub trait Port {
     /// The commit of a reservation is counted on this account.
     fn counted(&self, slot: &Slot, now: Timestamp) -> impl Future<Output = ()> + Send;
 
-    /// Whether this may be committed: from now on nobody releases it, in any process, unless its commit is given up. Not where
-    /// somebody has released it.
+    /// Whether this may be committed: from now on nobody releases it, in any process, unless this attempt is given up, by name or by
+    /// going away before the answer. Not where somebody has released it.
     fn begin_commit(
         &self,
         id: &str,
         known: &Known,
+        attempt: &str,
         now: Timestamp,
     ) -> impl Future<Output = Result<bool, Outage>> + Send;
 
-    /// The commit has come to nothing.
-    fn give_up_commit(&self, id: &str, known: &Known) -> impl Future<Output = ()> + Send;
+    /// This attempt to commit has come to nothing.
+    fn give_up_commit(&self, id: &str, known: &Known, attempt: &str) -> impl Future<Output = ()> + Send;
 
     /// A reservation that this process does not know.
     fn find(&self, id: &str) -> impl Future<Output = Result<Option<Known>, Outage>> + Send;
@@ -242,10 +243,18 @@ impl Counters {
         }
     }
 
-    pub async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
+    /// What an attempt to commit is called, among those of all processes.
+    pub fn new_attempt(&self) -> String {
         match self {
-            Self::Embedded(embedded) => embedded.begin_commit(id, known, now).await,
-            Self::Redis(redis) => redis.begin_commit(id, known, now).await,
+            Self::Embedded(_) => String::new(),
+            Self::Redis(redis) => redis.new_attempt(),
+        }
+    }
+
+    pub async fn begin_commit(&self, id: &str, known: &Known, attempt: &str, now: Timestamp) -> Result<bool, Outage> {
+        match self {
+            Self::Embedded(embedded) => embedded.begin_commit(id, known, attempt, now).await,
+            Self::Redis(redis) => redis.begin_commit(id, known, attempt, now).await,
         }
     }
 
@@ -254,10 +263,10 @@ impl Counters {
         embedded::release(book, id);
     }
 
-    pub async fn give_up_commit(&self, id: &str, known: &Known) {
+    pub async fn give_up_commit(&self, id: &str, known: &Known, attempt: &str) {
         match self {
-            Self::Embedded(embedded) => embedded.give_up_commit(id, known).await,
-            Self::Redis(redis) => redis.give_up_commit(id, known).await,
+            Self::Embedded(embedded) => embedded.give_up_commit(id, known, attempt).await,
+            Self::Redis(redis) => redis.give_up_commit(id, known, attempt).await,
         }
     }
 

@@ -254,13 +254,14 @@ async fn i03_a_hold_stays_while_its_commit_is_on_the_way() {
         let known = app.book.reservations.get("a").expect("known");
         let now = after(9_999);
         assert!(app.book.commit_begins("a", false));
-        assert!(app.counters.begin_commit("a", &known, now).await.expect("claimed"), "{adapter:?}");
+        let attempt = app.counters.new_attempt();
+        assert!(app.counters.begin_commit("a", &known, &attempt, now).await.expect("claimed"), "{adapter:?}");
         for now in [after(10_001), after(30_000)] {
             assert_eq!(code(rig.reserve("b", "inference", "1").await), "credits.exhausted", "{adapter:?}");
             app.counters.sweep(&app.book, now).await.expect("swept");
         }
         app.book.commit_failed("a");
-        app.counters.give_up_commit("a", &known).await;
+        app.counters.give_up_commit("a", &known, &attempt).await;
         after(32_000);
         assert_eq!(code(rig.reserve("b", "inference", "5").await), "ok", "{adapter:?}");
     }

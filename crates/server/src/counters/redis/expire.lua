@@ -31,7 +31,8 @@ local function expire(ends, now)
         is_spoilt = is_spoilt or not hold -- lost, and its sums would be held for ever
         -- What was resolved is only forgotten. Each sum by itself: together they might be more than a number of Lua holds.
         local quantity, credits, kind = string.match(hold or '', '^h: *(%d+):(%d+):%d+:(.*)$')
-        if kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place]) == 'c' then
+        local claims = kind and redis.pcall('GET', 'bh:{' .. shard .. '}:k:' .. ids[place])
+        if type(claims) == 'string' and claims ~= 'r' then
           kept[#kept + 1] = owner .. '\0' .. ids[place] -- its commit is on the way to the log: it is looked at again in a second
           kind = nil
         else

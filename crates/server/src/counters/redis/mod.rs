@@ -6,6 +6,7 @@
 //! whose id is the caller's own; an id that was made here tells its shard and when it ends. Redis may lose any of it: an account that
 //! is missing or older than the book's is published again by whoever meets it, with the holds this process has.
 
+mod attempt;
 mod claim;
 mod group;
 mod inspection;
@@ -20,7 +21,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use billing::limit::Refusal;
@@ -29,11 +30,12 @@ use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
+use self::attempt::GivenUp;
 use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
 pub use self::inspection::Finding;
 use self::link::Link;
-use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at, text_of};
+use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at};
 use self::publication::{Publication, is_exact};
 use self::question::Question;
 use self::script::{Args, Scripts};
@@ -42,7 +44,7 @@ use self::unheard::{Doubt, Unheard, Untold};
 pub use self::view::{Mark, Pending, View};
 use super::book::{self, Book, Slot, State};
 use super::embedded;
-use super::reservations::{Fate, Known, UNDER_WAY_MAX_MS};
+use super::reservations::{Fate, Known};
 use super::{Answer, Ask, Demand, Numbers, Outage, Port, Rate, Released, Verdict};
 
 /// How often an account is published again before it is given up that it stays.
@@ -72,6 +74,8 @@ pub struct Redis {
     log: RwLock<Arc<str>>,
     /// What Redis may not have heard of, or we not its answer.
     unheard: Unheard,
+    /// Claims of commits that came to nothing and that may lie there still.
+    given_up: Mutex<Vec<GivenUp>>,
     /// Where the shards stand, as this process has published them.
     pub view: tokio::sync::Mutex<View>,
 }
@@ -88,6 +92,7 @@ impl Redis {
             process,
             log: RwLock::new(written(log)),
             unheard: Unheard::default(),
+            given_up: Mutex::default(),
             view: tokio::sync::Mutex::default(),
         }
     }
@@ -361,24 +366,12 @@ impl Port for Redis {
         let _ = tokio::time::timeout(view::DEADLINE, told).await;
     }
 
-    async fn begin_commit(&self, id: &str, known: &Known, now: Timestamp) -> Result<bool, Outage> {
-        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
-        let mut claim = redis::cmd("SET");
-        claim
-            .arg(key)
-            .arg("c")
-            .arg("PX")
-            .arg(claim_life_ms(known.expires_ms, now) + UNDER_WAY_MAX_MS)
-            .arg("NX")
-            .arg("GET");
-        let before = self.link.ask(&claim).await?;
-        Ok(before == Value::Nil || text_of(&before)? != "r")
+    async fn begin_commit(&self, id: &str, known: &Known, attempt: &str, now: Timestamp) -> Result<bool, Outage> {
+        self.claim_commit(id, known, attempt, now).await
     }
 
-    async fn give_up_commit(&self, id: &str, known: &Known) {
-        // Where this fails, nobody releases it before its time is over.
-        let key = format!("{}k:{id}", prefix(book::shard_of(&known.user)));
-        let _ = self.link.ask(redis::cmd("DEL").arg(key)).await;
+    async fn give_up_commit(&self, id: &str, known: &Known, attempt: &str) {
+        self.unclaim_commit(id, known, attempt).await;
     }
 
     async fn find(&self, id: &str) -> Result<Option<Known>, Outage> {
@@ -400,6 +393,7 @@ impl Port for Redis {
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         let mut freed = embedded::sweep(book, now);
         self.put_right(book, now).await?;
+        self.give_up_claims().await?;
         freed += self.sweep_next(now).await?;
         Ok(freed)
     }

@@ -101,9 +101,11 @@ impl Args {
 #[derive(Debug)]
 pub struct Scripts {
     pub apply: Script,
+    pub begin: Script,
     pub claim: Script,
     pub disown: Script,
     pub find: Script,
+    pub give_up: Script,
     pub look: Script,
     pub mend: Script,
     pub release: Script,
@@ -115,9 +117,11 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             apply: Script::new(include_str!("apply.lua")),
+            begin: Script::new(include_str!("begin.lua")),
             claim: Script::new(include_str!("claim.lua")),
             disown: Script::new(include_str!("disown.lua")),
             find: Script::new(include_str!("find.lua")),
+            give_up: Script::new(include_str!("give_up.lua")),
             look: Script::new(include_str!("look.lua")),
             mend: Script::new(include_str!("mend.lua")),
             release: Script::new(include_str!("release.lua")),

@@ -20,6 +20,31 @@ pub struct Began {
     pub exact: bool,
 }
 
+/// A page of the list of subscriptions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriptions {
+    pub rows: Vec<Listed>,
+    /// The number of the next page; nothing on the last one.
+    pub next: Option<u64>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub external_id: String,
+    pub plan: Option<String>,
+}
+
+/// `{"subscriptions":[…],"meta":{…}}`; one without an id is passed over.
+pub fn subscriptions(answer: &Value) -> Subscriptions {
+    let listed = |body: &Value| {
+        let external_id = body["external_id"].as_str()?.to_owned();
+        Some(Listed { external_id, plan: body["plan_code"].as_str().map(str::to_owned) })
+    };
+    let rows = answer["subscriptions"].as_array().into_iter().flatten().filter_map(listed).collect();
+    Subscriptions { rows, next: answer["meta"]["next_page"].as_u64() }
+}
+
 /// `{"subscription":{…}}`
 pub fn subscription(answer: &Value) -> Subscription {
     let body = &answer["subscription"];

@@ -21,6 +21,7 @@ mod settling;
 pub mod setup;
 pub mod ship;
 pub mod start;
+pub mod strangers;
 
 use std::sync::Arc;
 

@@ -28,6 +28,7 @@ pub enum Which {
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
+    /// The id at Lago where no user of ours has it.
     pub user: String,
     pub external_id: String,
     /// The period that Lago is in; nothing where it has none.
@@ -113,9 +114,10 @@ fn moved(subscription: &Subscription) -> bool {
 
 /// A user's subscription, and those under other ids of before that got something in the open month.
 async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
-    let mut compared = compare_under(app, subscription, &subscription.external_id).await?;
+    let (user, delivered_ms) = (&subscription.user, subscription.delivered_ms);
+    let mut compared = compare_under(app, user, delivered_ms, &subscription.external_id).await?;
     for former in former(app, subscription).await? {
-        let there = compare_under(app, subscription, &former).await?;
+        let there = compare_under(app, user, delivered_ms, &former).await?;
         compared.metrics += there.metrics;
         // One that has ended there is billed, and not shown any more.
         let differences = there.differences.into_iter();
@@ -139,12 +141,18 @@ async fn former(app: &App, subscription: &Subscription) -> Result<Vec<String>> {
         .await
 }
 
-async fn compare_under(app: &App, subscription: &Subscription, external_id: &str) -> Result<Compared> {
+/// What was delivered under one id of Lago's.
+pub(super) async fn compare_under(
+    app: &App,
+    user: &str,
+    delivered_ms: Option<i64>,
+    external_id: &str,
+) -> Result<Compared> {
     let mut compared = Compared {
-        user: subscription.user.clone(),
+        user: user.to_owned(),
         external_id: external_id.to_owned(),
         period: None,
-        delivered_ms: subscription.delivered_ms,
+        delivered_ms,
         metrics: 0,
         differences: Vec::new(),
     };

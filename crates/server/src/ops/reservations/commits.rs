@@ -82,13 +82,14 @@ pub async fn commit(app: &App, id: &str, commit: Commit) -> Result<Committed> {
     };
     let wanted = Wanted { id, user, kind, quantity: commit.quantity, at: commit.at, late: !is_live, now };
     let candidate = candidate(app, &wanted)?;
-    begin(app, known.as_ref(), &wanted).await?;
+    let attempt = app.counters.new_attempt();
+    begin(app, known.as_ref(), &wanted, &attempt).await?;
     let committed = append(app, wanted, candidate).await;
     if let (Err(Error::Invalid(_) | Error::Rule { .. } | Error::LimitReached { .. }), Some(known)) =
         (&committed, &known)
     {
         // Nothing was recorded, for certain.
-        app.counters.give_up_commit(id, known).await;
+        app.counters.give_up_commit(id, known, &attempt).await;
     }
     committed
 }
@@ -143,7 +144,7 @@ impl Drop for Begun<'_> {
 }
 
 /// From now on nobody releases it, in whichever process; a conflict where somebody has.
-async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<()> {
+async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>, attempt: &str) -> Result<()> {
     let released = || Err(resolved_otherwise("this reservation was released"));
     if !app.book.commit_begins(wanted.id, wanted.late) {
         return released();
@@ -151,7 +152,7 @@ async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>) -> Result<
     let begun = Begun { app, id: wanted.id };
     if let Some(known) = known
         // Where nobody can say whether another process has released it, the work was done and counts.
-        && !app.counters.begin_commit(wanted.id, known, wanted.now).await.unwrap_or(true)
+        && !app.counters.begin_commit(wanted.id, known, attempt, wanted.now).await.unwrap_or(true)
     {
         drop(begun);
         app.counters.released_elsewhere(&app.book, wanted.id);

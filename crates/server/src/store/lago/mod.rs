@@ -18,7 +18,7 @@ pub use names::{Identity, identity, names, save_name};
 pub use notices::{keep_notice, notice_applied, notices, sweep_notices};
 pub use subscriptions::{
     Subscription, count_differing, count_subscriptions, save_delivered, save_difference, save_subscription,
-    subscription, subscriptions_after,
+    subscription, subscriptions_after, user_of,
 };
 pub use sums::{QUARTER_MS, Sum, add_sum, forget_sums, has_sums, sums, sweep_sums};
 pub use window::{Item, State, Window, open_window, save_window, window};

@@ -50,6 +50,12 @@ pub fn subscriptions_after(tx: &mut Tx<'_>, user: &str, most: i64) -> Result<Vec
     tx.rows(sql, args![user, most])?.iter().map(subscription_of).collect()
 }
 
+/// Whose subscription this is.
+pub fn user_of(tx: &mut Tx<'_>, external_id: &str) -> Result<Option<String>> {
+    let sql = "SELECT user_id FROM lago_subscriptions WHERE external_id = ?1 ORDER BY user_id LIMIT 1";
+    tx.row(sql, args![external_id])?.map(|row| row.text(0)).transpose()
+}
+
 /// Remembers that a subscription exists.
 pub fn save_subscription(tx: &mut Tx<'_>, user: &str, external_id: &str, tier: &str, began_ms: i64) -> Result<()> {
     tx.run(

@@ -7,9 +7,11 @@ use billhook::clock::Clock as _;
 use billhook::clock::{Manual, System};
 use billhook::ops::lago::event::open_from;
 use sandbox::lago::{Lago, Store};
+use serde_json::json;
 
 use super::bench::{KEY, start};
 use crate::harness::program::{Done, Program};
+use crate::harness::{client, send};
 
 /// A binary whose Lago is this one.
 fn at_lago(lago: &Lago) -> Program {
@@ -75,4 +77,45 @@ async fn a_lago_that_is_away_is_an_error_and_not_an_empty_list() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let done = run(&program, &["lago", "setup"]).await;
     assert_eq!((done.code, done.stderr.contains("lago.unavailable")), (Some(1), true), "{done:?}");
+}
+
+/// An older database was put back: Lago has counted for somebody whom it does not know.
+#[tokio::test]
+async fn who_is_known_to_lago_alone_is_a_difference() {
+    let clock = Arc::new(Manual::at(System.now()));
+    let lago = start(Store::Postgres, &clock).await;
+    let program = Arc::new(at_lago(&lago));
+    assert_eq!(run(&program, &["lago", "setup"]).await.code, Some(0));
+    let hour_ago = clock.now() - jiff::SignedDuration::from_hours(1);
+    // The oldest stands on the last page of the list.
+    for number in 0..120 {
+        let id = format!("usr_only_lago_{number}");
+        let subscription = json!({ "subscription": { "external_id": id, "external_customer_id": id,
+            "plan_code": "professional", "subscription_at": hour_ago.to_string() } });
+        post(&lago, "/subscriptions", &subscription).await;
+    }
+    assert_eq!(
+        run(&program, &["lago", "reconcile"]).await.line(),
+        "0 subscriptions compared, 0 differ",
+        "nothing is used"
+    );
+    let event = json!({ "events": [{ "transaction_id": "gone", "external_subscription_id": "usr_only_lago_0",
+        "code": "inference_call", "timestamp": clock.now().as_second(), "properties": { "units": "4" } }] });
+    post(&lago, "/events/batch", &event).await;
+    let done = run(&program, &["lago", "reconcile"]).await;
+    let named: Vec<&str> = done.stdout.lines().collect();
+    assert_eq!((done.code, named.len()), (Some(1), 2), "{done:?}");
+    assert!(named[0].starts_with("usr_only_lago_0  "), "{done:?}");
+    assert!(named[0].ends_with("inference_call: delivered 0 units in 0 events, Lago has counted 4 units in 1 events"));
+    assert_eq!(named[1], "1 subscriptions compared, 1 differ");
+    let told = run(&program, &["lago", "reconcile", "--json"]).await.objects();
+    assert_eq!((told.len(), &told[0]["external_id"]), (1, &json!("usr_only_lago_0")));
+}
+
+/// Something that is asked of Lago past the program.
+async fn post(lago: &Lago, path: &str, body: &serde_json::Value) {
+    let (url, bearer) = (format!("{}/api/v1{path}", lago.base_url()), format!("Bearer {KEY}"));
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let answer = send(&client(), "POST", &url, &headers, &body.to_string()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
 }
