@@ -212,6 +212,9 @@ async fn f46_what_has_moved_with_a_late_reset_is_taken_back_where_it_counts_now(
     }
     usage::following::follow_log(&world.app).await.expect("followed");
     assert_eq!(credits(&shown(&world, &token).await).0, json!(0));
+    // The old period has kept what is its own.
+    world.clock.set(instant("2026-11-24T10:00:00Z"));
+    record(&world, vec![told("e3", &user, "inference", "1", "2026-11-24T09:30:00Z")]).await;
     assert_eq!(closed(&world).await[0].2["used"], "490");
 }
 
