@@ -337,6 +337,25 @@ async fn i04_an_id_stands_for_one_thing() {
     }
 }
 
+/// What is done under an id that was committed would never count: nobody is told that it is held.
+#[tokio::test]
+async fn i04_a_committed_id_stays_committed_after_its_time_and_a_restart() {
+    for adapter in BOTH {
+        let mut rig = Rig::new(adapter).await;
+        rig.reserve_for("a", "inference", "2", Duration::from_secs(1)).await.expect("held");
+        rig.commit("a", "1").await.expect("committed");
+        rig.world.clock.advance(Duration::from_mins(2));
+        for _ in 0..2 {
+            let again = rig.reserve("a", "inference", "2").await.expect("an answer");
+            assert_eq!((again.status, again.replayed), (ReservationStatus::Committed, true), "{adapter:?}");
+            assert_eq!((again.quantity, rig.left().await.as_str()), (quantity("1"), "4"), "{adapter:?}");
+            assert_eq!(code(rig.reserve("a", "embedding", "2").await), "usage.conflict /type", "{adapter:?}");
+            assert_eq!(code(rig.release("a").await), "usage.conflict /status", "{adapter:?}");
+            rig = rig.after_a_crash().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn caps_of_the_day_and_the_month_and_rates_hold_what_is_reserved_too() {
     for adapter in BOTH {

@@ -1,5 +1,6 @@
 //! Commits: what was really used of a reservation becomes an entry of the usage log, once, whoever says it how often.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ struct Wanted<'a> {
 /// A commit that is in the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before {
-    quantity: Quantity,
+    pub(super) quantity: Quantity,
     position: i64,
     late: bool,
 }
@@ -258,9 +259,18 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
 /// The commit of a reservation in the log, on whichever day of the window it happened or came.
 pub(super) async fn in_log(app: &App, id: &str) -> Result<Option<(Before, log::Logged)>> {
     let (now_ms, window_ms) = (app.clock.now().as_millisecond(), millis(app.config.usage_window)?);
-    let (first, last) = (now_ms.saturating_sub(window_ms), now_ms.saturating_add(log::DAY_MS));
+    in_log_on(app, id, now_ms.saturating_sub(window_ms)..=now_ms.saturating_add(log::DAY_MS)).await
+}
+
+/// The same where it came on this day or the one before: so long an id stands for that reservation, whoever asks for it anew.
+pub(super) async fn lately_in_log(app: &App, id: &str) -> Result<Option<(Before, log::Logged)>> {
+    let now_ms = app.clock.now().as_millisecond();
+    in_log_on(app, id, now_ms.saturating_sub(log::DAY_MS)..=now_ms).await
+}
+
+async fn in_log_on(app: &App, id: &str, span_ms: RangeInclusive<i64>) -> Result<Option<(Before, log::Logged)>> {
     let entry_id = ids::entry_id(SPACE, id);
-    let days = first.div_euclid(log::DAY_MS)..=last.div_euclid(log::DAY_MS);
+    let days = span_ms.start().div_euclid(log::DAY_MS)..=span_ms.end().div_euclid(log::DAY_MS);
     let entry = app.db.read(move |tx| committed_on(tx, days.clone(), &entry_id)).await?;
     Ok(entry.map(|entry| {
         let (quantity, position) = (Quantity::from_micro(entry.quantity), entry.position);
@@ -279,11 +289,7 @@ pub(super) fn is_committed(tx: &mut Tx<'_>, id: &str, expires_ms: i64, now_ms: i
 }
 
 /// The newest first: that is where nearly all of them are.
-fn committed_on(
-    tx: &mut Tx<'_>,
-    days: std::ops::RangeInclusive<i64>,
-    id: &log::EntryId,
-) -> Result<Option<log::Logged>> {
+fn committed_on(tx: &mut Tx<'_>, days: RangeInclusive<i64>, id: &log::EntryId) -> Result<Option<log::Logged>> {
     for day in days.rev() {
         if let Some(known) = log::known(tx, day, id)? {
             return log::at(tx, known.position);

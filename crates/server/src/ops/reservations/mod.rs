@@ -12,8 +12,8 @@ use std::time::Duration;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
-use self::commits::in_log;
 pub use self::commits::{Commit, Committed, commit};
+use self::commits::{in_log, lately_in_log};
 pub use self::open::{Notes, forget_old, let_notes_go, restore, write_down};
 pub(super) use self::open::{known, open_in, uncommitted};
 use super::limits::{self, rule};
@@ -122,6 +122,11 @@ pub async fn reserve(app: &App, ask: Ask) -> Result<Reservation> {
         return Err(Error::invalid("/ttl_seconds", "expected a whole number from 1 to 86400"));
     }
     let expires_ms = demand.now.as_millisecond().saturating_add(ttl_ms);
+    if let Some(id) = &ask.id
+        && let Some(committed) = committed_before(app, id, &ask, demand.now).await?
+    {
+        return Ok(committed);
+    }
     let is_new = ask.id.is_none();
     let id = match ask.id {
         Some(id) => id,
@@ -158,6 +163,29 @@ pub async fn reserve(app: &App, ask: Ask) -> Result<Reservation> {
             Err(Error::Refused(Box::new(limits::refused(&slot, &demand, &answer.numbers, &refusal)?)))
         }
     }
+}
+
+/// What a caller's own id stands for that is not remembered any more: it was committed, and what is done under it anew would never count.
+async fn committed_before(app: &App, id: &str, ask: &Ask, now: Timestamp) -> Result<Option<Reservation>> {
+    if app.book.reservations.get(id).is_some_and(|known| !known.is_over(now.as_millisecond())) {
+        return Ok(None);
+    }
+    let Some((before, entry)) = lately_in_log(app, id).await? else { return Ok(None) };
+    if entry.user != ask.user {
+        return Err(conflict("user_id"));
+    }
+    if entry.event_type != ask.kind {
+        return Err(conflict("type"));
+    }
+    Ok(Some(Reservation {
+        id: id.to_owned(),
+        status: ReservationStatus::Committed,
+        quantity: before.quantity,
+        expires_at: instant(entry.received_ms),
+        remaining: remaining(app, &ask.user, &ask.kind).await,
+        replayed: true,
+        undecided: false,
+    }))
 }
 
 fn replayed(id: String, known: &Known) -> Reservation {
