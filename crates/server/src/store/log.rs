@@ -86,6 +86,11 @@ stored!(Source { Own = 0 "own", CloudEvents = 1 "cloudevents", Lago = 2 "lago", 
     FirstLog = 8 "first_log" });
 
 impl Source {
+    /// Whether it is read from a request, where its names and its properties are judged in the same pass.
+    pub fn is_wire(self) -> bool {
+        matches!(self, Self::Own | Self::CloudEvents | Self::Lago | Self::LiteLlm)
+    }
+
     /// Whether it tells of times before this log: then an event whose period is over is shown on its day and counts for
     /// nothing else.
     pub fn is_history(self) -> bool {

@@ -1,5 +1,6 @@
 //! Corrections: said once for ever, whatever the day; looked at before they are made; history that is good or named.
 
+use billhook::error::Error;
 use billhook::ops::usage::corrections::Effect;
 use billhook::ops::usage::{self, Candidate, Told, Verdict, corrections};
 use billhook::store::log::{Entry, Kind, Source};
@@ -313,6 +314,54 @@ async fn what_is_too_much_is_refused_in_either_direction() {
         let done = corrections::adjust(&world.app, huge(&format!("huge-{less}")), less, "by mistake", false).await;
         let verdict = done.expect("a correction").verdict;
         assert!(matches!(verdict, Some(Verdict::Refused { pointer: "/quantity", .. })), "{verdict:?}");
+    }
+    is_whole(&world).await;
+}
+
+/// S-32: the rules of the wires hold on every other way in.
+#[tokio::test]
+async fn s32_history_and_corrections_are_judged_as_what_comes_by_a_wire() {
+    let (world, user) = somewhere(Database::sqlite()).await;
+    let deep = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(16 * 1_024));
+    for (id, properties, pointer) in [
+        ("", None, Some("/transaction_id")),
+        ("a\u{0}b", None, Some("/transaction_id")),
+        ("a\nb", None, Some("/transaction_id")),
+        ("e1", Some("[1]"), Some("/properties")),
+        ("e1", Some("7"), Some("/properties")),
+        ("e1", Some("{\"a\":"), Some("/properties")),
+        ("e1", Some(r#"{"a":1,"a":2}"#), Some("/properties")),
+        ("e1", Some(r#"{"a":"\ud800"}"#), Some("/properties")),
+        ("e1", Some(&deep(64)), Some("/properties")),
+        ("e1", Some(&deep(8_000)), Some("/properties")),
+        ("e1", Some(&long), Some("/properties")),
+        ("e1", Some(&deep(63)), None),
+    ] {
+        let event = Told {
+            at: Some(world.now() - DAY),
+            properties: properties.map(str::to_owned),
+            source: Source::Backfill,
+            ..told(id, &user, "1")
+        };
+        let tried = corrections::try_backfill(&world.app, vec![event.clone()]).await.expect("verdicts");
+        let done = corrections::backfill(&world.app, "run", vec![event]).await.expect("verdicts");
+        for verdict in tried.iter().chain(&done) {
+            match (verdict, pointer) {
+                (Verdict::Recorded { .. }, None) => {}
+                (Verdict::Refused { code: "invalid", pointer, .. }, Some(expected)) if *pointer == expected => {}
+                _ => panic!("{id:?} {properties:?}: {verdict:?}"),
+            }
+        }
+    }
+    for id in ["", "a\u{0}b", "a\nb", &"x".repeat(256)] {
+        let granted = corrections::grant(&world.app, &user, &Pack { id: id.to_owned(), ..pack(&world, "5") }).await;
+        let adjusted = corrections::adjust(&world.app, told(id, &user, "1"), false, "n", false).await;
+        let long =
+            corrections::adjust(&world.app, told("good", &user, "1"), false, &"n".repeat(16 * 1_024), false).await;
+        for error in [granted.expect_err("refused"), adjusted.expect_err("refused"), long.expect_err("refused")] {
+            assert!(matches!(error, Error::Invalid(_)), "{id:?}: {error:?}");
+        }
     }
     is_whole(&world).await;
 }

@@ -8,10 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::exact::{self, fault};
-use super::properties;
 use super::read::{Outcome, Wire, member, named};
 use crate::error::Fault;
-use crate::ops::usage::Told;
+use crate::ops::usage::{Told, properties};
 use crate::store::log::Source;
 
 /// `id`, `subject` (the user), `type`, `time` and `data.quantity`. Other attributes are extensions, and anybody may have some.

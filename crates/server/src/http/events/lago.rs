@@ -15,16 +15,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::exact;
 use super::lago_errors::{self, Fields, field};
 use super::read::named;
-use super::{exact, properties};
 use crate::app::App;
 use crate::error::Result;
 use crate::http::answer;
 use crate::http::body::{self, Kind};
 use crate::http::extract::{Service, Writer};
 use crate::ops::lago::codes::{self, Codes};
-use crate::ops::usage::{Told, Verdict};
+use crate::ops::usage::{Told, Verdict, properties};
 use crate::ops::{identities, usage};
 use crate::store::log::{self, Logged, Source};
 

@@ -7,7 +7,6 @@ mod lago_errors;
 mod list;
 pub mod litellm;
 mod own;
-mod properties;
 pub mod read;
 pub mod verdicts;
 

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::exact::{self, fault};
-use super::properties;
 use super::read::{Outcome, Wire, member, named};
-use crate::ops::usage::Told;
+use crate::ops::usage::{Told, properties};
 use crate::store::log::Source;
 
 /// `{"transaction_id","user_id","type","quantity","timestamp","properties"?}`, borrowed from the body.

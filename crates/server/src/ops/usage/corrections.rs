@@ -7,7 +7,7 @@ use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
 use super::naming::{Which, usage_named};
-use super::{Candidate, Told, Verdict, ids, judging, recount};
+use super::{Candidate, PROPERTIES_MAX, Told, Verdict, ids, judging, recount};
 use crate::app::App;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
@@ -125,7 +125,11 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
     let now = app.clock.now();
     let at = told.at.unwrap_or(now);
     let quantity = if less { Quantity::from_micro(-told.quantity.micro()) } else { told.quantity };
+    named(&told.transaction_id)?;
     let body = serde_json::json!({ "note": note }).to_string();
+    if body.len() > PROPERTIES_MAX {
+        return Err(Error::invalid("/note", "expected at most 16 KiB"));
+    }
     let mut entry = Entry {
         kind: Kind::Adjust,
         user: told.user,
@@ -145,6 +149,11 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
         return Err(Error::invalid("/timestamp", "expected a time that is over"));
     }
     correct(app, entry, quantity, preview).await
+}
+
+/// A correction and a pack are named as everything is that comes by a wire.
+fn named(id: &str) -> Result<()> {
+    if ids::is_name(id) { Ok(()) } else { Err(Error::invalid("/id", ids::NAME)) }
 }
 
 /// Whether the log has an entry of this name: a correction or a pack.
@@ -202,6 +211,7 @@ async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
 
 /// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
 pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
+    named(&pack.id)?;
     if pack.amount <= Credits::ZERO || pack.amount > PACK_MAX {
         return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
     }

@@ -10,6 +10,7 @@ mod judging;
 mod moving;
 pub mod naming;
 pub mod plans;
+pub mod properties;
 pub mod recount;
 mod sameness;
 pub mod shown;
@@ -42,8 +43,8 @@ pub use writer::{Candidate, Verdict};
 pub const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The greatest quantity of one event, in units.
 pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
-/// Bytes of an event's properties, whatever wire they come by.
-const PROPERTIES_MAX: usize = 16 * 1_024;
+/// Bytes of an event's properties, whatever way they come by.
+const PROPERTIES_MAX: usize = properties::FOREIGN_MAX;
 
 /// An event as its sender tells it.
 #[derive(Debug, Clone)]
@@ -139,6 +140,14 @@ fn judged(
     let refused = |code, pointer, detail| Err(Verdict::Refused { code, pointer, detail });
     if told.transaction_id.is_empty() || told.transaction_id.len() > 255 {
         return refused("invalid", "/transaction_id", "expected 1 to 255 characters");
+    }
+    if !told.source.is_wire() {
+        if !ids::is_name(&told.transaction_id) {
+            return refused("invalid", "/transaction_id", ids::NAME);
+        }
+        if let Some(Err(detail)) = told.properties.as_deref().map(properties::judge) {
+            return refused("invalid", "/properties", detail);
+        }
     }
     let Some(kind) = app.catalogue.events.get(&*told.kind) else {
         return refused("type.unknown", "/type", "expected an event type of the catalogue");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::value::RawValue;
 
 use super::ids;
+use super::properties::DEPTH_MAX;
 use super::writer::{Candidate, Verdict};
 use crate::error::{Error, Result};
 use crate::store::Tx;
@@ -134,23 +135,26 @@ impl Former {
 /// Whether two JSON objects say the same, whatever their order, their spaces and the notation of their numbers. None is one
 /// that says nothing.
 fn say_the_same(left: Option<&str>, right: Option<&str>) -> bool {
-    left == right || same(left.unwrap_or("{}").trim(), right.unwrap_or("{}").trim())
+    left == right || same(left.unwrap_or("{}").trim(), right.unwrap_or("{}").trim(), DEPTH_MAX + 1)
 }
 
-fn same(left: &str, right: &str) -> bool {
+/// Nothing deeper is taken. What an earlier version took all the same says the same only in the same text.
+fn same(left: &str, right: &str, levels: u32) -> bool {
     if left == right {
         return true;
     }
+    let Some(levels) = levels.checked_sub(1) else { return false };
     match (left.as_bytes().first(), right.as_bytes().first()) {
         (Some(b'{'), Some(b'{')) => both(left, right, |left: BTreeMap<Cow<'_, str>, &RawValue>, right| {
             let mut right: BTreeMap<_, _> = right;
             left.len() == right.len()
                 && left.iter().all(|(name, value)| {
-                    right.remove(name).is_some_and(|other: &RawValue| same(value.get(), other.get()))
+                    right.remove(name).is_some_and(|other: &RawValue| same(value.get(), other.get(), levels))
                 })
         }),
         (Some(b'['), Some(b'[')) => both(left, right, |left: Vec<&RawValue>, right| {
-            left.len() == right.len() && left.iter().zip(&right).all(|(left, right)| same(left.get(), right.get()))
+            left.len() == right.len()
+                && left.iter().zip(&right).all(|(left, right)| same(left.get(), right.get(), levels))
         }),
         (Some(b'"'), Some(b'"')) => both(left, right, |left: Cow<'_, str>, right| left == right),
         _ => Number::read(left).is_some_and(|left| Number::read(right) == Some(left)),
@@ -218,9 +222,12 @@ mod tests {
             (r#"{"a":true}"#, r#"{"a":false}"#, false),
             (r#"{"a":null}"#, "{}", false),
         ] {
-            assert_eq!(same(left, right), expected, "{left} {right}");
-            assert_eq!(same(right, left), expected, "{right} {left}");
+            assert_eq!(say_the_same(Some(left), Some(right)), expected, "{left} {right}");
+            assert_eq!(say_the_same(Some(right), Some(left)), expected, "{right} {left}");
         }
+        // Of a version that took any depth: the stack has an end, and the texts differ.
+        let deep = "[".repeat(20_000) + &"]".repeat(20_000);
+        assert!(say_the_same(Some(&deep), Some(&deep)) && !say_the_same(Some(&deep), Some(&deep.replace("[]", "[ ]"))));
         assert!(say_the_same(None, Some("{ }")) && say_the_same(None, None) && !say_the_same(Some(r#"{"a":1}"#), None));
     }
 }

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 /// Bytes of an event's properties.
 pub const OWN_MAX: usize = 1024;
 /// The same on a wire that is not ours, whose clients know of no such limit.
 pub const FOREIGN_MAX: usize = 16 * 1024;
 /// Arrays and objects inside each other, as in every body.
-const DEPTH_MAX: u32 = 64;
+pub const DEPTH_MAX: u32 = 64;
 
 /// Looks at the text of one JSON value, which is known to be JSON, of at most so many bytes.
 ///
@@ -21,6 +23,13 @@ pub fn look(text: &str, most: usize) -> Result<(), &'static str> {
         return Err(if most == OWN_MAX { "expected at most 1 KiB" } else { "expected at most 16 KiB" });
     }
     Walk { text, at: 0, depth: 0, objects: 0, names: Vec::new(), at_name: false }.look_through()
+}
+
+/// The same of a text of which nothing is known, however it came in.
+pub fn judge(text: &str) -> Result<(), &'static str> {
+    // Checks the grammar and goes no deeper into it, so it needs no stack.
+    serde_json::from_str::<&RawValue>(text).map_err(|_| "expected JSON")?;
+    look(text.trim_start(), FOREIGN_MAX)
 }
 
 /// One pass over a text. Names are compared with those of the same object only.
