@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
-use crate::store::users;
+use crate::store::users::{self, User};
 
 /// Millionths of a microcredit.
 const PICO: i128 = 1_000_000;
@@ -69,7 +69,8 @@ pub enum Effect {
 /// Takes an event back: what it counted, in the period where it counted. The same event is taken back at most once.
 pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, preview: bool) -> Result<Correction> {
     let voided = usage_named(app, transaction_id, which.into()).await?;
-    let counted_ms = counted_in(app, &voided).await?;
+    let user = owner(app, &voided.user).await?;
+    let counted_ms = counted_in(app, &user, &voided).await?;
     let entry = Entry {
         kind: Kind::Void,
         user: voided.user.clone(),
@@ -85,14 +86,15 @@ pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, prev
         body: Some(reading::void_body(counted_ms, voided.position)),
     };
     let quantity = Quantity::from_micro(-voided.quantity);
-    correct(app, entry, quantity, preview).await
+    correct(app, &user, entry, quantity, preview).await
 }
 
-/// The first millisecond of the period in which an event counted; nothing where it counted nothing. Only the log can tell what an
-/// event of an older period did, or one that might have been shown only.
-async fn counted_in(app: &App, event: &Logged) -> Result<Option<i64>> {
+/// The first millisecond of the period in which an event counts; nothing where it counted nothing. An account knows that of its
+/// running period, and what has moved there since. Only the log can tell what an event of an older period did, or one that might
+/// have been shown only.
+async fn counted_in(app: &App, user: &User, event: &Logged) -> Result<Option<i64>> {
     if !event.source.is_history()
-        && let Some(slot) = app.book.get(&event.user)
+        && let slot = super::account(app, user).await?
         && let state = slot.lock()
         && state.fault().is_none()
         && let Some(period_ms) = state.account.running_since(event.event_ms)
@@ -148,7 +150,8 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
     if entry.event_ms > entry.received_ms && !is_named(app, &entry.id).await? {
         return Err(Error::invalid("/timestamp", "expected a time that is over"));
     }
-    correct(app, entry, quantity, preview).await
+    let user = owner(app, &entry.user).await?;
+    correct(app, &user, entry, quantity, preview).await
 }
 
 /// A correction and a pack are named as everything is that comes by a wire.
@@ -162,12 +165,14 @@ async fn is_named(app: &App, id: &EntryId) -> Result<bool> {
     app.db.read(move |tx| Ok(log::known(tx, log::NAMED, &id)?.is_some())).await
 }
 
-async fn correct(app: &App, entry: Entry, quantity: Quantity, preview: bool) -> Result<Correction> {
-    let user = entry.user.clone();
-    let Some(user) = app.db.read(move |tx| users::get(tx, &user)).await? else {
-        return Err(Error::invalid("/user_id", "expected the id of a user"));
-    };
-    let account = super::account(app, &user).await?.lock().account.clone();
+async fn owner(app: &App, user: &str) -> Result<User> {
+    let user = user.to_owned();
+    let found = app.db.read(move |tx| users::get(tx, &user)).await?;
+    found.ok_or_else(|| Error::invalid("/user_id", "expected the id of a user"))
+}
+
+async fn correct(app: &App, user: &User, entry: Entry, quantity: Quantity, preview: bool) -> Result<Correction> {
+    let account = super::account(app, user).await?.lock().account.clone();
     Ok(Correction {
         user: entry.user.clone(),
         event_type: entry.event_type.clone(),

@@ -1,5 +1,6 @@
 //! Other terms: what becomes of usage when the catalogue changes, and when a change at Stripe is heard of late.
 
+use billhook::ops::usage::corrections::Effect;
 use billhook::ops::usage::{self, Verdict};
 use billhook::ops::{doctor, users};
 use billhook::store::Tx;
@@ -180,6 +181,47 @@ async fn moved_anchor(world: &World) {
     usage::corrections::void(&world.app, "e2", None, false).await.expect("taken back");
     assert_eq!(credits(&shown(world, &token).await), (json!(4000), json!(1000), json!(0.0)));
     assert_eq!(faults(world, "usage").await, Vec::<String>::new(), "the log says the same when it is counted anew");
+}
+
+/// Within the hour in which the old period is still open, by a process that has counted nothing of it. Whatever lies before the
+/// period that runs is not read.
+#[tokio::test]
+async fn f46_what_has_moved_with_a_late_reset_is_taken_back_where_it_counts_now() {
+    let world = World::new().await;
+    let (user, token) = somebody(&world, Some(sandbox::USER_CUSTOMER)).await;
+    record(&world, vec![told("e1", &user, "inference", "490", "2026-11-22T09:00:00Z")]).await;
+    let path = "/v1/subscriptions/sub_sandbox_user";
+    let found = world.at_stripe("GET", path, "").await;
+    let item = found["items"]["data"][0]["id"].as_str().expect("an item").to_owned();
+    world.clock.set(instant("2026-11-24T08:00:00Z"));
+    let form = format!(
+        "billing_cycle_anchor=now&proration_behavior=none&items[0][id]={item}&items[0][price]=price_enterprise_monthly"
+    );
+    world.at_stripe("POST", path, &form).await;
+    world.clock.set(instant("2026-11-24T08:20:00Z"));
+    record(&world, vec![told("e2", &user, "inference", "50", "2026-11-24T08:10:00Z")]).await;
+    world.clock.set(instant("2026-11-24T08:40:00Z"));
+    world.sync().await;
+    assert_eq!(credits(&shown(&world, &token).await).0, json!(50), "e2 has come over");
+    usage::totals::write_down_now(&world.app).await.expect("written down");
+
+    let database = Database::Sqlite(world.database.path().clone());
+    let other = World::planned(Plan { database, ..Plan::default() }).await;
+    other.clock.set(instant("2026-11-24T08:50:00Z"));
+    let sql = "UPDATE usage_log SET kind = 99 WHERE transaction_id = 'e1'";
+    other.app.db.write(move |tx: &mut Tx<'_>| tx.run(sql, &[])).await.expect("an entry that cannot be read");
+    for preview in [true, false] {
+        let void = usage::corrections::void(&other.app, "e2", None, preview).await.expect("a correction");
+        let Some(Effect::In { period, late: false, .. }) = void.effect else { panic!("{void:?}") };
+        assert_eq!(period, instant("2026-11-24T08:00:00Z"));
+        assert!(preview || matches!(void.verdict, Some(Verdict::Recorded { .. })), "{void:?}");
+    }
+    usage::following::follow_log(&world.app).await.expect("followed");
+    assert_eq!(credits(&shown(&world, &token).await).0, json!(0));
+    // The old period has kept what is its own.
+    world.clock.set(instant("2026-11-24T10:00:00Z"));
+    record(&world, vec![told("e3", &user, "inference", "1", "2026-11-24T09:30:00Z")]).await;
+    assert_eq!(closed(&world).await[0].2["used"], "490");
 }
 
 #[tokio::test]
