@@ -88,8 +88,8 @@ impl Draft<'_> {
         is_beyond(&self.users[user].lock().account, self.now, *sum)
     }
 
-    /// Whether the id by which it would be known again was forgotten. Those of yesterday and today are always kept. History may have
-    /// come live on its day; that it was brought in itself is never forgotten.
+    /// Whether the id by which it would be known again was forgotten. Those of yesterday and today are always kept: the log itself says
+    /// which days those are (`upkeep`). History may have come live on its day; that it was brought in itself is never forgotten.
     pub(super) fn is_forgotten(&mut self, tx: &mut Tx<'_>, entry: &Entry) -> Result<bool> {
         let today = self.now.as_millisecond().div_euclid(log::DAY_MS);
         let [day, _] = log::days(entry.event_ms);

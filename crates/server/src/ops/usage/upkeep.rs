@@ -10,7 +10,7 @@ use crate::store::log::{self, DAY_MS};
 
 /// Ids removed in one transaction.
 const BATCH: i64 = 2_000;
-/// Days that ids are kept beyond the window: a clock may be wrong.
+/// Days that ids are kept beyond the window: a clock may be wrong. So many days of the log may be days of such a clock.
 const SPARE_DAYS: i64 = 2;
 
 /// How many written accounts are looked at each time: a million of them have had their turn after a few hours.
@@ -26,7 +26,7 @@ pub struct Upkeep {
 impl Upkeep {
     /// Looks once.
     pub async fn once(&mut self, app: &App) -> Result<()> {
-        let now_ms = app.clock.now().as_millisecond();
+        let now_ms = passed_ms(app).await?;
         for slot in app.book.slots() {
             let over = slot.lock().account.packs_expired(now_ms);
             expire(app, &slot.user, over).await?;
@@ -63,9 +63,22 @@ async fn expire(app: &App, user: &str, packs: Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// The time that has passed for certain, for what cannot be taken back. A clock that was ahead for a while must not end anything for
+/// ever: the log has events of a few days before it, and on a day without any nothing is lost by waiting.
+async fn passed_ms(app: &App) -> Result<i64> {
+    let shown = app.db.read(|tx| log::day_back(tx, SPARE_DAYS + 1)).await?;
+    let shown_ms = shown.map_or(i64::MIN, |day| (day + SPARE_DAYS + 1) * DAY_MS);
+    Ok(app.clock.now().as_millisecond().min(shown_ms))
+}
+
+/// Forgets the ids of days that are over by the clock and by the log: as many later days as the window is long have events. So
+/// those of yesterday and today are always kept, whatever a clock has said in between; a quiet log keeps few ids of many days.
 async fn forget_ids(app: &App) -> Result<()> {
     let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(failed)?;
-    let oldest = (app.clock.now().as_millisecond() - window_ms).div_euclid(DAY_MS) - SPARE_DAYS;
+    let by_clock = (app.clock.now().as_millisecond() - window_ms).div_euclid(DAY_MS) - SPARE_DAYS;
+    let days = (window_ms + DAY_MS - 1).div_euclid(DAY_MS) + SPARE_DAYS + 1;
+    let Some(by_log) = app.db.read(move |tx| log::day_back(tx, days)).await? else { return Ok(()) };
+    let oldest = by_clock.min(by_log);
     while app.db.write(move |tx| log::forget_ids(tx, oldest, BATCH)).await? > 0 {}
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use super::{EntryId, entry_id};
+use super::{EntryId, HISTORY, entry_id};
 use crate::error::{Error, Result};
 use crate::store::db::{Dialect, Row, Value, args};
 use crate::store::{Tx, facts};
@@ -85,6 +85,19 @@ pub fn lost_days(tx: &mut Tx<'_>) -> Result<Range<i64>> {
     let day = |stored: Option<String>, else_day| stored.map_or(Ok(else_day), |day| day.parse());
     let impossible = |_| Error::internal("impossible fact: ids_lost_from_day or ids_from_day");
     Ok(day(from, i64::MAX).map_err(impossible)?..day(to, i64::MIN).map_err(impossible)?)
+}
+
+/// Of the days with events of their own the so-manieth, from the newest on, or the oldest where there are fewer; nothing in an empty
+/// log.
+pub fn day_back(tx: &mut Tx<'_>, nth: i64) -> Result<Option<i64>> {
+    // From day to day: one look into the index for each, however many ids it has.
+    let sql = "WITH RECURSIVE days (day, nth) AS (
+             SELECT MAX(day), CAST(1 AS BIGINT) FROM usage_ids WHERE day < ?1
+             UNION ALL
+             SELECT (SELECT MAX(k.day) FROM usage_ids k WHERE k.day < days.day), nth + 1 FROM days
+             WHERE day IS NOT NULL AND nth < ?2)
+         SELECT MIN(day) FROM days";
+    tx.row(sql, args![HISTORY / 2, nth])?.map_or(Ok(None), |row| row.int_or_null(0))
 }
 
 /// Removes ids of days before this one, a few at a time; how many there were. A longer window later does not bring them back.

@@ -2,7 +2,7 @@
 
 use billhook::app::App;
 use billhook::clock::Clock;
-use billhook::ops::usage::{self, Verdict};
+use billhook::ops::usage::{self, Told, Verdict};
 use billhook::store::log::Kind;
 use billing::entry::Pack;
 use billing::usage::Credits;
@@ -333,7 +333,10 @@ async fn history_and_live(database: Database) {
     assert_eq!(run("live-first").await, [Verdict::Duplicate { position: 2 }]);
     assert_eq!(run("history-first").await, [Verdict::Recorded { position: 3, late: false }]);
     assert_eq!(record(&app, vec![one("history-first", &users[0])]).await, [Verdict::Duplicate { position: 3 }]);
-    clock.set(instant("2027-02-01T00:00:00Z"));
+    for day in 1..=70 {
+        clock.set(instant(NOW) + SignedDuration::from_hours(24 * day));
+        record(&app, vec![Told { at: Some(clock.now()), ..one(&format!("day {day}"), &users[0]) }]).await;
+    }
     usage::upkeep::Upkeep::default().once(&app).await.expect("forgotten");
     assert_eq!(run("history-first").await, [Verdict::Duplicate { position: 3 }]);
     settled(&app).await;

@@ -2,10 +2,13 @@
 
 use billhook::clock::Clock;
 use billhook::ops::usage::upkeep::Upkeep;
-use billhook::ops::usage::{Told, Verdict, corrections};
+use billhook::ops::usage::{Told, Verdict, corrections, ids, totals};
+use billhook::store::log::{self, Kind};
+use billing::entry::Pack;
+use billing::usage::Credits;
 use jiff::SignedDuration;
 
-use super::{add_users, instant, now, one, program_with, record, settled};
+use super::{add_users, instant, now, one, program_with, record, settled, whole_log};
 use crate::harness::{Database, NOW};
 
 #[tokio::test]
@@ -17,7 +20,7 @@ async fn an_event_whose_id_was_forgotten_is_refused_and_not_counted_again() {
         let at = Some(instant(NOW) - SignedDuration::from_hours(24 * days));
         vec![Told { at, ..one(&format!("{days} days ago"), &user) }]
     };
-    for days in [20, 1] {
+    for days in [20, 3, 2, 1] {
         let verdicts = record(&app, days_ago(days)).await;
         assert!(matches!(verdicts[0], Verdict::Recorded { .. }), "{verdicts:?}");
     }
@@ -61,7 +64,10 @@ async fn history_of_forgotten_days(database: Database) {
     // Of before anything came live, of the first day, and of one that is still known.
     record(&app, vec![on("live", "2026-11-21")]).await;
     assert_eq!(backfill(vec![on("told", "2026-11-21")]).await, ["recorded"]);
-    clock.set(clock.now() + SignedDuration::from_hours(24 * 10));
+    for day in 1..=10 {
+        clock.set(clock.now() + SignedDuration::from_hours(24));
+        record(&app, vec![Told { at: Some(clock.now()), ..one(&format!("day {day}"), &user) }]).await;
+    }
     record(&app, vec![on("known", "2026-11-28")]).await;
     Upkeep::default().once(&app).await.expect("ids are forgotten");
     let file = [
@@ -96,4 +102,63 @@ async fn history_that_may_have_come_live_is_refused_on_sqlite() {
 #[tokio::test]
 async fn history_that_may_have_come_live_is_refused_on_postgres() {
     history_of_forgotten_days(Database::postgres()).await;
+}
+
+/// A clock that was ahead for a while, here with an event that was accepted by it. What the log says of days decides as well: ids
+/// that may still come are kept, packs whose time is to come are not over. Once the days have really passed, they are.
+async fn a_clock_was_ahead(database: Database) {
+    let clock = now();
+    let app = program_with(&database.address(), &clock, &[]).await;
+    let users = add_users(&app, 2).await;
+    let event = |id: &str, at| vec![Told { at: Some(at), ..one(id, &users[0]) }];
+    let day = SignedDuration::from_hours(24);
+    let of_now = ["today", "yesterday", "last month"].into_iter().zip([0, 1, 30]);
+    let of_now: Vec<_> = of_now.map(|(id, days)| event(id, instant(NOW) - day * days)).collect();
+    for told in &of_now {
+        assert_eq!(word(&record(&app, told.clone()).await[0]), "recorded");
+    }
+    let pack = Pack {
+        id: "p".to_owned(),
+        amount: Credits::parse("50").expect("credits"),
+        priority: 0,
+        expires_ms: Some(instant("2026-12-24T00:00:00Z").as_millisecond()),
+        granted_ms: instant(NOW).as_millisecond(),
+    };
+    corrections::grant(&app, &users[0], &pack).await.expect("given");
+    totals::write_down_now(&app).await.expect("written down");
+    drop(app);
+    clock.set(instant(NOW) + day * 60);
+    let app = program_with(&database.address(), &clock, &[]).await;
+    Upkeep::default().once(&app).await.expect("seen to");
+    record(&app, vec![Told { at: Some(clock.now()), ..one("ahead", &users[1]) }]).await;
+    Upkeep::default().once(&app).await.expect("seen to");
+    drop(app);
+    clock.set(instant(NOW));
+    let app = program_with(&database.address(), &clock, &[]).await;
+    for told in &of_now {
+        assert_eq!(word(&record(&app, told.clone()).await[0]), "duplicate", "{told:?}");
+    }
+    let expired = async || whole_log(&app).await.iter().filter(|entry| entry.kind == Kind::Expire).count();
+    assert_eq!(expired().await, 0);
+
+    let [of_today, _] = log::days(instant(NOW).as_millisecond());
+    for passed in 1..=45 {
+        clock.set(instant(NOW) + day * passed);
+        record(&app, event(&format!("day {passed}"), clock.now())).await;
+    }
+    Upkeep::default().once(&app).await.expect("seen to");
+    let id = ids::entry_id("", "today");
+    let kept = app.db.read(move |tx| log::known(tx, of_today, &id)).await.expect("read");
+    assert_eq!((kept, expired().await), (None, 1));
+    settled(&app).await;
+}
+
+#[tokio::test]
+async fn i04_a_clock_that_was_ahead_once_forgets_nothing_that_may_come_again_on_sqlite() {
+    a_clock_was_ahead(Database::sqlite()).await;
+}
+
+#[tokio::test]
+async fn i04_a_clock_that_was_ahead_once_forgets_nothing_that_may_come_again_on_postgres() {
+    a_clock_was_ahead(Database::postgres()).await;
 }
