@@ -146,10 +146,22 @@ impl Entry {
         if ulid::read(&self.transaction_id) == Some(self.id) { "" } else { &self.transaction_id }
     }
 
-    /// The day under which history is known beside its own, as long as the same event may still come live.
-    fn live_day(&self) -> Option<i64> {
-        let may_come = self.received_ms.saturating_sub(self.event_ms) < LIVE_DAYS_MAX * DAY_MS;
-        (self.source == Source::Backfill && may_come).then(|| self.event_ms.div_euclid(DAY_MS))
+    /// The UTC day of the event and, of the commit of a reservation, the day on which it came: whoever commits again at another
+    /// process may tell another time, and a hold ends within a day.
+    pub fn told_and_came(&self) -> [i64; 2] {
+        let day = self.event_ms.div_euclid(DAY_MS);
+        [day, if self.source == Source::Reservation { self.received_ms.div_euclid(DAY_MS) } else { day }]
+    }
+
+    /// The day under which it is known beside its own: of a commit the day on which it came, of history its day as long as the same
+    /// event may still come live.
+    fn other_day(&self) -> Option<i64> {
+        if self.source == Source::Backfill {
+            let may_come = self.received_ms.saturating_sub(self.event_ms) < LIVE_DAYS_MAX * DAY_MS;
+            return may_come.then(|| self.event_ms.div_euclid(DAY_MS));
+        }
+        let [told, came] = self.told_and_came();
+        (told != came).then_some(came)
     }
 }
 
@@ -206,7 +218,7 @@ pub fn append(tx: &mut Tx<'_>, head: i64, entries: &[&Entry], chain: Chain<'_>) 
         Dialect::Postgres => append_columns(tx, head, entries),
     }?;
     for (entry, verdict) in entries.iter().zip(&appended) {
-        if let (Appended::At(position), Some(day)) = (verdict, entry.live_day()) {
+        if let (Appended::At(position), Some(day)) = (verdict, entry.other_day()) {
             tx.run(
                 "INSERT INTO usage_ids (day, id, position, fingerprint) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 args![day, entry.id.to_vec(), *position, entry.fingerprint],

@@ -70,7 +70,7 @@ pub async fn commit(app: &App, id: &str, commit: Commit) -> Result<Committed> {
     }
     let is_live = known.as_ref().is_some_and(|known| !known.is_over(now.as_millisecond()));
     // What is remembered as held is in no entry yet. Of the rest, the log knows.
-    if !is_live && let Some((before, entry)) = in_log(app, id, None).await? {
+    if !is_live && let Some((before, entry)) = in_log(app, id).await? {
         return before.again(app, id, &entry.user, &entry.event_type, commit.quantity).await;
     }
     let missing = |pointer| {
@@ -171,9 +171,8 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
         Some(Verdict::Refused { code, pointer, detail }) => return Err(rule(code, pointer, detail)),
         // Somebody was faster with the same id.
         Some(Verdict::Duplicate { .. } | Verdict::Conflict { .. }) | None => {
-            let (before, entry) = in_log(app, wanted.id, wanted.at)
-                .await?
-                .ok_or_else(|| Error::internal("a known commit is not in the log"))?;
+            let (before, entry) =
+                in_log(app, wanted.id).await?.ok_or_else(|| Error::internal("a known commit is not in the log"))?;
             return before.again(app, wanted.id, &entry.user, &entry.event_type, wanted.quantity).await;
         }
     };
@@ -252,13 +251,10 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
     Ok(Candidate { entry, timed: at.is_some() })
 }
 
-/// The commit of a reservation in the log, on whichever day of the window it happened.
-pub(super) async fn in_log(app: &App, id: &str, at: Option<Timestamp>) -> Result<Option<(Before, log::Logged)>> {
+/// The commit of a reservation in the log, on whichever day of the window it happened or came.
+pub(super) async fn in_log(app: &App, id: &str) -> Result<Option<(Before, log::Logged)>> {
     let (now_ms, window_ms) = (app.clock.now().as_millisecond(), millis(app.config.usage_window)?);
-    let (first, last) = match at {
-        Some(at) => (at.as_millisecond() - log::DAY_MS, at.as_millisecond() + log::DAY_MS),
-        None => (now_ms.saturating_sub(window_ms), now_ms.saturating_add(log::DAY_MS)),
-    };
+    let (first, last) = (now_ms.saturating_sub(window_ms), now_ms.saturating_add(log::DAY_MS));
     let entry_id = ids::entry_id(SPACE, id);
     let days = first.div_euclid(log::DAY_MS)..=last.div_euclid(log::DAY_MS);
     let entry = app.db.read(move |tx| committed_on(tx, days.clone(), &entry_id)).await?;

@@ -240,12 +240,12 @@ async fn find(app: &App, id: &str) -> Result<Option<Known>> {
 pub async fn release(app: &App, id: &str) -> Result<()> {
     let committed = || resolved_otherwise("this reservation was committed");
     let Some(known) = find(app, id).await? else {
-        return Err(if in_log(app, id, None).await?.is_some() { committed() } else { Error::NotFound });
+        return Err(if in_log(app, id).await?.is_some() { committed() } else { Error::NotFound });
     };
     match app.counters.release(&app.book, id, &known, app.clock.now()).await {
         Ok(Released::Before(Fate::Committing { .. } | Fate::Committed { .. })) => Err(committed()),
         // It was written down and is not held any more.
-        Ok(Released::Unknown) if in_log(app, id, None).await?.is_some() => Err(committed()),
+        Ok(Released::Unknown) if in_log(app, id).await?.is_some() => Err(committed()),
         // Answered is remembered, also by who comes after `kill -9`.
         Ok(Released::Now | Released::Unknown | Released::Before(Fate::Released | Fate::Held | Fate::Undecided)) => {
             open::wait_until_written(app).await

@@ -40,6 +40,13 @@ fn days(Candidate { entry, .. }: &Candidate) -> [i64; 3] {
     [day - 1, day, day + 1]
 }
 
+/// Days beside its own on which a candidate may be known: those around it and, of a commit, those around the day on which it came.
+fn beside(Candidate { entry, .. }: &Candidate) -> impl Iterator<Item = i64> + use<> {
+    let [told, came] = entry.told_and_came();
+    let days = [told - 1, told + 1, came - 1, came, came + 1];
+    days.into_iter().take(if told == came { 2 } else { 5 })
+}
+
 /// Events that came before on a day beside their own (UTC). On its own day an id is met when it is appended.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
@@ -56,20 +63,17 @@ impl Beside {
         let mut ranges: BTreeMap<i64, (EntryId, EntryId)> = BTreeMap::new();
         let (mut first, mut last) = (i64::MAX, i64::MIN);
         for candidate in stamped.clone() {
-            let ([before, day, after], id) = (days(candidate), candidate.entry.id);
+            let ([_, day, _], id) = (days(candidate), candidate.entry.id);
             (first, last) = (first.min(day), last.max(day));
-            for beside in [before, after] {
-                let (least, most) = ranges.entry(beside).or_insert((id, id));
+            for day in beside(candidate) {
+                let (least, most) = ranges.entry(day).or_insert((id, id));
                 (*least, *most) = ((*least).min(id), (*most).max(id));
             }
         }
         let shared = log::days_between(tx, &ranges)?;
         let mut known = HashMap::new();
         if !shared.is_empty() {
-            let asked = stamped.flat_map(|candidate| {
-                let [before, _, after] = days(candidate);
-                [before, after].map(|day| (day, candidate.entry.id))
-            });
+            let asked = stamped.flat_map(|candidate| beside(candidate).map(|day| (day, candidate.entry.id)));
             known = log::known_among(tx, &asked.filter(|(day, _)| shared.contains(day)).collect::<Vec<_>>())?;
         }
         Ok(Self { known, firsts: (first < last).then(HashMap::new) })
@@ -80,18 +84,20 @@ impl Beside {
         if self.known.is_empty() || !is_stamped(candidate) {
             return None;
         }
-        let [before, _, after] = days(candidate);
-        [before, after].into_iter().find_map(|day| self.known.get(&(day, candidate.entry.id)).copied())
+        beside(candidate).find_map(|day| self.known.get(&(day, candidate.entry.id)).copied())
     }
 
     /// The place of the same event among those before it in this call; else this is its place.
     pub(super) fn first(&mut self, candidate: &Candidate, place: usize) -> Option<usize> {
         let firsts = self.firsts.as_mut().filter(|_| is_stamped(candidate))?;
-        let [before, day, after] = days(candidate);
-        let id = candidate.entry.id;
-        let found = [before, after].into_iter().find_map(|day| firsts.get(&(day, id)).copied());
+        let ([told, came], id) = (candidate.entry.told_and_came(), candidate.entry.id);
+        // A commit may be that of another time whose day of coming is this one's own.
+        let own = (candidate.entry.source == Source::Reservation).then_some(told);
+        let found = beside(candidate).chain(own).find_map(|day| firsts.get(&(day, id)).copied());
         if found.is_none() {
-            firsts.entry((day, id)).or_insert(place);
+            for day in [told, came] {
+                firsts.entry((day, id)).or_insert(place);
+            }
         }
         found
     }

@@ -8,7 +8,9 @@ use billhook::ops::publishing::proof;
 use billhook::ops::reservations::{self, Ask, Commit};
 use billhook::ops::usage;
 use billhook::store::leases;
+use billhook::store::log::{self, Source};
 use futures_util::future::join_all;
+use jiff::SignedDuration;
 
 use super::groups::reserve_new;
 use super::lines::settled;
@@ -121,6 +123,65 @@ async fn i04_committed_and_released_at_once_is_resolved_once() {
         let left = quantity("5").micro() - i64::from(committed) * quantity("0.05").micro();
         assert_eq!(quantity(&commits.left().await).micro(), left, "{name}: {committed} committed");
     }
+}
+
+/// I-04: a reservation is committed once, whatever time each commit tells: at the same moment in one program, and one after the
+/// other where the second program still takes it for held.
+#[tokio::test]
+async fn i04_one_reservation_is_one_commit_whatever_its_time() {
+    let (alone, (one, other)) = (Rig::new(Adapter::Embedded).await, two().await);
+    let commit = async |rig: &Rig, id: &str, days: i64| {
+        let at = (days > 0).then(|| rig.world.now() - SignedDuration::from_hours(24 * days));
+        let commit = Commit { quantity: quantity("0.05"), at, user: None, kind: None };
+        reservations::commit(rig.app(), id, commit).await.expect("committed")
+    };
+    let times = [(0, 2), (3, 0), (3, 9), (30, 1)];
+    for (first, second) in times {
+        let id = format!("at {first} and {second} days");
+        alone.reserve(&id, "inference", "0.05").await.expect("held");
+        let (done, again) = tokio::join!(commit(&alone, &id, first), commit(&alone, &id, second));
+        assert_eq!((done.position, done.replayed != again.replayed), (again.position, true), "{id}");
+
+        one.reserve(&id, "inference", "0.05").await.expect("held");
+        assert!(other.reserve(&id, "inference", "0.05").await.expect("held").replayed);
+        let done = commit(&one, &id, first).await;
+        let again = commit(&other, &id, second).await;
+        assert_eq!((again.position, again.replayed), (done.position, true), "{id}");
+    }
+    for rig in [&alone, &one] {
+        usage::totals::write_down_now(rig.app()).await.expect("written down");
+        let recount = usage::recount::recount(rig.app()).await.expect("a recount");
+        assert!(recount.agrees(), "{recount:?}");
+        let entries = rig.app().db.read(|tx| log::read(tx, 0, i64::MAX)).await.expect("the log");
+        assert_eq!(entries.iter().filter(|entry| entry.source == Source::Reservation).count(), times.len());
+    }
+}
+
+/// A database of before knows a commit by the day of its time alone.
+#[tokio::test]
+async fn a_commit_of_before_is_found_on_its_day() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    let at = Some(rig.world.now() - SignedDuration::from_hours(24 * 3));
+    rig.reserve("old", "inference", "0.05").await.expect("held");
+    let commit = |at| Commit {
+        quantity: quantity("0.05"),
+        at,
+        user: Some(rig.user.clone()),
+        kind: Some("inference".to_owned()),
+    };
+    let done = reservations::commit(rig.app(), "old", commit(at)).await.expect("committed");
+    let [today, _] = log::days(rig.world.now().as_millisecond());
+    let sql = "DELETE FROM usage_ids WHERE day = ?1 AND position = ?2";
+    let forgotten = rig.app().db.write(move |tx| tx.run(sql, &[today.into(), done.position.into()])).await;
+    assert_eq!(forgotten.expect("a write"), 1, "it is known on both days");
+    let tried = [commit(at), commit(None)];
+    let rig = rig.after_a_crash().await;
+    for commit in tried {
+        let again = reservations::commit(rig.app(), "old", commit).await.expect("committed");
+        assert_eq!((again.position, again.replayed), (done.position, true));
+    }
+    let recount = usage::recount::recount(rig.app()).await.expect("a recount");
+    assert!(recount.differences.is_empty() && recount.damage.is_empty(), "{recount:?}");
 }
 
 /// I-04: what was late where it was committed is late wherever it is asked for.
