@@ -166,7 +166,8 @@ impl House {
     }
 
     fn examine_host(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
-        // A probe asks by the address that a machine was given, which nobody knows before, and hears nothing about anybody.
+        // A probe asks by the address that a machine was given, which nobody knows before. What it hears is how this program and what
+        // it asks stand, the fault of the last try included: nothing about customers, and no secrets (`Readiness`).
         let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {

@@ -3,7 +3,7 @@
 use billhook::error::Error;
 use billhook::ops::usage::corrections::Effect;
 use billhook::ops::usage::{self, Candidate, Told, Verdict, corrections};
-use billhook::store::log::{Entry, Kind, Source};
+use billhook::store::log::{self, Entry, Kind, Source};
 use billhook::store::users;
 use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
@@ -61,6 +61,9 @@ async fn a_pack_is_given_once(database: Database) {
         usage::upkeep::Upkeep::default().once(&world.app).await.expect("upkeep");
     }
     assert!(grant("1000000000001").await.is_err(), "more than a pack may hold");
+    let entries = world.app.db.read(|tx| log::read(tx, 0, i64::MAX)).await.expect("the log");
+    let given = entries.iter().find(|entry| entry.kind == Kind::Grant).expect("the pack");
+    assert_eq!(given.source, Source::CommandLine, "as a correction");
     is_whole(&world).await;
 }
 
@@ -345,6 +348,9 @@ async fn s32_history_and_corrections_are_judged_as_what_comes_by_a_wire() {
             }
         }
     }
+    let tomorrow = Told { at: Some(world.now() + DAY), source: Source::Backfill, ..told("e2", &user, "1") };
+    let early = Verdict::Refused { code: "too_early", pointer: "/timestamp", detail: "expected a time that is over" };
+    assert_eq!(corrections::backfill(&world.app, "run", vec![tomorrow]).await.expect("verdicts"), [early]);
     for id in ["", "a\u{0}b", "a\nb", &"x".repeat(256)] {
         let granted = corrections::grant(&world.app, &user, &Pack { id: id.to_owned(), ..pack(&world, "5") }).await;
         let adjusted = corrections::adjust(&world.app, told(id, &user, "1"), false, "n", false).await;

@@ -46,7 +46,8 @@ pub struct Row {
     /// When it was used.
     timestamp: Instant,
     received_at: Instant,
-    /// How it came in: `own`, `cloudevents`, `lago`, `litellm`, `backfill`, `command_line`, `reservation`, `program`.
+    /// How it came in: `own`, `cloudevents`, `lago`, `litellm`, `backfill`, `command_line`, `reservation`, `program`,
+    /// `first_log`.
     #[schema(example = "own")]
     source: &'static str,
     /// As they came in.

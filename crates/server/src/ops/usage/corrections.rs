@@ -20,7 +20,7 @@ const PICO: i128 = 1_000_000;
 /// The most credits of a pack: sums of many can still be counted.
 const PACK_MAX: Credits = Credits::from_micro(1_000_000_000_000 * 1_000_000);
 
-/// The entry that a transaction id names; `day` where the same id was used on several.
+/// The entry that a transaction id names; `near` its time, where the same id was used on several days.
 pub async fn find(app: &App, transaction_id: &str, near: Option<Timestamp>) -> Result<Option<Logged>> {
     let id = ids::entry_id("", transaction_id);
     let now = app.clock.now().as_millisecond();
@@ -266,7 +266,7 @@ fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> En
         id: pack_id(kind, user, pack),
         fingerprint: 0,
         transaction_id: pack.to_owned(),
-        source: Source::Program,
+        source: if kind == Kind::Expire { Source::Program } else { Source::CommandLine },
         body: Some(body),
     };
     entry.fingerprint = ids::fingerprint(&entry, false);

@@ -168,7 +168,9 @@ fn judged(
         );
     }
     if at > *window.end() {
-        return refused("too_early", "/timestamp", "expected at most 5 minutes ahead");
+        let is_history = told.source.is_history();
+        let detail = if is_history { "expected a time that is over" } else { "expected at most 5 minutes ahead" };
+        return refused("too_early", "/timestamp", detail);
     }
     let timed = told.at.is_some();
     let mut entry = Entry {
