@@ -56,6 +56,11 @@ impl<'a> Said<'a> {
         takes_nothing || (self.is_history && account.is_late(self.event_ms, self.received_ms).unwrap_or(true))
     }
 
+    /// Only its place in the log, for an account that counts nothing of it.
+    pub fn passing(&self) -> Entry<'static> {
+        Entry { position: self.position, event_ms: self.event_ms, received_ms: self.received_ms, fact: Fact::Roll }
+    }
+
     /// Reads it for the core and hands it to `fold`.
     pub fn read<T>(self, fold: impl FnOnce(&Entry<'_>) -> T) -> Result<T> {
         let entry =
@@ -77,7 +82,6 @@ impl<'a> Said<'a> {
                 let (change, terms, moved) = plan(body)?;
                 fold(&entry(Fact::Plan { terms: Cow::Owned(terms), change, moved: Cow::Owned(moved) }))
             }
-            Kind::Roll => fold(&entry(Fact::Roll)),
         })
     }
 }

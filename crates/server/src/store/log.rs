@@ -34,8 +34,6 @@ pub enum Kind {
     Expire,
     /// The terms of the account from here on.
     Plan,
-    /// A period is closed.
-    Roll,
 }
 
 /// Where an entry came from.
@@ -52,7 +50,7 @@ pub enum Source {
     CommandLine,
     /// The commit of a reservation.
     Reservation,
-    /// The program itself: plans, expiries, rolls.
+    /// The program itself: plans, expiries.
     Program,
     /// The log of the first version.
     FirstLog,
@@ -80,7 +78,7 @@ macro_rules! stored {
     };
 }
 stored!(Kind { Usage = 0 "usage", Adjust = 1 "adjust", Void = 2 "void", Grant = 3 "grant", Revoke = 4 "revoke",
-    Expire = 5 "expire", Plan = 6 "plan", Roll = 7 "roll" });
+    Expire = 5 "expire", Plan = 6 "plan" });
 stored!(Source { Own = 0 "own", CloudEvents = 1 "cloudevents", Lago = 2 "lago", LiteLlm = 3 "litellm",
     Backfill = 4 "backfill", CommandLine = 5 "command_line", Reservation = 6 "reservation", Program = 7 "program",
     FirstLog = 8 "first_log" });
@@ -136,8 +134,8 @@ impl Entry {
         let [day, history] = days(self.event_ms);
         match self.kind {
             Kind::Adjust | Kind::Void | Kind::Grant | Kind::Revoke | Kind::Expire => NAMED,
-            Kind::Usage | Kind::Plan | Kind::Roll if self.source == Source::Backfill => history,
-            Kind::Usage | Kind::Plan | Kind::Roll => day,
+            Kind::Usage | Kind::Plan if self.source == Source::Backfill => history,
+            Kind::Usage | Kind::Plan => day,
         }
     }
 

@@ -54,7 +54,7 @@ macro_rules! with_entries {
                  FROM usage_log WHERE position > ?1 AND position <= ?2),
              l AS (SELECT position, id, CASE WHEN kind IN (1, 2, 3, 4, 5) THEN 2000000000 WHEN source = 4 THEN 1000000000 + day
                  ELSE day END AS day FROM e
-                 UNION ALL SELECT position, id, day FROM e WHERE source = 4 AND kind IN (0, 6, 7) AND age_ms < 34560000000) ",
+                 UNION ALL SELECT position, id, day FROM e WHERE source = 4 AND kind IN (0, 6) AND age_ms < 34560000000) ",
             $sql
         )
     };

@@ -345,8 +345,11 @@ impl Turn<'_> {
         let counts = matches!(said.kind, Kind::Usage | Kind::Adjust | Kind::Void);
         // History of a closed period is shown on its day; for the account only its place in the log passes.
         let is_past = said.is_only_shown(&state.account);
-        let said_to_account = if is_past { Said { kind: Kind::Roll, ..said } } else { said };
-        let folded = said_to_account.read(|entry| state.account.fold(entry));
+        let folded = if is_past {
+            Ok(state.account.fold(&said.passing()))
+        } else {
+            said.read(|entry| state.account.fold(entry))
+        };
         if let Some(id) = released {
             state.held.take(id);
             if self.book.is_shared {
@@ -367,7 +370,7 @@ impl Turn<'_> {
                 tracing::error!(position = said.position, user.id = &*slot.user, %error, "an entry could not be counted");
                 state.fault = Some(error.to_string());
                 // Its place in the log passes, so that the list of the user's entries leads through it.
-                if let Ok(Err(error)) = (Said { kind: Kind::Roll, ..said }).read(|entry| state.account.fold(entry)) {
+                if let Err(error) = state.account.fold(&said.passing()) {
                     tracing::error!(position = said.position, user.id = &*slot.user, %error, "nor be passed over");
                 }
                 return false;

@@ -35,7 +35,7 @@ pub struct View {
 #[schema(as = Entry)]
 pub struct Row {
     position: i64,
-    /// `usage`; or what else changes an account: `adjust`, `void`, `grant`, `revoke`, `expire`, `plan`, `roll`.
+    /// `usage`; or what else changes an account: `adjust`, `void`, `grant`, `revoke`, `expire`, `plan`.
     #[schema(example = "usage")]
     kind: &'static str,
     transaction_id: String,

@@ -105,7 +105,7 @@ impl Rules {
                 tiers.insert(entry.user.clone(), tier_in(entry)?);
                 return Ok(None);
             }
-            Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Roll => return Ok(None),
+            Kind::Grant | Kind::Revoke | Kind::Expire => return Ok(None),
         }
         // An operator who wants a type kept away from Lago gives it an empty code.
         let code = self.codes.of(entry).to_owned();

@@ -95,7 +95,7 @@ pub fn transaction_id(entry: &Logged) -> String {
     let letter = match entry.kind {
         Kind::Adjust => 'a',
         Kind::Void => 'v',
-        Kind::Usage | Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => 'u',
+        Kind::Usage | Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan => 'u',
     };
     let id = entry.id.iter().fold(String::with_capacity(32), |text, byte| format!("{text}{byte:02x}"));
     format!("bh1-{letter}-{:08x}-{id}", entry.event_ms.div_euclid(DAY_MS))

@@ -65,7 +65,7 @@ pub fn is_fingerprint_of(entry: &Logged, kept: i64) -> Result<(), Option<i64>> {
     let timeless = of(None, entry.body.as_deref());
     let timed = of(Some(entry.event_ms), entry.body.as_deref());
     let (right, also) = match entry.kind {
-        Kind::Void | Kind::Plan | Kind::Roll => (0, 0),
+        Kind::Void | Kind::Plan => (0, 0),
         Kind::Revoke | Kind::Expire => (timeless, timeless),
         // A pack is the same whenever it is granted again.
         Kind::Grant => {

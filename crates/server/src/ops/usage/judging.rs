@@ -122,7 +122,7 @@ pub(super) fn is_late(account: &Account, entry: &Entry) -> bool {
 pub(super) fn is_by_hand(entry: &Entry) -> bool {
     match entry.kind {
         Kind::Adjust | Kind::Void | Kind::Grant => true,
-        Kind::Usage | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => false,
+        Kind::Usage | Kind::Revoke | Kind::Expire | Kind::Plan => false,
     }
 }
 

@@ -103,7 +103,7 @@ impl Renewal {
                 !reading::takes_nothing(body)
                     && reading::counted_ms(body).is_none_or(|counted_ms| counted_ms >= self.running_ms)
             }),
-            Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => false,
+            Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan => false,
         };
         counted && entry.event_ms >= self.next_ms
     }

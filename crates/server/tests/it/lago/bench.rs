@@ -181,7 +181,7 @@ impl Bench {
             let sign = match entry.kind {
                 Kind::Usage | Kind::Adjust => 1,
                 Kind::Void => -1,
-                Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan | Kind::Roll => continue,
+                Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan => continue,
             };
             let sum = sums.entry((entry.user, format!("{}_call", entry.event_type))).or_default();
             *sum = (sum.0 + sign * entry.quantity, sum.1 + 1);

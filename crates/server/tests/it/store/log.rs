@@ -76,13 +76,12 @@ pub async fn an_entry_is_read_back_as_it_was_written(database: Database) {
         body: Some("{\"a\":\"\\u0000\"}".to_owned()),
         ..entry(0, "u1")
     };
-    let kinds =
-        [Kind::Usage, Kind::Adjust, Kind::Void, Kind::Grant, Kind::Revoke, Kind::Expire, Kind::Plan, Kind::Roll];
+    let kinds = [Kind::Usage, Kind::Adjust, Kind::Void, Kind::Grant, Kind::Revoke, Kind::Expire, Kind::Plan];
     let mut entries = vec![extreme];
     entries.extend(kinds.iter().zip(1..).map(|(kind, number)| Entry { kind: *kind, ..entry(number, "u1") }));
     append(&db, entries.clone()).await;
     let read = db.read(|tx| log::read(tx, 0, 100)).await.expect("read");
-    assert_eq!(read.iter().map(|entry| entry.position).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    assert_eq!(read.iter().map(|entry| entry.position).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
     for (written, read) in entries.iter().zip(&read) {
         let as_written = Entry {
             kind: read.kind,
