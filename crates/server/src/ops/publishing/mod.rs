@@ -52,7 +52,7 @@ pub async fn once(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     let mut view = shared.view.lock().await;
     let (moves, to) = {
-        let _turn = app.book.turn();
+        let _turn = app.book.turn_between().await;
         (app.book.moves.take(), app.book.applied())
     };
     match moves {

@@ -142,7 +142,7 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     let alone = Arc::clone(&app.writing_down).lock_owned().await;
     let (done, answer) = oneshot::channel();
     let for_work = app.clone();
-    let from = app.book.turn().written();
+    let from = app.book.turn_between().await.written();
     drop(tokio::task::spawn_blocking(move || {
         let Some(taken) = for_work.book.turn().take() else { return drop(done.send(Ok(Written::Nothing))) };
         let (app, page) = (for_work.clone(), taken.page.clone());

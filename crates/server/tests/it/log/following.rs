@@ -1,13 +1,14 @@
 //! Whoever follows the log goes by what is newest, however long they were on their way.
 
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use billhook::ops::usage;
-use billhook::store::accounts;
+use billhook::store::{accounts, users};
 
 use super::{add_users, now, one, program, record, settled};
-use crate::harness::Database;
+use crate::harness::{Database, Plan, World};
 
 /// Accounts are written down while somebody who is about to follow the log waits for their turn. What they read before that is
 /// old by then, and is not taken for a database that was set back.
@@ -40,4 +41,43 @@ async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_sqlite() {
 #[tokio::test]
 async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_postgres() {
     an_old_snapshot(Database::postgres()).await;
+}
+
+#[allow(clippy::disallowed_methods, reason = "a request beside the test")]
+fn beside<F>(work: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(work)
+}
+
+/// F-17: the log may take long to follow. Whoever needs an account waits for it, and the server goes on with everything else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_server_goes_on_while_requests_wait_for_the_log() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let (id, token) = world.user("u@example.com", None, false).await;
+    assert_eq!(world.get("/api/v1/billing/usage", &token).await.status, 200, "the log is followed to its end");
+    let (release, released) = mpsc::channel::<()>();
+    let (hold, held) = tokio::sync::oneshot::channel();
+    let app = world.app.clone();
+    let follower = std::thread::spawn(move || {
+        let _turn = app.book.turn();
+        hold.send(()).expect("somebody waits");
+        // Not for ever: where everybody waits for it, nobody is left who could end that.
+        let _ = released.recv_timeout(Duration::from_secs(10));
+    });
+    held.await.expect("it has the turn");
+    let start = Instant::now();
+    let user = world.app.db.read(move |tx| users::get(tx, &id)).await.expect("read").expect("a user");
+    let app = world.app.clone();
+    let waiting = beside(async move { usage::kept_account(&app, &user).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let others = world.get("/api/v1/billing/usage", &token).await.status;
+    let (took, is_there) = (start.elapsed(), waiting.is_finished());
+    drop(release);
+    follower.join().expect("the end");
+    assert_eq!((others, is_there), (200, false));
+    assert!(took < Duration::from_secs(9), "everybody has waited: {took:?}");
+    waiting.await.expect("the end").expect("an account");
+    assert_eq!(world.app.book.len(), 1);
 }
