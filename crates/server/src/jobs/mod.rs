@@ -1,5 +1,6 @@
 //! Work that nobody waits for: started with the server, ended with it.
 
+mod caps;
 mod catalogue;
 mod counters;
 mod lago;
@@ -39,6 +40,7 @@ impl Jobs {
         running.spawn(counters::run(app.clone(), stopped.clone()));
         if app.db.dialect() == Dialect::Postgres {
             running.spawn(catalogue::run(app.clone(), stopped.clone()));
+            running.spawn(caps::run(app.clone(), stopped.clone()));
         }
         if app.lago.is_some() {
             running.spawn(lago::run(app.clone(), stopped.clone()));
