@@ -1,13 +1,14 @@
 //! Whoever follows the log goes by what is newest, however long they were on their way.
 
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use billhook::jobs::Jobs;
 use billhook::ops::usage;
 use billhook::store::{accounts, users};
 
-use super::{add_users, now, one, program, record, settled};
+use super::{add_user, add_users, now, one, program, program_named, record, settled};
 use crate::harness::{Database, Plan, World};
 
 /// Accounts are written down while somebody who is about to follow the log waits for their turn. What they read before that is
@@ -41,6 +42,35 @@ async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_sqlite() {
 #[tokio::test]
 async fn whoever_follows_the_log_does_not_believe_an_old_snapshot_on_postgres() {
     an_old_snapshot(Database::postgres()).await;
+}
+
+/// Ids that are too old may take long to remove. What others record is counted meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_followed_while_old_ids_are_forgotten() {
+    let (database, clock) = (Database::postgres(), now());
+    let app = program(&database, &clock).await;
+    let user = add_user(&app, "u").await;
+    database.by_others("INSERT INTO usage_ids (day, id, position, fingerprint) VALUES (1, 'old', 0, 0)");
+    let (release, released) = mpsc::channel::<()>();
+    let (hold, held) = tokio::sync::oneshot::channel();
+    let address = database.address();
+    let holder = std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&address, postgres::NoTls).expect("PostgreSQL");
+        client.batch_execute("BEGIN; SELECT * FROM usage_ids WHERE day = 1 FOR UPDATE").expect("held");
+        hold.send(()).expect("somebody waits");
+        let _ = released.recv();
+    });
+    held.await.expect("it holds");
+    let jobs = Jobs::start(&app, Arc::new(|_| ()));
+    // Long enough that somebody waits to remove it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let other = program_named(&database.address(), &clock, &[], 8).await;
+    record(&other, vec![one("a", &user)]).await;
+    let is_counted = app.book.wait_for(other.book.applied(), Duration::from_secs(5)).await;
+    release.send(()).expect("it holds");
+    holder.join().expect("the end");
+    jobs.stop().await;
+    assert!(is_counted, "nobody follows the log");
 }
 
 #[allow(clippy::disallowed_methods, reason = "a request beside the test")]
