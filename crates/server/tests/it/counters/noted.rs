@@ -220,7 +220,7 @@ async fn the_last_life_of_an_id_counts() {
     after(&rig, Duration::from_secs(6)).await;
     assert_eq!(written(&rig).await, (1, vec!["a".to_owned(), "b".to_owned()]), "the first lives");
     let get = async |rig: &Rig| {
-        rig.app().db.read(|tx| rows::get(tx, "a")).await.expect("read").expect("a row")
+        rig.app().db.read(|tx| rows::get(tx, &mut rows::Index::default(), "a")).await.expect("read").expect("a row")
     };
     let expires_ms = get(&rig).await.expires_ms;
     assert!(expires_ms > rig.world.now().as_millisecond(), "the second");
@@ -297,4 +297,24 @@ async fn what_is_held_is_written_down_while_accounts_are_published() {
     }
     drop(publishing);
     jobs.stop().await;
+}
+
+/// Whoever asks again and again for what nobody knows makes nobody read every note again and again.
+#[tokio::test]
+async fn an_id_that_is_unknown_costs_no_note_that_was_read_before() {
+    let database = Database::sqlite();
+    let rig = program(&database).await;
+    for id in ["a", "b"] {
+        rig.reserve(id, "inference", "1").await.expect("held");
+        write_down(&rig).await;
+    }
+    let other = program(&database).await;
+    assert_eq!(code(other.release("unknown").await), "not found");
+    // Whoever reads one of them again meets what is no note at all.
+    run(&other, "UPDATE reservation_notes SET opened = 5").await;
+    assert_eq!(code(other.release("unknown").await), "not found");
+    rig.reserve("new", "inference", "1").await.expect("held");
+    write_down(&rig).await;
+    assert_eq!(code(other.release("new").await), "ok", "a note that has come since is read");
+    assert_eq!(code(other.release("unknown").await), "not found");
 }
