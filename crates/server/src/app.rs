@@ -146,7 +146,7 @@ impl App {
         // Before anything is taken: who is refused here must not count as running.
         usage::following::follow_log(self).await?;
         catalogue::in_its_currency(self).await?;
-        catalogue::serve_by(&self.db, &self.catalogue, &self.holder, self.clock.now()).await?;
+        catalogue::serve_by(&self.db, &self.catalogue, &self.holder).await?;
         usage::adoption::adopt(self).await?;
         usage::following::follow_log(self).await?;
         catalogue::adopt(self).await?;

@@ -57,6 +57,11 @@ pub(super) fn run(args: Args) -> Result<(), Ending> {
         let inside = if args.sandbox { Some(enter_sandbox(&mut config, args.fresh, address).await?) } else { None };
         let _alone = db::lock_for_serve(config.database_url.expose_secret()).map_err(BuildError::Database)?;
         let app = App::build(config, Arc::new(System), Chance::system()).await?;
+        if let Err(refused) = ops::caps::claim(&app).await {
+            // Who is refused must not count as running.
+            ops::catalogue::leave(&app).await?;
+            return Err(BuildError::Schema(refused).into());
+        }
         let told = told_to_stop();
         if let Some(inside) = &inside {
             open_business(&app, address, inside).await?;

@@ -152,6 +152,13 @@ pub const CODES: &[CodeDoc] = &[
         "Read the object again and decide anew.",
     ),
     row(
+        "counters.other",
+        409,
+        "Other counters are in use",
+        "Two programs on one database do not have the same Redis, or none: each would give out every cap.",
+        "Start every process with the same REDIS_URL, or one process alone.",
+    ),
+    row(
         "customer.already_linked",
         409,
         "This customer belongs to another user",

@@ -15,7 +15,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             _ = tick.tick() => {}
             _ = stop.changed() => break,
         }
-        if let Err(error) = catalogue::serve_by(&app.db, &app.catalogue, &app.holder, app.clock.now()).await {
+        if let Err(error) = catalogue::serve_by(&app.db, &app.catalogue, &app.holder).await {
             tracing::error!(%error, "others may price by another catalogue than this process");
         }
     }

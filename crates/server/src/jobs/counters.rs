@@ -1,13 +1,12 @@
 //! The counters beside the requests: accounts are published where others decide by them, what has expired is freed, open
-//! reservations are written down.
+//! reservations are written down. Each by itself: publishing a million accounts takes seconds.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::app::App;
-use crate::counters::Counters;
 use crate::error::Result;
 use crate::ops::{publishing, reservations};
 
@@ -24,48 +23,16 @@ const TIDY: Duration = Duration::from_mins(1);
 /// After a failure; Redis is given this long to come back.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Works until it is told to stop, and writes down a last time what is open.
-pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let periods = [VERIFY, SWEEP, WRITE_DOWN, SUM_UP, TIDY];
-    let [mut verify, mut sweep, mut write_down, mut sum_up, mut tidy] = periods.map(|period| {
-        let mut tick = tokio::time::interval(period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick
-    });
-    let mut moved = app.book.watch();
-    let (is_shared, mut ours) = (matches!(app.counters, Counters::Redis(_)), false);
+/// Writes down what is held until it is told to stop, and then a last time. Nobody else's work may keep it waiting.
+pub async fn write_down(app: App, mut stop: watch::Receiver<bool>) {
+    let mut tick = every(WRITE_DOWN);
     loop {
-        let (what, done) = tokio::select! {
+        tokio::select! {
             _ = stop.changed() => break,
-            _ = moved.changed(), if ours => {
-                tokio::time::sleep(PUBLISH).await;
-                ("the counters were not published", publishing::once(&app).await)
-            }
-            _ = verify.tick(), if is_shared => ("the counters were not published", look(&app, &mut ours).await),
-            _ = sweep.tick() => ("expired reservations were not freed", swept(&app).await),
-            _ = write_down.tick() => {
-                if let Err(error) = reservations::write_down(&app).await {
-                    tracing::warn!(%error, "open reservations were not written down; it will be tried again");
-                }
-                continue;
-            }
-            _ = sum_up.tick() => {
-                if let Err(error) = reservations::let_notes_go(&app).await {
-                    tracing::debug!(%error, "old notes of reservations will go later");
-                }
-                continue;
-            }
-            _ = tidy.tick() => {
-                app.book.tidy(i64::try_from(app.clock.now().as_nanosecond()).unwrap_or(i64::MAX));
-                if let Err(error) = reservations::forget_old(&app).await {
-                    tracing::debug!(%error, "old reservations will be forgotten later");
-                }
-                continue;
-            }
-        };
-        if let Err(error) = done {
-            tracing::debug!(%error, what, "will be tried again");
-            tokio::time::sleep(PAUSE).await;
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = reservations::write_down(&app).await {
+            tracing::warn!(%error, "open reservations were not written down; it will be tried again");
         }
     }
     if let Err(error) = reservations::write_down(&app).await {
@@ -73,15 +40,68 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Publishes what moves, where others decide by it.
+pub async fn publish(app: App, mut stop: watch::Receiver<bool>) {
+    let (mut verify, mut moved, mut ours) = (every(VERIFY), app.book.watch(), false);
+    loop {
+        let done = tokio::select! {
+            _ = stop.changed() => break,
+            _ = moved.changed(), if ours => {
+                tokio::time::sleep(PUBLISH).await;
+                publishing::once(&app).await
+            }
+            _ = verify.tick() => look(&app, &mut ours).await,
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, "the counters were not published; it will be tried again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Frees what has expired.
+pub async fn free(app: App, mut stop: watch::Receiver<bool>) {
+    let mut tick = every(SWEEP);
+    loop {
+        tokio::select! {
+            _ = stop.changed() => break,
+            _ = tick.tick() => {}
+        }
+        // Redis that does not answer is told once where it happens, not five times a second.
+        if let Err(outage) = app.counters.sweep(&app.book, app.clock.now()).await {
+            tracing::debug!(%outage, "expired reservations are freed later");
+        }
+    }
+}
+
+/// Sums up what was written down, and forgets what is over.
+pub async fn tidy(app: App, mut stop: watch::Receiver<bool>) {
+    let (mut sum_up, mut tidy) = (every(SUM_UP), every(TIDY));
+    loop {
+        tokio::select! {
+            _ = stop.changed() => break,
+            _ = sum_up.tick() => {
+                if let Err(error) = reservations::let_notes_go(&app).await {
+                    tracing::debug!(%error, "old notes of reservations will go later");
+                }
+            }
+            _ = tidy.tick() => {
+                app.book.tidy(i64::try_from(app.clock.now().as_nanosecond()).unwrap_or(i64::MAX));
+                if let Err(error) = reservations::forget_old(&app).await {
+                    tracing::debug!(%error, "old reservations will be forgotten later");
+                }
+            }
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
 async fn look(app: &App, ours: &mut bool) -> Result<()> {
     *ours = publishing::is_ours(app).await?;
     if *ours { publishing::verify(app).await } else { Ok(()) }
-}
-
-async fn swept(app: &App) -> Result<()> {
-    // Redis that does not answer is told once where it happens, not five times a second.
-    if let Err(outage) = app.counters.sweep(&app.book, app.clock.now()).await {
-        tracing::debug!(%outage, "expired reservations are freed later");
-    }
-    Ok(())
 }

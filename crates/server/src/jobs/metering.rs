@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::app::App;
 use crate::ops::usage::upkeep::Upkeep;
@@ -23,13 +23,7 @@ const UPKEEP: Duration = Duration::from_mins(1);
 
 /// Works until it is told to stop, and writes the accounts down a last time.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let [mut write_down, mut follow, mut terms, mut time] =
-        [WRITE_DOWN, following(&app), TERMS, UPKEEP].map(|period| {
-            let mut tick = tokio::time::interval(period);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            tick
-        });
-    let mut upkeep = Upkeep::default();
+    let [mut write_down, mut follow, mut terms] = [WRITE_DOWN, following(&app), TERMS].map(every);
     loop {
         let (what, done) = tokio::select! {
             _ = stop.changed() => break,
@@ -40,7 +34,6 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             _ = follow.tick() => ("the log was not followed", following::follow_log(&app).await),
             () = app.follow_log.notified() => ("the log was not followed", following::follow_log(&app).await),
             _ = terms.tick() => ("the terms of users were not followed", plans::follow(&app).await),
-            _ = time.tick() => ("expired packs and ids were not seen to", upkeep.once(&app).await),
         };
         if let Err(error) = done {
             tracing::error!(%error, what, "will be tried again");
@@ -50,6 +43,29 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     if let Err(error) = totals::write_down(&app).await {
         tracing::warn!(%error, "the accounts were not written down; the next start counts the rest of the log");
     }
+}
+
+/// Sees to what time brings, until it is told to stop: the ids of a day may be millions, and the log is followed meanwhile.
+pub async fn look_after(app: App, mut stop: watch::Receiver<bool>) {
+    let (mut tick, mut upkeep) = (every(UPKEEP), Upkeep::default());
+    let working = async {
+        loop {
+            tick.tick().await;
+            if let Err(error) = upkeep.once(&app).await {
+                tracing::error!(%error, "expired packs and ids were not seen to; it will be tried again");
+            }
+        }
+    };
+    tokio::select! {
+        _ = stop.changed() => {}
+        () = working => {}
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }
 
 fn following(app: &App) -> Duration {

@@ -1,5 +1,6 @@
 //! Work that nobody waits for: started with the server, ended with it.
 
+mod caps;
 mod catalogue;
 mod counters;
 mod lago;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::counters::Counters;
 use crate::ops::sync::Progress;
 use crate::store::db::Dialect;
 
@@ -36,9 +38,16 @@ impl Jobs {
         let mut running = JoinSet::new();
         running.spawn(values::run(app.clone(), stopped.clone()));
         running.spawn(metering::run(app.clone(), stopped.clone()));
-        running.spawn(counters::run(app.clone(), stopped.clone()));
+        running.spawn(metering::look_after(app.clone(), stopped.clone()));
+        running.spawn(counters::write_down(app.clone(), stopped.clone()));
+        running.spawn(counters::free(app.clone(), stopped.clone()));
+        running.spawn(counters::tidy(app.clone(), stopped.clone()));
+        if matches!(app.counters, Counters::Redis(_)) {
+            running.spawn(counters::publish(app.clone(), stopped.clone()));
+        }
         if app.db.dialect() == Dialect::Postgres {
             running.spawn(catalogue::run(app.clone(), stopped.clone()));
+            running.spawn(caps::run(app.clone(), stopped.clone()));
         }
         if app.lago.is_some() {
             running.spawn(lago::run(app.clone(), stopped.clone()));

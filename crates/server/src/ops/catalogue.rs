@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use billing::account::Account;
 use billing::catalogue::Catalogue;
-use jiff::Timestamp;
 
 use super::derivation;
 use super::lago::codes;
@@ -16,7 +15,7 @@ use crate::store::db::{Dialect, Isolation};
 use crate::store::{Db, Tx, accounts, facts, leases};
 
 /// How long others take us for running after we have last said so.
-const HELD: Duration = Duration::from_secs(15);
+const HELD_MS: i64 = 15_000;
 /// How often we say so.
 pub const SAID: Duration = Duration::from_secs(5);
 /// How many accounts are looked at in one transaction.
@@ -120,20 +119,19 @@ fn keep(tx: &mut Tx<'_>, fingerprint: &str, catalogue: &Catalogue) -> Result<()>
 
 /// Says that `holder` serves by a catalogue, for a while; refused while somebody serves by another one, or two would price the
 /// same usage in turns. A SQLite file has one server anyway (`store::db::claim`).
-pub async fn serve_by(db: &Db, catalogue: &Catalogue, holder: &str, now: Timestamp) -> Result<()> {
+pub async fn serve_by(db: &Db, catalogue: &Catalogue, holder: &str) -> Result<()> {
     if db.dialect() == Dialect::Sqlite {
         return Ok(());
     }
-    let (fingerprint, lease, now_ms) = (catalogue.fingerprint(), lease(holder), now.as_millisecond());
-    let until_ms = now_ms + i64::try_from(HELD.as_millis()).unwrap_or_default();
+    let (fingerprint, lease) = (catalogue.fingerprint(), lease(holder));
     db.write(move |tx| {
         // One after the other: two that start together would not see each other.
-        leases::take(tx, "catalogue", &fingerprint, now_ms, 0)?;
-        let others = leases::holders(tx, SERVING, &lease, now_ms)?;
+        leases::take(tx, "catalogue", &fingerprint, 0)?;
+        let others = leases::holders(tx, SERVING, &lease)?;
         if others.iter().any(|other| *other != fingerprint) {
             return Err(Error::Conflict { code: "catalogue.other", detail: OTHER.to_owned() });
         }
-        leases::take(tx, &lease, &fingerprint, now_ms, until_ms).map(drop)
+        leases::take(tx, &lease, &fingerprint, HELD_MS).map(drop)
     })
     .await
 }

@@ -1,5 +1,6 @@
 //! The use cases: a file for each noun, called by http, jobs and the command line alike.
 
+pub mod caps;
 pub mod catalogue;
 pub mod charges;
 pub mod customers;

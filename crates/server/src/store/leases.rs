@@ -1,11 +1,12 @@
-//! Leases: who does work that only one process may do.
+//! Leases: who does work that only one process may do. They run by the time of the database: the clocks of two machines differ.
 
 use super::Tx;
-use super::db::args;
-use crate::error::Result;
+use super::db::{Dialect, args};
+use crate::error::{Error, Result};
 
-/// Takes a lease or keeps it; its token, or nothing while somebody else holds it. A new holder has a greater token.
-pub fn take(tx: &mut Tx<'_>, name: &str, holder: &str, now_ms: i64, until_ms: i64) -> Result<Option<i64>> {
+/// Takes a lease or keeps it, for so long; its token, or nothing while somebody else holds it. A new holder has a greater token.
+pub fn take(tx: &mut Tx<'_>, name: &str, holder: &str, length_ms: i64) -> Result<Option<i64>> {
+    let now_ms = now_ms(tx)?;
     tx.run(
         "INSERT INTO leases (name, holder, token, until_ms) VALUES (?1, '', 0, 0) ON CONFLICT (name) DO NOTHING",
         args![name],
@@ -13,7 +14,7 @@ pub fn take(tx: &mut Tx<'_>, name: &str, holder: &str, now_ms: i64, until_ms: i6
     let taken = tx.row(
         "UPDATE leases SET token = token + CASE WHEN holder = ?2 THEN 0 ELSE 1 END, holder = ?2, until_ms = ?4
          WHERE name = ?1 AND (holder = ?2 OR until_ms <= ?3) RETURNING token",
-        args![name, holder, now_ms, until_ms],
+        args![name, holder, now_ms, now_ms.saturating_add(length_ms)],
     )?;
     taken.map(|row| row.int(0)).transpose()
 }
@@ -25,8 +26,18 @@ pub fn release(tx: &mut Tx<'_>, name: &str, holder: &str) -> Result<()> {
 }
 
 /// Whom the running leases of this kind belong to, one by one; `but` is not asked for. Those that are over are forgotten.
-pub fn holders(tx: &mut Tx<'_>, kind: &str, but: &str, now_ms: i64) -> Result<Vec<String>> {
+pub fn holders(tx: &mut Tx<'_>, kind: &str, but: &str) -> Result<Vec<String>> {
+    let now_ms = now_ms(tx)?;
     tx.run("DELETE FROM leases WHERE name LIKE ?1 AND name <> ?2 AND until_ms <= ?3", args![kind, but, now_ms])?;
     let rows = tx.rows("SELECT holder FROM leases WHERE name LIKE ?1 AND name <> ?2", args![kind, but])?;
     rows.iter().map(|row| row.text(0)).collect()
+}
+
+/// Not that of the transaction, which may have waited since.
+fn now_ms(tx: &mut Tx<'_>) -> Result<i64> {
+    let sql = match tx.dialect() {
+        Dialect::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+        Dialect::Postgres => "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+    };
+    tx.row(sql, args![])?.ok_or_else(|| Error::internal("the database does not tell the time"))?.int(0)
 }

@@ -1,6 +1,7 @@
 //! The command line, through the real binary in a folder of its own.
 
 mod catalogue;
+mod counters;
 mod doctor;
 mod folder;
 mod migrate;

@@ -7,7 +7,8 @@ mod state;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::time::Duration;
 
 use billing::account::{Account, Room};
 use billing::hold::Held;
@@ -30,6 +31,8 @@ const PARTS: usize = 64;
 pub const SHARDS: u64 = 1024;
 /// Beyond so many accounts, those that are written down and quiet leave memory.
 const ACCOUNTS_MAX: usize = 500_000;
+/// How soon somebody who may not wait asks again whether nobody moves the book.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// Which shard a user's counters are in: FNV-1a of the id, the same on every machine and for ever.
 pub fn shard_of(user: &str) -> i64 {
@@ -51,6 +54,8 @@ pub struct Book {
     latest_ms: AtomicI64,
     turn: Mutex<Changed>,
     count: AtomicUsize,
+    /// How many entries are counted that are not written down yet.
+    unwritten: AtomicUsize,
     /// The log is counted as far as it was when somebody last looked. While the book begins anew, what is not in it may be old.
     is_whole: AtomicBool,
     /// How often it was begun anew: an account taken in hand before that is not one of this book any more.
@@ -84,7 +89,6 @@ struct Changed {
     slots: Vec<Arc<Slot>>,
     closed: Vec<Closed>,
     warnings: Vec<Warning>,
-    entries: usize,
 }
 
 /// One account in memory, with what is held of it.
@@ -189,6 +193,7 @@ impl Book {
             latest_ms: AtomicI64::new(i64::MIN),
             turn: Mutex::new(Changed { written, ..Changed::default() }),
             count: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
             is_whole: AtomicBool::new(false),
             edition: AtomicU64::new(0),
             reservations: Reservations::default(),
@@ -324,14 +329,33 @@ impl Book {
         all.flat_map(|part| part.values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// Waits for the right to move the book.
+    /// Waits for the right to move the book, which may take as long as the log takes to read: only on threads where waiting is allowed.
     pub fn turn(&self) -> Turn<'_> {
         Turn { book: self, changed: self.turn.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
+    /// The same for whoever shares a thread with others: those go on meanwhile. Nothing may be waited for with it in hand.
+    pub async fn turn_between(&self) -> Turn<'_> {
+        loop {
+            if let Some(turn) = self.turn_at_once() {
+                return turn;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn turn_at_once(&self) -> Option<Turn<'_>> {
+        let changed = match self.turn.try_lock() {
+            Ok(changed) => changed,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Turn { book: self, changed })
+    }
+
     /// How many entries are counted that are not written down yet.
     pub fn unwritten(&self) -> usize {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).entries
+        self.unwritten.load(Ordering::Relaxed)
     }
 }
 
@@ -358,7 +382,7 @@ impl Turn<'_> {
         }
         self.book.moves.note(slot, &mut state.noted, released);
         self.book.latest_ms.fetch_max(said.received_ms, Ordering::Relaxed);
-        self.changed.entries += 1;
+        self.book.unwritten.fetch_add(1, Ordering::Relaxed);
         if !state.changed {
             state.changed = true;
             self.changed.slots.push(Arc::clone(slot));
@@ -438,7 +462,7 @@ impl Turn<'_> {
                 state: state.account.encode(),
             });
         }
-        let entries = std::mem::take(&mut self.changed.entries);
+        let entries = self.book.unwritten.swap(0, Ordering::Relaxed);
         let edition = self.book.edition();
         Some(Taken { from: self.changed.written, to, page, slots, days: days_taken, entries, edition })
     }
@@ -469,7 +493,7 @@ impl Turn<'_> {
                 self.changed.slots.push(slot);
             }
         }
-        self.changed.entries += taken.entries;
+        self.book.unwritten.fetch_add(taken.entries, Ordering::Relaxed);
         self.changed.closed.extend(taken.page.closed);
         self.changed.warnings.extend(taken.page.warnings);
     }
@@ -490,6 +514,7 @@ impl Turn<'_> {
         }
         self.book.edition.fetch_add(1, Ordering::AcqRel);
         self.book.count.store(0, Ordering::Relaxed);
+        self.book.unwritten.store(0, Ordering::Relaxed);
         *self.changed = Changed { written, ..Changed::default() };
         self.moved_to(written.position);
     }

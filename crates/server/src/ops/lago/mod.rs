@@ -70,8 +70,8 @@ pub async fn is_ours(app: &App) -> Result<bool> {
     if app.db.dialect() == Dialect::Sqlite {
         return Ok(true);
     }
-    let (holder, now_ms) = (app.holder.clone(), app.clock.now().as_millisecond());
-    app.db.write(move |tx| Ok(leases::take(tx, LEASE, &holder, now_ms, now_ms + LEASE_MS)?.is_some())).await
+    let holder = app.holder.clone();
+    app.db.write(move |tx| Ok(leases::take(tx, LEASE, &holder, LEASE_MS)?.is_some())).await
 }
 
 /// How far everything has come.

@@ -38,8 +38,8 @@ pub async fn is_ours(app: &App) -> Result<bool> {
     if app.db.dialect() == Dialect::Sqlite {
         return Ok(true); // one process serves
     }
-    let (holder, now_ms) = (app.holder.clone(), app.clock.now().as_millisecond());
-    let token = app.db.write(move |tx| leases::take(tx, LEASE, &holder, now_ms, now_ms + LEASE_MS)).await?;
+    let holder = app.holder.clone();
+    let token = app.db.write(move |tx| leases::take(tx, LEASE, &holder, LEASE_MS)).await?;
     if token.is_none() {
         app.book.moves.stop();
         shared.view.lock().await.forget();
@@ -52,7 +52,7 @@ pub async fn once(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     let mut view = shared.view.lock().await;
     let (moves, to) = {
-        let _turn = app.book.turn();
+        let _turn = app.book.turn_between().await;
         (app.book.moves.take(), app.book.applied())
     };
     match moves {

@@ -21,7 +21,6 @@ use crate::app::App;
 use crate::counters::reservations::{Fate, Known};
 use crate::counters::{self, Counters, Demand, Rate, Released};
 use crate::error::{Error, LimitState, Refused, Result};
-use crate::store::reservations as rows;
 
 /// The longest that something is held.
 const TTL_MAX_MS: i64 = 86_400_000;
@@ -256,9 +255,7 @@ async fn find(app: &App, id: &str) -> Result<Option<Known>> {
         Ok(None) => {}
         Err(outage) => tracing::debug!(%outage, "a reservation is looked for without the counters"),
     }
-    let asked = id.to_owned();
-    let row = app.db.read(move |tx| rows::get(tx, &asked)).await?;
-    Ok(row.map(|row| open::known(&row)))
+    Ok(open::written(app, id).await?.map(|row| open::known(&row)))
 }
 
 /// Frees what is held. Twice is once.

@@ -1,8 +1,8 @@
 //! Reservations that are open, as they are written down: for a restart, and for a Redis that has lost what it held.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use billing::hold::Hold;
@@ -26,6 +26,14 @@ pub struct Notes {
     begun: AtomicU64,
     /// The last one that is on disk.
     written: tokio::sync::Mutex<u64>,
+    /// Whom the notes of all processes name.
+    index: Arc<Mutex<rows::Index>>,
+}
+
+/// What is written down of one that nobody is known to have resolved.
+pub(super) async fn written(app: &App, id: &str) -> Result<Option<Row>> {
+    let (index, id) = (Arc::clone(&app.notes.index), id.to_owned());
+    app.db.read(move |tx| rows::get(tx, &mut index.lock().unwrap_or_else(PoisonError::into_inner), &id)).await
 }
 
 /// What a note was to say; it is said by the next one where nobody goes on with this.

@@ -224,7 +224,7 @@ pub async fn kept_account(app: &App, user: &User) -> Result<Arc<Slot>> {
         // Since that snapshot more may have been written down, and what was read is old. Who is not in memory has no entry
         // after what was written down last.
         {
-            let turn = app.book.turn();
+            let turn = app.book.turn_between().await;
             if app.book.is_whole() && written.follows(turn.written()) {
                 return Ok(turn.put(slot));
             }

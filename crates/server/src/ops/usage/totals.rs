@@ -142,15 +142,15 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     let alone = Arc::clone(&app.writing_down).lock_owned().await;
     let (done, answer) = oneshot::channel();
     let for_work = app.clone();
-    let from = app.book.turn().written();
+    let from = app.book.turn_between().await.written();
     drop(tokio::task::spawn_blocking(move || {
         let Some(taken) = for_work.book.turn().take() else { return drop(done.send(Ok(Written::Nothing))) };
         let (app, page) = (for_work.clone(), taken.page.clone());
-        let (from, to, now_ms) = (taken.from, taken.to, app.clock.now().as_millisecond());
+        let (from, to) = (taken.from, taken.to);
         let db = app.db.clone();
         db.write_then(
             Isolation::Snapshot,
-            move |tx| turn_page(tx, &app.holder, in_turn, now_ms, (from, to), &page),
+            move |tx| turn_page(tx, &app.holder, in_turn, (from, to), &page),
             move |outcome| {
                 settle(&for_work, taken, &outcome);
                 drop(alone);
@@ -170,19 +170,10 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
     Ok(matches!(written, Written::Now))
 }
 
-fn turn_page(
-    tx: &mut Tx<'_>,
-    holder: &str,
-    in_turn: bool,
-    now_ms: i64,
-    (from, to): (Stand, i64),
-    page: &Page,
-) -> Result<Written> {
+fn turn_page(tx: &mut Tx<'_>, holder: &str, in_turn: bool, (from, to): (Stand, i64), page: &Page) -> Result<Written> {
     // SQLite has one process that serves. Elsewhere only one of many writes down; that it is the right one is held by the
     // position, the lease only spares the others the work.
-    let ours = !in_turn
-        || tx.dialect() == Dialect::Sqlite
-        || leases::take(tx, LEASE, holder, now_ms, now_ms + LEASE_MS)?.is_some();
+    let ours = !in_turn || tx.dialect() == Dialect::Sqlite || leases::take(tx, LEASE, holder, LEASE_MS)?.is_some();
     Ok(if !ours {
         Written::ByOthers { written: accounts::stand(tx)? }
     } else if accounts::turn(tx, from, to, page)? {

@@ -205,7 +205,15 @@ impl<'c> Tx<'c> {
         sql: &'static str,
         mut work: impl FnMut(&mut dyn FnMut(&[Arg<'_>]) -> Result<u64, DbError>) -> Result<(), DbError>,
     ) -> Result<()> {
-        Ok(self.driver.many(sql, &mut work)?)
+        let Self { driver, wrote, .. } = self;
+        let mut noting = |once: Once<'_>| {
+            work(&mut |args| {
+                let changed = once(args)?;
+                *wrote |= changed > 0;
+                Ok(changed)
+            })
+        };
+        Ok(driver.many(sql, &mut noting)?)
     }
 
     /// Runs the statements of a migration.

@@ -6,10 +6,10 @@
 
 pub mod note;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
 
 use super::Tx;
 use super::db::{Arg, Row, args};
@@ -71,19 +71,58 @@ pub fn write(tx: &mut Tx<'_>, id: &str, now_ms: i64, note: &Note) -> Result<()> 
     tx.run(sql, args![id, now_ms, note.until_ms(), opened, ended]).map(drop)
 }
 
+/// Which ids each note names, as far as the notes were read: whoever looks for one id reads few of them. A note never changes.
+#[derive(Debug, Default)]
+pub struct Index(HashMap<String, Vec<u64>>);
+
+impl Index {
+    /// The notes that may name this id. Reads those that have come since it was last asked, and forgets those that have gone.
+    fn naming(&mut self, tx: &mut Tx<'_>, id: &str) -> Result<Vec<String>> {
+        let rows = tx.rows("SELECT id FROM reservation_notes", args![])?;
+        let mut there = rows.iter().map(|row| row.text(0)).collect::<Result<HashSet<_>>>()?;
+        self.0.retain(|note, _| there.contains(note));
+        there.retain(|note| !self.0.contains_key(note));
+        for note in there {
+            let named = named(tx, &note)?;
+            self.0.insert(note, named);
+        }
+        let asked = short(id);
+        let naming = self.0.iter().filter(|(_, named)| named.binary_search(&asked).is_ok());
+        Ok(naming.map(|(note, _)| note.clone()).collect())
+    }
+}
+
+/// The ids that a note names, in eight bytes each and in the order of those. What is damaged names nobody.
+fn named(tx: &mut Tx<'_>, note: &str) -> Result<Vec<u64>> {
+    let mut named = Vec::new();
+    if let Some(row) = one_note(tx, note)? {
+        let _damaged = note::opened(row.bytes(0)?, |opened| named.push(short(opened.id)));
+        let _damaged = note::ended(row.bytes(1)?, |ended| named.push(short(ended.id)));
+    }
+    named.sort_unstable();
+    named.dedup();
+    named.shrink_to_fit();
+    Ok(named)
+}
+
+fn one_note(tx: &mut Tx<'_>, note: &str) -> Result<Option<Row>> {
+    tx.row("SELECT opened, ended FROM reservation_notes WHERE id = ?1", args![note])
+}
+
 /// One that nobody is known to have resolved.
-pub fn get(tx: &mut Tx<'_>, id: &str) -> Result<Option<Reservation>> {
+pub fn get(tx: &mut Tx<'_>, index: &mut Index, id: &str) -> Result<Option<Reservation>> {
     let sql = "SELECT id, user_id, type, quantity_micro, credits_micro, expires_ms FROM reservations WHERE id = ?1";
     let mut found = tx.row(sql, args![id])?.map(|row| reservation(&row)).transpose()?;
     let mut ended_ms = i64::MIN;
-    for row in notes(tx)? {
-        let _damaged = note::opened(row.bytes(1)?, |opened| {
+    for note in index.naming(tx, id)? {
+        let Some(row) = one_note(tx, &note)? else { continue };
+        let _damaged = note::opened(row.bytes(0)?, |opened| {
             let is_newer = found.as_ref().is_none_or(|found| found.expires_ms < opened.expires_ms);
             if opened.id == id && is_newer {
                 found = Some(opened.owned());
             }
         });
-        let _damaged = note::ended(row.bytes(2)?, |ended| {
+        let _damaged = note::ended(row.bytes(1)?, |ended| {
             if ended.id == id {
                 ended_ms = ended_ms.max(ended.expires_ms);
             }
@@ -155,9 +194,18 @@ impl Ends {
 
 /// An id in sixteen bytes.
 fn hash(id: &str) -> u128 {
+    hashed(id).as_u128()
+}
+
+/// An id in eight bytes, which two may share: whoever goes by it compares the ids.
+fn short(id: &str) -> u64 {
+    hashed(id).h1
+}
+
+fn hashed(id: &str) -> Hash128 {
     let mut hasher = SipHasher13::new_with_keys(0x6269_6c6c_686f_6f6b, 0x7265_7365_7276_6564);
     hasher.write(id.as_bytes());
-    hasher.finish128().as_u128()
+    hasher.finish128()
 }
 
 /// Notes that go, and what they leave behind.
@@ -182,8 +230,7 @@ pub fn going(tx: &mut Tx<'_>, now_ms: i64) -> Result<Option<Going>> {
     let ends = Ends::of(&tx.rows("SELECT ended FROM reservation_notes", args![])?, 0)?;
     let mut going = Going::default();
     for due in due {
-        let sql = "SELECT opened, ended FROM reservation_notes WHERE id = ?1";
-        let Some(row) = tx.row(sql, args![due.text(0)?])? else { continue };
+        let Some(row) = one_note(tx, &due.text(0)?)? else { continue };
         if going.take(row.bytes(0)?, row.bytes(1)?, &ends, now_ms).is_ok() {
             going.notes.push(due.text(0)?);
         }

@@ -153,7 +153,8 @@ fn another_currency_is_refused_once_there_is_an_account() {
 #[test]
 fn two_servers_of_one_database_have_one_catalogue() {
     let database = Database::postgres();
-    let program = || Program::new().with("DATABASE_URL", &database.address());
+    let redis = crate::harness::database::variable("BILLHOOK_TEST_REDIS");
+    let program = || Program::new().with("DATABASE_URL", &database.address()).with("REDIS_URL", &redis);
     let (mut one, mut other) = (program(), program());
     one.set("BILLHOOK_CATALOG", &inference_costs(&one, 3));
     let first = serving(&one);

@@ -1,7 +1,10 @@
 //! What is written down of reservations: notes of what happened in a moment, rows of what is left when those have gone. On both databases.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use billhook::counters::Counters;
+use billhook::jobs::Jobs;
 use billhook::ops::reservations::{self, proof};
 use billhook::store::db::Value;
 use billhook::store::reservations as rows;
@@ -216,7 +219,9 @@ async fn the_last_life_of_an_id_counts() {
     write_down(&rig).await;
     after(&rig, Duration::from_secs(6)).await;
     assert_eq!(written(&rig).await, (1, vec!["a".to_owned(), "b".to_owned()]), "the first lives");
-    let get = async |rig: &Rig| rig.app().db.read(|tx| rows::get(tx, "a")).await.expect("read").expect("a row");
+    let get = async |rig: &Rig| {
+        rig.app().db.read(|tx| rows::get(tx, &mut rows::Index::default(), "a")).await.expect("read").expect("a row")
+    };
     let expires_ms = get(&rig).await.expires_ms;
     assert!(expires_ms > rig.world.now().as_millisecond(), "the second");
     after(&rig, OLD).await;
@@ -272,4 +277,44 @@ async fn releases_at_once_are_written_down_together() {
     assert!(released.iter().all(Result::is_ok));
     assert_eq!(written(&rig).await.0, 2, "one note for all of them");
     assert_eq!(killed(rig, &database).await.left().await, "5");
+}
+
+/// What is published takes as long as Redis takes; what is held is written down all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_is_written_down_while_accounts_are_published() {
+    let rig = Rig::new(Adapter::Redis).await;
+    let Counters::Redis(shared) = &rig.app().counters else { unreachable!("this is Redis") };
+    let publishing = shared.view.lock().await;
+    let jobs = Jobs::start(rig.app(), Arc::new(|_| ()));
+    // Long enough that somebody waits to publish.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    rig.reserve("a", "inference", "1").await.expect("held");
+    let mut tries = 0;
+    while written(&rig).await.0 == 0 {
+        tries += 1;
+        assert!(tries < 150, "nobody writes it down");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(publishing);
+    jobs.stop().await;
+}
+
+/// Whoever asks again and again for what nobody knows makes nobody read every note again and again.
+#[tokio::test]
+async fn an_id_that_is_unknown_costs_no_note_that_was_read_before() {
+    let database = Database::sqlite();
+    let rig = program(&database).await;
+    for id in ["a", "b"] {
+        rig.reserve(id, "inference", "1").await.expect("held");
+        write_down(&rig).await;
+    }
+    let other = program(&database).await;
+    assert_eq!(code(other.release("unknown").await), "not found");
+    // Whoever reads one of them again meets what is no note at all.
+    run(&other, "UPDATE reservation_notes SET opened = 5").await;
+    assert_eq!(code(other.release("unknown").await), "not found");
+    rig.reserve("new", "inference", "1").await.expect("held");
+    write_down(&rig).await;
+    assert_eq!(code(other.release("new").await), "ok", "a note that has come since is read");
+    assert_eq!(code(other.release("unknown").await), "not found");
 }

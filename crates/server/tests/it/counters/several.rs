@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billhook::jobs::Jobs;
-use billhook::ops::publishing::proof;
+use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations::{self, Ask, Commit};
 use billhook::ops::usage;
 use billhook::store::leases;
@@ -232,17 +232,32 @@ async fn what_one_program_holds_another_resolves() {
     assert_eq!((one.left().await, other.left().await), ("4.5".to_owned(), "4.5".to_owned()));
 
     // One publishes; when it goes, the other takes over.
-    for (number, job) in jobs.into_iter().enumerate() {
+    for (number, (job, rig)) in jobs.into_iter().zip([&one, &other]).enumerate() {
         other.record(&format!("e{number}"), "inference", "0.5").await;
         let mut tries = 0;
         while published(&one) != to_publish(&other) {
             tries += 1;
             assert!(tries < 200, "nobody publishes");
-            // The lease runs by the programs' clocks, which stand still.
-            other.world.clock.advance(Duration::from_millis(200));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         job.stop().await;
-        one.app().db.write(|tx| leases::release(tx, "counters", "")).await.expect("a write");
+        // Its lease would run for some seconds more.
+        let holder = rig.app().holder.clone();
+        one.app().db.write(move |tx| leases::release(tx, "counters", &holder)).await.expect("a write");
     }
+}
+
+/// What is taken for a while is taken by the time of the database: a machine whose clock is ahead takes nothing from another.
+#[tokio::test]
+async fn a_clock_that_is_ahead_ends_no_lease_of_others() {
+    let (one, other) = two().await;
+    let is_ours = async |rig: &Rig| publishing::is_ours(rig.app()).await.expect("asked");
+    assert!(is_ours(&one).await);
+    other.world.clock.advance(Duration::from_hours(1));
+    assert!(!is_ours(&other).await, "it is the other's");
+    one.world.clock.advance(Duration::from_hours(2));
+    let holder = one.app().holder.clone();
+    one.app().db.write(move |tx| leases::release(tx, "counters", &holder)).await.expect("given back");
+    assert!(is_ours(&other).await);
+    assert!(!is_ours(&one).await, "nor the other way round");
 }

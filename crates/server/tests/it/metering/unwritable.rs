@@ -117,6 +117,25 @@ async fn f13_a_full_disk_is_told_and_heals() {
     is_told_and_heals(Database::sqlite(), Trouble::Full).await;
 }
 
+/// What is recorded is itself the word that there is room again: nobody waits for the next try.
+#[tokio::test]
+async fn f13_the_first_event_that_is_recorded_says_that_it_is_over() {
+    for (database, trouble) in [(Database::sqlite(), Trouble::Full), (Database::postgres(), Trouble::Standby)] {
+        let meter = Meter::planned(Plan { stripe: None, database, ..Plan::default() }).await;
+        assert_eq!(meter.post(EVENTS, &meter.event("before").to_string()).await.status, 201);
+        trouble.begins(&meter).await;
+        let refused = meter.world.app.db.write(|tx| {
+            // More than is free in a file.
+            tx.run("INSERT INTO facts (name, value) VALUES ('large', ?1)", &["-".repeat(4 << 20).into()])
+        });
+        refused.await.expect_err("nothing is written");
+        assert_eq!(ready(&meter).await.0, 503, "{trouble:?}");
+        trouble.ends(&meter).await;
+        assert_eq!(meter.post(EVENTS, &meter.event("after").to_string()).await.status, 201);
+        assert_eq!(ready(&meter).await, fine(), "{trouble:?}");
+    }
+}
+
 /// Nobody has written for a while: the next who asks finds out.
 #[tokio::test]
 async fn f20_a_postgres_that_takes_nothing_is_noticed_while_nobody_writes() {

@@ -347,18 +347,18 @@ pub async fn days_add_up_and_are_paged_as_a_list_would_be(database: Database) {
 }
 
 pub async fn a_lease_has_one_holder_and_a_token_that_grows(database: Database) {
+    const HOUR: i64 = 3_600_000;
     let db = open(&database).await;
-    let take = async |holder: &'static str, now: i64| {
-        db.write(move |tx| leases::take(tx, "work", holder, now, now + 10)).await.expect("a lease")
+    let take = async |holder: &'static str, length_ms: i64| {
+        db.write(move |tx| leases::take(tx, "work", holder, length_ms)).await.expect("a lease")
     };
-    assert_eq!(take("a", 0).await, Some(1));
-    assert_eq!(take("b", 9).await, None);
-    assert_eq!(take("a", 9).await, Some(1), "kept");
-    assert_eq!(take("b", 18).await, None);
-    assert_eq!(take("b", 19).await, Some(2), "it was over");
-    assert_eq!(take("a", 20).await, None, "an old holder is told");
+    assert_eq!(take("a", HOUR).await, Some(1));
+    assert_eq!(take("b", HOUR).await, None);
+    assert_eq!(take("a", 0).await, Some(1), "kept, and over at once");
+    assert_eq!(take("b", HOUR).await, Some(2), "it was over");
+    assert_eq!(take("a", HOUR).await, None, "an old holder is told");
     db.write(|tx| leases::release(tx, "work", "a")).await.expect("nothing of theirs");
-    assert_eq!(take("a", 20).await, None);
+    assert_eq!(take("a", HOUR).await, None);
     db.write(|tx| leases::release(tx, "work", "b")).await.expect("given back");
-    assert_eq!(take("a", 20).await, Some(3));
+    assert_eq!(take("a", HOUR).await, Some(3));
 }
