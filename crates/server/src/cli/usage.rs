@@ -46,7 +46,7 @@ pub(super) enum UsageRole {
     Void {
         /// The event's transaction id
         transaction_id: String,
-        /// Its time, or its day, where several events have this id
+        /// Its time, or its day (UTC, YYYY-MM-DD), where several events have this id
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
         /// Its place in the log, where that does not tell them apart either
@@ -118,8 +118,12 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,
         UsageRole::Void { transaction_id, at, position, dry_run } => {
-            let at = at.as_deref().map(instant).transpose()?;
-            let which = position.map_or_else(|| Which::from(at), Which::Position);
+            let which = match (position, &at) {
+                (Some(position), _) => Which::Position(position),
+                (None, Some(at)) => Which::read(at)
+                    .ok_or_else(|| Ending::Refused(format!("{at:?} is neither a day nor a time by RFC 3339")))?,
+                (None, None) => Which::Only,
+            };
             let done = corrections::void(&app, &transaction_id, which, dry_run).await.map_err(|error| match error {
                 crate::error::Error::NotFound => Ending::Refused("there is no such event".to_owned()),
                 other => other.into(),

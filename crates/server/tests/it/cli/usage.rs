@@ -123,6 +123,28 @@ fn packs_beyond_what_an_account_can_hold_are_refused() {
     assert_eq!(program.run(&["doctor"]).code, Some(0));
 }
 
+/// The day is enough where one event of that id lies in it.
+#[test]
+fn an_event_is_taken_back_by_its_day() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let line = |at: &str| serde_json::json!({ "transaction_id": "multi", "user_id": user, "type": "tts", "quantity": 1, "timestamp": at });
+    let file = program.path("history.jsonl");
+    let lines = ["2026-09-10T10:00:00Z", "2026-10-10T23:30:00Z"].map(|at| line(at).to_string()).join("\n");
+    std::fs::write(&file, lines).expect("a file");
+    let done = program.run(&["usage", "backfill", &file.display().to_string(), "--run", "r"]);
+    assert_eq!(done.line(), "2 recorded, 0 there already, 0 refused");
+    let void = |at: &str| program.run(&["usage", "void", "multi", "--at", at]);
+    assert!(refused(&void("2026-10-11"), 1).contains("there is no such event"));
+    for bad in ["2026-02-30", "10 October", "2026-10-10T10:00:00"] {
+        assert!(refused(&void(bad), 1).contains("is neither a day nor a time by RFC 3339"), "{bad}");
+    }
+    let done = void("2026-10-10");
+    assert!(done.code == Some(0) && done.line().starts_with("corrected multi: -1 tts"), "{done:?}");
+    let voided = "SELECT COUNT(*) FROM usage_log WHERE kind = 2 AND event_ms = 1791675000000";
+    assert_eq!(program.database().query_row(voided, [], |row| row.get::<_, i64>(0)).expect("a count"), 1);
+}
+
 /// What a command is asked for is said, or it has not done its work.
 #[test]
 fn what_cannot_be_said_is_1() {
