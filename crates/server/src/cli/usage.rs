@@ -201,6 +201,7 @@ struct Line<'a> {
 const LINES: usize = 1_000;
 
 async fn backfill(app: &App, file: &std::path::Path, run: &str, dry_run: bool) -> Result<(), Ending> {
+    corrections::named(run, "/run")?;
     let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {

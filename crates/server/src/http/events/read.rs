@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Fault, Result};
 use crate::http::body::{self, Object};
-use crate::ops::usage::Told;
+use crate::ops::usage::{self, Told};
 
 /// Items of one batch.
 pub const ITEMS_MAX: usize = 1_000;
@@ -186,9 +186,7 @@ impl<'de> Visitor<'de> for Member {
 
 /// Texts that name things: an id, a user, a type.
 pub fn named(text: &str, pointer: &str, faults: &mut Vec<Fault>) {
-    // Counted, not searched for: so the processor looks at many bytes at once.
-    let odd = text.bytes().filter(u8::is_ascii_control).count();
-    if text.is_empty() || text.len() > 255 || odd > 0 {
-        faults.push(super::exact::fault(pointer, "expected 1 to 255 characters, no control characters among them"));
+    if !usage::may_name(text) {
+        faults.push(super::exact::fault(pointer, usage::NAME));
     }
 }

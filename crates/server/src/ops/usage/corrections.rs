@@ -118,8 +118,14 @@ fn void_id(voided: &Logged) -> EntryId {
     ids::entry_id("void", &voided.position.to_string())
 }
 
+/// What is made by hand has an id of the same kind as an event.
+pub fn named(text: &str, pointer: &str) -> Result<()> {
+    if super::may_name(text) { Ok(()) } else { Err(Error::invalid(pointer, super::NAME)) }
+}
+
 /// Adds to what a user has used of a type, or takes from it.
 pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool) -> Result<Correction> {
+    named(&told.transaction_id, "/id")?;
     let weight = super::weight(app, &told.kind)
         .ok_or_else(|| Error::invalid("/type", "expected an event type of the catalogue"))?;
     let now = app.clock.now();
@@ -202,6 +208,7 @@ async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
 
 /// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
 pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
+    named(&pack.id, "/id")?;
     if pack.amount <= Credits::ZERO || pack.amount > PACK_MAX {
         return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
     }
@@ -217,6 +224,7 @@ pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>
 
 /// Takes a pack away, with what is left of it.
 pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
+    named(pack, "/id")?;
     if !is_named(app, &pack_id(Kind::Grant, user, pack)).await? {
         return Err(Error::NotFound);
     }

@@ -46,6 +46,16 @@ pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_00
 const PROPERTIES_MAX: usize = 16 * 1_024;
 
 /// An event as its sender tells it.
+/// What is expected of a text that names something: an id, a user, a type.
+pub const NAME: &str = "expected 1 to 255 bytes, no control characters among them";
+
+/// Whether a text can name something.
+pub fn may_name(text: &str) -> bool {
+    // Counted, not searched for: so the processor looks at many bytes at once.
+    let odd = text.bytes().filter(u8::is_ascii_control).count();
+    !text.is_empty() && text.len() <= 255 && odd == 0
+}
+
 #[derive(Debug, Clone)]
 pub struct Told {
     pub transaction_id: String,
@@ -137,8 +147,8 @@ fn judged(
     window: std::ops::RangeInclusive<Timestamp>,
 ) -> Result<Candidate, Verdict> {
     let refused = |code, pointer, detail| Err(Verdict::Refused { code, pointer, detail });
-    if told.transaction_id.is_empty() || told.transaction_id.len() > 255 {
-        return refused("invalid", "/transaction_id", "expected 1 to 255 characters");
+    if !may_name(&told.transaction_id) {
+        return refused("invalid", "/transaction_id", NAME);
     }
     let Some(kind) = app.catalogue.events.get(&*told.kind) else {
         return refused("type.unknown", "/type", "expected an event type of the catalogue");

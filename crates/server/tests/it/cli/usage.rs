@@ -123,6 +123,38 @@ fn packs_beyond_what_an_account_can_hold_are_refused() {
     assert_eq!(program.run(&["doctor"]).code, Some(0));
 }
 
+/// An id is of the same kind here as an event's: what an event may not be called, nobody is asked about, and nothing is written.
+#[test]
+fn an_id_that_no_event_could_have_is_refused() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let before = entries(&program);
+    let long = "x".repeat(256);
+    let file = program.path("history.jsonl");
+    std::fs::write(&file, "").expect("a file");
+    let file = file.display().to_string();
+    for id in ["", "two\nlines", "\u{7f}", &long] {
+        for args in [
+            &["grant", "--user", &user, "--credits", "5", "--id", id][..],
+            &["revoke", "--user", &user, "--id", id],
+            &["adjust", "--user", &user, "--type", "tts", "--quantity=1", "--note", "n", "--id", id],
+            &["adjust", "--user", &user, "--type", "tts", "--quantity=1", "--note", "n", "--id", id, "--dry-run"],
+            &["backfill", &file, "--run", id],
+        ] {
+            let done = program.run(&[&["usage"], args].concat());
+            let said = refused(&done, 1);
+            assert!(said.contains("expected 1 to 255 bytes, no control characters among them"), "{args:?}: {said}");
+        }
+    }
+    let now = jiff::Timestamp::from_second(1_790_000_000).expect("an instant");
+    let event = serde_json::json!({ "transaction_id": "a\nb", "user_id": user, "type": "tts", "quantity": 1, "timestamp": now.to_string() });
+    std::fs::write(program.path("history.jsonl"), event.to_string()).expect("a file");
+    let said = program.run(&["usage", "backfill", &file, "--run", "r"]);
+    assert!(said.code == Some(1) && said.stderr.contains("no control characters"), "{said:?}");
+    assert_eq!(entries(&program), before);
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
+
 /// The day is enough where one event of that id lies in it.
 #[test]
 fn an_event_is_taken_back_by_its_day() {
