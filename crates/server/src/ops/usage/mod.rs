@@ -45,7 +45,6 @@ pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_00
 /// Bytes of an event's properties, whatever wire they come by.
 const PROPERTIES_MAX: usize = 16 * 1_024;
 
-/// An event as its sender tells it.
 /// What is expected of a text that names something: an id, a user, a type.
 pub const NAME: &str = "expected 1 to 255 bytes, no control characters among them";
 
@@ -57,6 +56,7 @@ pub fn may_name(text: &str) -> bool {
 }
 
 #[derive(Debug, Clone)]
+/// An event as its sender tells it.
 pub struct Told {
     pub transaction_id: String,
     /// Whose id that is, where it is not unique by itself: a CloudEvent's `source`, a subscription of Lago's.
@@ -82,7 +82,11 @@ pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
             Err(verdict) => refused.push((place, verdict)),
         }
     }
-    let said = if candidates.is_empty() { Vec::new() } else { app.usage.append(app, candidates).await? };
+    let said = if candidates.is_empty() {
+        Vec::new()
+    } else {
+        app.usage.append(app, candidates).await.inspect_err(|error| note_unread(app, error, count))?
+    };
     let verdicts = if refused.is_empty() {
         said
     } else {
