@@ -232,6 +232,14 @@ fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     assert_eq!(program.run(&["sync"]).code, Some(0));
     assert_eq!(faults(&program), []);
 
+    // Also while nobody serves who would follow the tier.
+    set("UPDATE users SET subscription_tier = 'nonsense' WHERE email = 'bob@here.test'");
+    let found = faults(&program);
+    assert!(found.iter().any(|(check, detail)| check == "tiers" && detail.contains("no tier nonsense")), "{found:?}");
+    named("tiers", "the catalogue has no tier nonsense");
+    set("UPDATE users SET subscription_tier = 'starter' WHERE email = 'bob@here.test'");
+    assert_eq!(program.run(&["doctor", "--repair"]).code, Some(0));
+
     stripe.stop();
     named("stripe", "no connection to Stripe");
 }
