@@ -81,6 +81,23 @@ impl Error {
         Self::Internal(cause.into())
     }
 
+    /// By which it is told.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Invalid(_) => "invalid",
+            Self::Malformed { code, .. }
+            | Self::Rule { code, .. }
+            | Self::Conflict { code, .. }
+            | Self::Unauthenticated { code }
+            | Self::Forbidden { code }
+            | Self::LimitReached { code, .. }
+            | Self::Upstream { code, .. } => code,
+            Self::Refused(refused) => refused.code,
+            Self::Internal(_) => "internal",
+        }
+    }
+
     /// One thing wrong with the input.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![Fault { pointer: pointer.into(), detail: detail.into() }])

@@ -109,7 +109,7 @@ async fn serve(
     }
     counted.registry().register_collector(Box::new(Counted {
         name: "billhook_usage_refused",
-        help: "Events that were not recorded",
+        help: "Events that were not recorded; a body that could not be read, or was refused as a whole, counts once",
         label: "code",
         counts: Arc::clone(&app.usage.refusals),
     }));
@@ -126,6 +126,7 @@ async fn serve(
         routes: openapi::paths(),
         started: app.clock.now(),
         entropy: app.chance.bytes::<8>().map(u64::from_le_bytes)?,
+        refused: Arc::clone(&app.usage.refusals),
     };
     let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&counted.http));
     let line = ProgressLine::new();

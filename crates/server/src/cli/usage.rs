@@ -46,7 +46,7 @@ pub(super) enum UsageRole {
     Void {
         /// The event's transaction id
         transaction_id: String,
-        /// Its time, or its day, where several events have this id
+        /// Its time, or its day (UTC, YYYY-MM-DD), where several events have this id
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<String>,
         /// Its place in the log, where that does not tell them apart either
@@ -118,8 +118,12 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
         UsageRole::Replay { dry_run } => replay(&app, dry_run).await,
         UsageRole::Backfill { file, run, dry_run } => backfill(&app, &file, &run, dry_run).await,
         UsageRole::Void { transaction_id, at, position, dry_run } => {
-            let at = at.as_deref().map(instant).transpose()?;
-            let which = position.map_or_else(|| Which::from(at), Which::Position);
+            let which = match (position, &at) {
+                (Some(position), _) => Which::Position(position),
+                (None, Some(at)) => Which::read(at)
+                    .ok_or_else(|| Ending::Refused(format!("{at:?} is neither a day nor a time by RFC 3339")))?,
+                (None, None) => Which::Only,
+            };
             let done = corrections::void(&app, &transaction_id, which, dry_run).await.map_err(|error| match error {
                 crate::error::Error::NotFound => Ending::Refused("there is no such event".to_owned()),
                 other => other.into(),
@@ -150,9 +154,13 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
                 expires_ms: expires.map(Timestamp::as_millisecond),
                 granted_ms: app.clock.now().as_millisecond(),
             };
-            ended(corrections::grant(&app, &user, &pack).await?)
+            let verdict = corrections::grant(&app, &user, &pack).await?;
+            done(verdict, &format!("granted {}: {} credits for {user}", pack.id, pack.amount))
         }
-        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?),
+        UsageRole::Revoke { user, id } => {
+            let verdict = corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?;
+            done(verdict, &format!("revoked {id} of {user}, with what was left of it"))
+        }
     }
 }
 
@@ -197,6 +205,7 @@ struct Line<'a> {
 const LINES: usize = 1_000;
 
 async fn backfill(app: &App, file: &std::path::Path, run: &str, dry_run: bool) -> Result<(), Ending> {
+    corrections::named(run, "/run")?;
     let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin().lock())
     } else {
@@ -267,7 +276,9 @@ async fn record(
 }
 
 fn event(line: &str) -> Result<Told, String> {
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line<'_> = serde_json::from_str(line).map_err(|error| {
+        if error.is_data() { error.to_string() } else { format!("this is not JSON (column {})", error.column()) }
+    })?;
     let at = time::parse(&line.timestamp).map_err(|error| format!("/timestamp: {error}"))?;
     let quantity =
         Quantity::parse(line.quantity.get().trim_matches('"')).map_err(|error| format!("/quantity: {error}"))?;
@@ -303,6 +314,14 @@ fn told(correction: &Correction) -> Result<(), Ending> {
     Ok(())
 }
 
+/// Says what was done, where it was done now.
+fn done(verdict: Option<Verdict>, text: &str) -> Result<(), Ending> {
+    if let Some(Verdict::Recorded { .. }) = verdict {
+        out::say(text);
+    }
+    ended(verdict)
+}
+
 fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {
     match verdict {
         Some(Verdict::Recorded { .. }) => Ok(()),
@@ -310,7 +329,10 @@ fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {
             out::complain(&format!("nothing to do: it was done before, at position {position}"));
             Ok(())
         }
-        Some(Verdict::Conflict { member }) => Err(Ending::Refused(format!("this id stands for another {member}"))),
+        Some(Verdict::Conflict { member }) => {
+            let another = if member == "properties" { "other" } else { "another" };
+            Err(Ending::Refused(format!("this id stands for {another} {member}")))
+        }
         Some(Verdict::Refused { pointer, detail, .. }) => Err(Ending::Refused(format!("{pointer}: {detail}"))),
         None => Err(Ending::Refused("nothing was written".to_owned())),
     }

@@ -12,7 +12,7 @@ mod redis;
 pub mod reservations;
 
 pub use self::embedded::Embedded;
-pub use self::redis::{Finding, Mark, Pending, Redis, View};
+pub use self::redis::{About, Fault, Finding, Mark, Pending, Redis, View};
 
 use std::sync::Arc;
 

@@ -23,8 +23,9 @@ use super::door::Limits;
 use super::error::Problem;
 use super::hosts::Hosts;
 use super::request_id::RequestId;
+use super::router;
 use super::visit::mixed;
-use crate::telemetry::HttpMetrics;
+use crate::telemetry::{Counts, HttpMetrics};
 
 /// Bytes of path and query.
 const URI_MAX: usize = 8 * 1024;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub started: Timestamp,
     /// Chance, for the rest of them.
     pub entropy: u64,
+    /// Events that were not recorded, by code: a body that is refused here holds at least one.
+    pub refused: Arc<Counts>,
 }
 
 /// What all connections of one listener share. Only read, but for the counters.
@@ -150,8 +153,12 @@ impl House {
         if !has_body(request) {
             return Ok(());
         }
-        if headers.contains_key(CONTENT_ENCODING) {
-            return Err(Refusal::code("body.encoding"));
+        if headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            return Err(self.unread("body.encoding", uri.path()));
         }
         // The socket has looked for both on one head; this is for heads that it did not see.
         if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
@@ -160,9 +167,17 @@ impl House {
         let most = self.limits.body_max_of(uri.path());
         let too_large = |length: u64| usize::try_from(length).map_or(true, |length| length > most);
         if hyper::body::Body::size_hint(request.body()).exact().is_some_and(too_large) {
-            return Err(Refusal::code("body.too_large"));
+            return Err(self.unread("body.too_large", uri.path()));
         }
         Ok(())
+    }
+
+    /// A body that nobody reads, on a path where events come in.
+    fn unread(&self, code: &'static str, path: &str) -> Refusal {
+        if router::BATCHES.contains(&path) || [router::LITELLM, router::LAGO_EVENT].contains(&path) {
+            self.settings.refused.add(code, 1);
+        }
+        Refusal::code(code)
     }
 
     fn examine_host(&self, request: &Request<Incoming>) -> Result<(), Refusal> {

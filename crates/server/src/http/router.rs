@@ -13,6 +13,8 @@ use crate::ops;
 
 /// Where many things are sent at once; their bodies may be larger.
 pub const BATCHES: [&str; 2] = ["/api/v1/usage/events", "/api/v1/events/batch"];
+/// Where a client of Lago's sends one event.
+pub const LAGO_EVENT: &str = "/api/v1/events";
 /// Where LiteLLM sends what it has gathered.
 pub const LITELLM: &str = "/api/v1/usage/litellm";
 

@@ -343,8 +343,9 @@ pub fn recount(tx: &mut Tx<'_>) -> Result<()> {
 pub async fn repair(app: &App) -> Result<()> {
     app.db.write(recount).await?;
     revenue::repair(app).await?;
-    usage::shown::repair(app).await?;
     usage::recount::repair(app).await?;
+    // By the log as it is: what it has lost of a user's terms is said in it anew.
+    usage::shown::repair(app).await?;
     reservations::proof::repair(app).await?;
     // What cannot be asked is named by the report that follows.
     match publishing::proof::repair(app, publishing::proof::SETTLED).await {

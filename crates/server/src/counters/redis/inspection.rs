@@ -22,12 +22,53 @@ use crate::counters::reservations::{Fate, Known};
 /// What was found of an account.
 #[derive(Debug, Default)]
 pub struct Finding {
-    /// Each in words, after the name of the user: `, tts, day 2026-11-22: Redis has 1, the log says 2`.
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
     /// The entry at which it was published.
     entry: String,
     /// Reservations that lie there and that nobody knows.
     unknown: Vec<String>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub about: About,
+    /// After the name of the user: `, tts, day 2026-11-22: Redis has 1, the log says 2`.
+    pub words: String,
+}
+
+/// What a difference is about. Two looks that tell of the same have found one difference that lasts, and not two that passed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    Account,
+    /// It is published at another entry than that of the log: this one.
+    Entry(String),
+    /// A field, compared where both are at the same entry.
+    Field(String),
+    /// A sum of what is held there.
+    Sum(String),
+    /// A reservation, in the life that ends then.
+    Reservation {
+        id: String,
+        expires_ms: i64,
+    },
+}
+
+impl Finding {
+    fn add(&mut self, about: About, words: impl Into<String>) {
+        self.faults.push(Fault { about, words: words.into() });
+    }
+
+    /// Whether the fields could be compared: not where the account is at another entry than the log.
+    pub fn is_compared(&self) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault.about, About::Entry(_)))
+    }
+}
+
+impl About {
+    fn reservation(id: &str, expires_ms: i64) -> Self {
+        Self::Reservation { id: id.to_owned(), expires_ms }
+    }
 }
 
 /// What lies there.
@@ -64,7 +105,7 @@ impl Redis {
     ) -> Result<Finding, Outage> {
         let mut finding = Finding::default();
         let Some(lying) = self.look(user).await? else {
-            finding.faults.push(": what lies in Redis is not of this program".to_owned());
+            finding.add(About::Account, ": what lies in Redis is not of this program");
             return Ok(finding);
         };
         finding.entry = lying.text("entry");
@@ -72,14 +113,15 @@ impl Redis {
             return Ok(finding); // nobody has asked for it yet
         }
         if lying.text("log") != *self.log() {
-            finding.faults.push(": the account in Redis is not published".to_owned());
+            finding.add(About::Account, ": the account in Redis is not published");
             return Ok(finding);
         }
         if finding.entry == account.position().to_string() {
             self.compare_fields(&lying, account, now.as_millisecond(), &mut finding);
         } else {
-            let (there, here) = (&finding.entry, account.position());
-            finding.faults.push(format!(": the account in Redis is published at {there}, the log is at {here}"));
+            let (there, here) = (finding.entry.clone(), account.position());
+            let words = format!(": the account in Redis is published at {there}, the log is at {here}");
+            finding.add(About::Entry(there), words);
         }
         compare_sums(&lying, &mut finding);
         self.compare_holds(user, &lying, open, &mut finding).await?;
@@ -149,18 +191,17 @@ impl Redis {
             return; // whoever decides next publishes it anew
         }
         if until != room.until_ms {
-            finding.faults.push(format!(
-                ": Redis goes by the account until {}, it is right until {}",
-                instant(until),
-                instant(room.until_ms)
-            ));
+            let (until, right) = (instant(until), instant(room.until_ms));
+            let words = format!(": Redis goes by the account until {until}, it is right until {right}");
+            finding.add(About::Field("until".to_owned()), words);
         }
         for (name, expected) in fields(&room, &self.kinds) {
             let there = lying.account.get(&name);
             // The scripts read 0 where there is none of a type.
             let is_same = there.map_or(expected == "0", |there| *there == expected.as_bytes());
             if !is_same {
-                finding.faults.push(difference(&name, &lying.text(&name), &expected, &room));
+                let words = difference(&name, &lying.text(&name), &expected, &room);
+                finding.add(About::Field(name), words);
             }
         }
     }
@@ -173,13 +214,13 @@ impl Redis {
         finding: &mut Finding,
     ) -> Result<(), Outage> {
         for (id, hold) in open {
+            let about = || About::reservation(id, hold.expires_ms);
             match lying.holds.iter().find(|lain| lain.id == *id) {
-                None => finding.faults.push(format!(": the reservation {id} is open and not held in Redis")),
+                None => finding.add(about(), format!(": the reservation {id} is open and not held in Redis")),
                 Some(lain) if lain.is_held() && lain.known.as_ref().is_some_and(|known| known.hold() != *hold) => {
                     let there = lain.known.as_ref().map(|known| told(&known.hold())).unwrap_or_default();
-                    finding
-                        .faults
-                        .push(format!(": the reservation {id} holds {there} in Redis, and is of {}", told(hold)));
+                    let words = format!(": the reservation {id} holds {there} in Redis, and is of {}", told(hold));
+                    finding.add(about(), words);
                 }
                 Some(_) => {}
             }
@@ -187,14 +228,17 @@ impl Redis {
         for lain in &lying.holds {
             let Lain { id, known, ends_ms } = lain;
             let Some(known) = known else {
-                finding.faults.push(format!(": the reservation {id} in Redis cannot be read"));
+                let words = format!(": the reservation {id} in Redis cannot be read");
+                finding.add(About::reservation(id, ends_ms.unwrap_or_default()), words);
                 continue;
             };
+            let about = || About::reservation(id, known.expires_ms);
             if ends_ms.is_none_or(|ends_ms| ends_ms > known.expires_ms) {
-                finding.faults.push(format!(": the reservation {id} in Redis does not end with its time"));
+                finding.add(about(), format!(": the reservation {id} in Redis does not end with its time"));
             }
             if known.fate == Fate::Held && !open.contains_key(id) && !self.is_made(user, id, known).await? {
-                finding.faults.push(format!(", {}: nobody knows of the reservation {id} in Redis", known.kind));
+                let words = format!(", {}: nobody knows of the reservation {id} in Redis", known.kind);
+                finding.add(about(), words);
                 finding.unknown.push(id.clone());
             }
         }
@@ -250,14 +294,14 @@ fn compare_sums(lying: &Lying, finding: &mut Finding) {
     let kept = |name: &str| Some(lying.text(name)).filter(|text| !text.is_empty()).unwrap_or_else(|| "0".to_owned());
     if kept("held") != credits.to_string() {
         let (kept, sum) = (in_credits(&kept("held")), Credits::from_micro(credits).wire());
-        finding.faults.push(format!(", credits: Redis holds {kept}, its reservations are {sum}"));
+        let words = format!(", credits: Redis holds {kept}, its reservations are {sum}");
+        finding.add(About::Sum("held".to_owned()), words);
     }
     for (name, sum) in kinds {
         if kept(&name) != sum.to_string() {
             let (kind, sum) = (&name[2..], Quantity::from_micro(sum).wire());
-            finding
-                .faults
-                .push(format!(", {kind}: Redis holds {}, its reservations are {sum}", in_units(&kept(&name))));
+            let words = format!(", {kind}: Redis holds {}, its reservations are {sum}", in_units(&kept(&name)));
+            finding.add(About::Sum(name), words);
         }
     }
 }

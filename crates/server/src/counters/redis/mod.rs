@@ -33,7 +33,7 @@ use secrecy::SecretString;
 use self::attempt::GivenUp;
 use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
-pub use self::inspection::Finding;
+pub use self::inspection::{About, Fault, Finding};
 use self::link::Link;
 use self::notation::{Asked, Heard, Made, Pointer, What, hold_of, text_at};
 use self::publication::{Publication, is_exact};

@@ -91,11 +91,11 @@ pub async fn create(State(app): State<App>, who: Result<Writer>, headers: Header
         #[serde(borrow)]
         event: Sent<'a>,
     }
-    let bytes = match admitted(who.map(drop), &headers, body).await {
+    let bytes = match admitted(&app, who.map(drop), &headers, body).await {
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
-    let Ok(root) = serde_json::from_slice::<Root<'_>>(&bytes) else { return lago_errors::missing("event") };
+    let Ok(root) = serde_json::from_slice::<Root<'_>>(&bytes) else { return rootless(&app, "event") };
     match record(&app, std::slice::from_ref(&root.event)).await {
         Ok(Ok(events)) => rendered(&app, "event", events.first()),
         Ok(Err(mut faults)) => lago_errors::invalid(&faults.pop_first().map(|(_, fields)| fields)),
@@ -117,15 +117,18 @@ pub async fn create_batch(State(app): State<App>, who: Result<Writer>, headers: 
         #[serde(borrow, default)]
         events: Vec<Sent<'a>>,
     }
-    let bytes = match admitted(who.map(drop), &headers, body).await {
+    let bytes = match admitted(&app, who.map(drop), &headers, body).await {
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
-    let Ok(root) = serde_json::from_slice::<Root<'_>>(&bytes) else { return lago_errors::missing("events") };
+    let Ok(root) = serde_json::from_slice::<Root<'_>>(&bytes) else { return rootless(&app, "events") };
     match root.events.len() {
         0 => return lago_errors::invalid(&field("events", "no_events")),
         1..=EVENTS_MAX => {}
-        _ => return lago_errors::invalid(&field("events", "too_many_events")),
+        _ => {
+            app.usage.refusals.add("batch.too_large", 1);
+            return lago_errors::invalid(&field("events", "too_many_events"));
+        }
     }
     match record(&app, &root.events).await {
         Ok(Ok(events)) => rendered(&app, "events", Some(&events)),
@@ -154,12 +157,20 @@ pub async fn show(State(app): State<App>, who: Result<Service>, Path(id): Path<S
 }
 
 /// The body, once it is clear who sends it.
-async fn admitted(who: Result<()>, headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Response> {
+async fn admitted(app: &App, who: Result<()>, headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Response> {
     who.map_err(|error| lago_errors::failed(error, NOT_WRITABLE))?;
-    if body::kind(headers) != Some(Kind::Json) {
-        return Err(lago_errors::failed(body::no_kind("Send Content-Type: application/json."), NOT_WRITABLE));
-    }
-    body::whole(body).await.map_err(|error| lago_errors::failed(error, NOT_WRITABLE))
+    let read = if body::kind(headers) == Some(Kind::Json) {
+        body::whole(body).await
+    } else {
+        Err(body::no_kind("Send Content-Type: application/json."))
+    };
+    super::noted(app, read).map_err(|error| lago_errors::failed(error, NOT_WRITABLE))
+}
+
+/// The answer to a body that does not have what it is read for.
+fn rootless(app: &App, root: &str) -> Response {
+    app.usage.refusals.add("body.malformed", 1);
+    lago_errors::missing(root)
 }
 
 /// What is wrong, by index of the event.
@@ -167,8 +178,12 @@ type Faults = BTreeMap<usize, Fields>;
 
 /// Records all of the events or, where one cannot be, none; then says why.
 async fn record<'a>(app: &App, sent: &'a [Sent<'a>]) -> Result<Result<Vec<Event<'a>>, Faults>> {
-    let (mut read, faults) = readable(app, sent).await?;
+    let readable = readable(app, sent).await;
+    let (mut read, faults) = readable.inspect_err(|error| usage::note_unread(app, error, sent.len()))?;
     if !faults.is_empty() {
+        for fields in faults.values() {
+            app.usage.refusals.add(code_of(fields), 1);
+        }
         return Ok(Err(faults));
     }
     let now = app.clock.now();
@@ -219,6 +234,15 @@ async fn readable<'a>(app: &App, sent: &'a [Sent<'a>]) -> Result<(Vec<Read<'a>>,
         }
     }
     Ok((read.into_iter().map(|(_, event)| event).collect(), faults))
+}
+
+/// Our own code for what Lago says of an event.
+fn code_of(fields: &Fields) -> &'static str {
+    match (fields.get("code"), fields.get("external_subscription_id"), fields.len()) {
+        (Some(["billable_metric_not_found"]), None, 1) => "type.unknown",
+        (None, Some(["subscription_not_found"]), 1) => "user.unknown",
+        _ => "invalid",
+    }
 }
 
 /// What Lago says about a verdict that is not good.

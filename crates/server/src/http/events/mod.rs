@@ -39,6 +39,8 @@ use crate::ops::usage::{self, Told, Verdict};
 pub struct EventBody {
     /// Names the event, together with its time: the same one again is answered and not counted, one with another time of that day
     /// (UTC) or a day beside it is a conflict. Best a UUIDv7 or a ULID.
+    ///
+    /// 1 to 255 bytes of UTF-8, no control characters among them; so has everything that names something.
     #[schema(max_length = 255, example = "01KAN9SRY0W6V9T0YQW1X2Z3AB")]
     transaction_id: String,
     #[schema(max_length = 255, example = "usr_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
@@ -130,29 +132,49 @@ pub struct ResultView {
     ),
     extensions(("x-role" = json!("service"))), security(("key" = [])))]
 pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body: Body) -> Result<Response> {
-    let kind = body::kind(&headers).or_else(|| binary::kind(&headers)).ok_or_else(|| body::no_kind(TAKEN))?;
-    let bytes = body::whole(body).await?;
-    let text = read::text(&bytes)?;
+    let kind = body::kind(&headers).or_else(|| binary::kind(&headers)).filter(|kind| *kind != Kind::Lines);
+    let kind = noted(&app, kind.ok_or_else(|| body::no_kind(TAKEN)))?;
+    let bytes = noted(&app, body::whole(body).await)?;
+    let text = noted(&app, read::text(&bytes))?;
     match kind {
-        Kind::CloudEvent => one(&app, read::one::<cloud::Item<'_>>(text)?).await,
-        Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)?).await,
-        Kind::Json if binary::is_binary(&headers) => one(&app, binary::one(&headers, text)?).await,
-        Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)?).await,
-        Kind::Json => one(&app, read::one::<own::Item<'_>>(text)?).await,
-        Kind::Lines => Err(body::no_kind(TAKEN)),
+        Kind::CloudEvent => one(&app, alone(text).and_then(read::one::<cloud::Item<'_>>)).await,
+        Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)).await,
+        Kind::Json if binary::is_binary(&headers) => {
+            one(&app, alone(text).and_then(|text| binary::one(&headers, text))).await
+        }
+        Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)).await,
+        Kind::Json | Kind::Lines => one(&app, alone(text).and_then(read::one::<own::Item<'_>>)).await,
     }
+}
+
+/// Only a batch may be larger than other bodies.
+fn alone(text: &str) -> Result<&str> {
+    if text.len() <= ALONE_MAX {
+        return Ok(text);
+    }
+    Err(body::malformed("body.too_large", "One event has at most 1 MiB; an array of them 4."))
+}
+
+/// Bytes of a body with one event.
+const ALONE_MAX: usize = 1 << 20;
+
+/// Whoever refuses a body has refused one event at least: the operator sees how many such bodies there were.
+fn noted<T>(app: &App, read: Result<T>) -> Result<T> {
+    read.inspect_err(|error| usage::note_unread(app, error, 1))
 }
 
 const TAKEN: &str =
     "Send Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json.";
 
-async fn one(app: &App, (id, told): (Cow<'_, str>, Vec<Told>)) -> Result<Response> {
+async fn one(app: &App, read: Result<(Cow<'_, str>, Vec<Told>)>) -> Result<Response> {
+    let (id, told) = noted(app, read)?;
     let verdicts = usage::record(app, told).await?;
     let verdict = verdicts.first().ok_or_else(|| Error::internal("an event without a verdict"))?;
     verdicts::single(app, &id, verdict)
 }
 
-async fn many(app: &App, read: Read<'_>) -> Result<Response> {
+async fn many(app: &App, read: Result<Read<'_>>) -> Result<Response> {
+    let read = noted(app, read)?;
     let verdicts = if read.told.is_empty() { Vec::new() } else { usage::record(app, read.told).await? };
     Ok(verdicts::batch(app, &read.lines, verdicts))
 }
@@ -181,15 +203,16 @@ pub async fn create_litellm(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
-    let count = count(&query)?;
+    let count = noted(&app, count(&query))?;
     if !matches!(body::kind(&headers), Some(Kind::Json | Kind::Lines)) {
-        return Err(body::no_kind("Send Content-Type: application/json or application/x-ndjson."));
+        let taken = "Send Content-Type: application/json or application/x-ndjson.";
+        return noted(&app, Err(body::no_kind(taken)));
     }
-    let bytes = body::whole(body).await?;
-    let text = &*litellm::as_json(read::text(&bytes)?);
-    let items = if read::is_array(text) { read::array(text)? } else { body::sequence(text)? };
+    let bytes = noted(&app, body::whole(body).await)?;
+    let text = &*litellm::as_json(noted(&app, read::text(&bytes))?);
+    let items = noted(&app, if read::is_array(text) { read::array(text) } else { body::sequence(text) })?;
     if items.len() > CALLS_MAX {
-        return Err(body::malformed("batch.too_large", "The list has more than 100,000 calls."));
+        return noted(&app, Err(body::malformed("batch.too_large", "The list has more than 100,000 calls.")));
     }
     match count {
         Count::Calls => in_groups::<ByCall<'_>>(&app, &items).await,
@@ -209,6 +232,7 @@ async fn in_groups<'a, W: Wire<'a>>(app: &App, items: &[&'a RawValue]) -> Result
         let told = read.told.len();
         lines.extend(read.lines);
         if let Some(refused) = &in_the_way {
+            usage::note_refusals(app, std::iter::repeat_n(refused, told));
             verdicts.extend(std::iter::repeat_n(Verdict::clone(refused), told));
             continue;
         }

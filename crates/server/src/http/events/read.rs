@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Fault, Result};
 use crate::http::body::{self, Object};
-use crate::ops::usage::{Told, ids};
+use crate::ops::usage::{self, Told};
 
 /// Items of one batch.
 pub const ITEMS_MAX: usize = 1_000;
@@ -186,7 +186,7 @@ impl<'de> Visitor<'de> for Member {
 
 /// Texts that name things: an id, a user, a type.
 pub fn named(text: &str, pointer: &str, faults: &mut Vec<Fault>) {
-    if !ids::is_name(text) {
-        faults.push(super::exact::fault(pointer, ids::NAME));
+    if !usage::may_name(text) {
+        faults.push(super::exact::fault(pointer, usage::NAME));
     }
 }

@@ -1,7 +1,8 @@
 //! What is published in Redis, account by account against the log, and put right where it differs.
 //!
 //! Accounts move while they are looked at, and what was reserved a moment ago is not written down yet. So what differs is looked
-//! at again until it has had the time to agree; what still differs then is a difference.
+//! at again until it has had the time to agree. What is a difference still is the same one: of the same reservation with the same
+//! life, or of an account that has stood at the same entry. On a busy account something is always on its way, and never the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use billing::hold::Hold;
 
 use super::unavailable;
 use crate::app::App;
-use crate::counters::{Counters, Finding, Redis};
+use crate::counters::{About, Counters, Fault, Redis};
 use crate::error::{Error, Result};
 use crate::ops::reservations;
 use crate::ops::usage::{failed, following, plans};
@@ -20,14 +21,32 @@ use crate::store::{accounts, users};
 
 /// Accounts that are compared at a time.
 const PAGE: i64 = 500;
-/// After so many accounts that differ it is enough.
+/// After so many accounts that differ it is enough, and after so many that differ at the first look.
 const NAMED: usize = 100;
+const FOLLOWED: usize = 10_000;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often an account that moves is put right.
 const TRIES: usize = 8;
 /// Within this time whatever is reserved is written down, and whatever is counted is published.
 pub const SETTLED: Duration = Duration::from_secs(6);
+
+/// A difference that was seen at these two instants, and at every look between.
+#[derive(Debug)]
+struct Doubt {
+    fault: Fault,
+    since: Instant,
+    last: Instant,
+}
+
+impl Doubt {
+    fn has_lasted(&self, patience: Duration) -> bool {
+        self.last.duration_since(self.since) >= patience
+    }
+}
+
+/// What differs of each user, in the order in which it is named.
+type Doubts = BTreeMap<String, Vec<Doubt>>;
 
 /// What is held of each user, by id.
 type Open = BTreeMap<String, BTreeMap<String, Hold>>;
@@ -36,11 +55,11 @@ type Open = BTreeMap<String, BTreeMap<String, Hold>>;
 /// within `patience`.
 pub async fn compare(app: &App, patience: Duration) -> Result<Vec<String>> {
     let Counters::Redis(shared) = &app.counters else { return Ok(Vec::new()) };
-    let differing = differing(app, shared, patience, NAMED).await?;
-    let named = |(user, found): (String, Finding)| -> Vec<String> {
-        found.faults.iter().map(|fault| format!("user {user}{fault}")).collect()
+    let differing = differing(app, shared, patience, FOLLOWED).await?;
+    let named = |(user, doubts): (String, Vec<Doubt>)| -> Vec<String> {
+        doubts.iter().map(|doubt| format!("user {user}{}", doubt.fault.words)).collect()
     };
-    Ok(differing.into_iter().flat_map(named).collect())
+    Ok(differing.into_iter().take(NAMED).flat_map(named).collect())
 }
 
 /// Writes every account anew that differs in Redis; how many those are.
@@ -48,7 +67,7 @@ pub async fn repair(app: &App, patience: Duration) -> Result<usize> {
     let Counters::Redis(shared) = &app.counters else { return Ok(0) };
     let differing = differing(app, shared, patience, usize::MAX).await?;
     let count = differing.len();
-    let mut users: BTreeSet<String> = differing.into_iter().map(|(user, _)| user).collect();
+    let mut users: BTreeSet<String> = differing.into_keys().collect();
     for _ in 0..TRIES {
         if users.is_empty() {
             break;
@@ -83,9 +102,9 @@ async fn mend(app: &App, shared: &Redis, users: BTreeSet<String>) -> Result<BTre
     Ok(moved)
 }
 
-/// The users whose accounts differ, each with what was found at the last look.
-async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -> Result<Vec<(String, Finding)>> {
-    let mut differing = Vec::new();
+/// The users whose accounts differ, each with what has differed for as long as `patience`.
+async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -> Result<Doubts> {
+    let mut differing = Doubts::new();
     let (mut after, mut held) = (String::new(), open(app, |_| true).await?);
     while differing.len() < most {
         let from = after.clone();
@@ -103,26 +122,30 @@ async fn differing(app: &App, shared: &Redis, patience: Duration, most: usize) -
     }
     unused(app, shared, &held, most, &mut differing).await?;
     let start = Instant::now();
-    while !differing.is_empty() && start.elapsed() < patience {
+    // A little longer: what shows itself only at a second look has its time as well.
+    let enough = patience + patience / 8;
+    while differing.values().flatten().any(|doubt| !doubt.has_lasted(patience)) {
+        let is_last = start.elapsed() >= enough;
         tokio::time::sleep(PAUSE).await;
         following::follow_log(app).await?;
         held = open(app, |_| true).await?;
-        for (user, _) in std::mem::take(&mut differing) {
+        for user in differing.keys().cloned().collect::<Vec<_>>() {
             let account = account(app, &user).await?;
             look(app, shared, user, account, &held, &mut differing).await?;
         }
+        if is_last {
+            break;
+        }
     }
+    differing.retain(|_, doubts| {
+        doubts.retain(|doubt| doubt.has_lasted(patience));
+        !doubts.is_empty()
+    });
     Ok(differing)
 }
 
 /// The same for users without an entry in the log: something may be held of them all the same.
-async fn unused(
-    app: &App,
-    shared: &Redis,
-    held: &Open,
-    most: usize,
-    differing: &mut Vec<(String, Finding)>,
-) -> Result<()> {
+async fn unused(app: &App, shared: &Redis, held: &Open, most: usize, differing: &mut Doubts) -> Result<()> {
     let mut after = String::new();
     while differing.len() < most {
         let from = after.clone();
@@ -152,13 +175,21 @@ async fn look(
     user: String,
     account: Option<Account>,
     open: &Open,
-    differing: &mut Vec<(String, Finding)>,
+    differing: &mut Doubts,
 ) -> Result<()> {
+    let before = differing.remove(&user).unwrap_or_default();
     let Some(account) = account else { return Ok(()) };
     let open = held(app, open, &user);
     let found = shared.inspect(&user, &account, &open, app.clock.now()).await.map_err(unavailable)?;
-    if !found.faults.is_empty() {
-        differing.push((user, found));
+    let (now, is_compared) = (Instant::now(), found.is_compared());
+    let since: BTreeMap<&About, Instant> = before.iter().map(|doubt| (&doubt.fault.about, doubt.since)).collect();
+    let doubt = |fault: Fault| Doubt { since: since.get(&fault.about).copied().unwrap_or(now), last: now, fault };
+    let mut doubts: Vec<Doubt> = found.faults.into_iter().map(doubt).collect();
+    // Where it has moved, this look says nothing of its fields.
+    let unseen = |doubt: &Doubt| !is_compared && matches!(doubt.fault.about, About::Field(_));
+    doubts.extend(before.into_iter().filter(unseen));
+    if !doubts.is_empty() {
+        differing.insert(user, doubts);
     }
     Ok(())
 }

@@ -126,14 +126,19 @@ pub fn is_voided(tx: &mut Tx<'_>, position: i64) -> Result<bool> {
     Ok(log::known(tx, log::NAMED, &void_id(position))?.is_some())
 }
 
+/// What is made by hand has an id of the same kind as an event.
+pub fn named(text: &str, pointer: &str) -> Result<()> {
+    if super::may_name(text) { Ok(()) } else { Err(Error::invalid(pointer, super::NAME)) }
+}
+
 /// Adds to what a user has used of a type, or takes from it.
 pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool) -> Result<Correction> {
+    named(&told.transaction_id, "/id")?;
     let weight = super::weight(app, &told.kind)
         .ok_or_else(|| Error::invalid("/type", "expected an event type of the catalogue"))?;
     let now = app.clock.now();
     let at = told.at.unwrap_or(now);
     let quantity = if less { Quantity::from_micro(-told.quantity.micro()) } else { told.quantity };
-    named(&told.transaction_id)?;
     let body = serde_json::json!({ "note": note }).to_string();
     if body.len() > PROPERTIES_MAX {
         return Err(Error::invalid("/note", "expected at most 16 KiB"));
@@ -158,11 +163,6 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
     }
     let user = owner(app, &entry.user).await?;
     correct(app, &user, entry, quantity, preview).await
-}
-
-/// A correction and a pack are named as everything is that comes by a wire.
-fn named(id: &str) -> Result<()> {
-    if ids::is_name(id) { Ok(()) } else { Err(Error::invalid("/id", ids::NAME)) }
 }
 
 /// Whether the log has an entry of this name: a correction or a pack.
@@ -222,7 +222,7 @@ async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
 
 /// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
 pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
-    named(&pack.id)?;
+    named(&pack.id, "/id")?;
     if pack.amount <= Credits::ZERO || pack.amount > PACK_MAX {
         return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
     }
@@ -238,6 +238,7 @@ pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>
 
 /// Takes a pack away, with what is left of it.
 pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
+    named(pack, "/id")?;
     if !is_named(app, &pack_id(Kind::Grant, user, pack)).await? {
         return Err(Error::NotFound);
     }

@@ -8,16 +8,6 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
 use crate::store::log::{Entry, EntryId, Kind, Logged, ulid};
 
-/// What a text has to be that names something.
-pub const NAME: &str = "expected 1 to 255 characters, no control characters among them";
-
-/// Whether a text may name something: an id, a user, a type.
-pub fn is_name(text: &str) -> bool {
-    // Counted, not searched for: so the processor looks at many bytes at once.
-    let odd = text.bytes().filter(u8::is_ascii_control).count();
-    !text.is_empty() && text.len() <= 255 && odd == 0
-}
-
 /// The id of an entry. A ULID or a UUID in its usual notation is taken as it is, because ids that grow with time are cheap to
 /// keep in order; every other text is hashed. `space` keeps ids of different origins apart.
 pub fn entry_id(space: &str, transaction_id: &str) -> EntryId {

@@ -38,6 +38,7 @@ use crate::store::accounts::{self, Stand};
 use crate::store::log::{self, Entry, Kind, Logged, Source};
 use crate::store::mirror::Resource;
 use crate::store::users::User;
+pub(super) use judging::is_promised_in_vain;
 pub use writer::{Candidate, Verdict};
 
 /// How far ahead of our clock an event may be.
@@ -46,6 +47,16 @@ pub const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 pub const QUANTITY_MAX: Quantity = Quantity::from_micro(1_000_000_000 * 1_000_000);
 /// Bytes of an event's properties, whatever way they come by.
 const PROPERTIES_MAX: usize = properties::FOREIGN_MAX;
+
+/// What is expected of a text that names something: an id, a user, a type.
+pub const NAME: &str = "expected 1 to 255 bytes, no control characters among them";
+
+/// Whether a text can name something.
+pub fn may_name(text: &str) -> bool {
+    // Counted, not searched for: so the processor looks at many bytes at once.
+    let odd = text.bytes().filter(u8::is_ascii_control).count();
+    !text.is_empty() && text.len() <= 255 && odd == 0
+}
 
 /// An event as its sender tells it.
 #[derive(Debug, Clone)]
@@ -74,7 +85,11 @@ pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
             Err(verdict) => refused.push((place, verdict)),
         }
     }
-    let said = if candidates.is_empty() { Vec::new() } else { app.usage.append(app, candidates).await? };
+    let said = if candidates.is_empty() {
+        Vec::new()
+    } else {
+        app.usage.append(app, candidates).await.inspect_err(|error| note_unread(app, error, count))?
+    };
     let verdicts = if refused.is_empty() {
         said
     } else {
@@ -87,6 +102,11 @@ pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
     };
     note_refusals(app, &verdicts);
     Ok(verdicts)
+}
+
+/// The same of so many that nobody has judged: what came could not be read, or could not be recorded.
+pub fn note_unread(app: &App, error: &Error, times: usize) {
+    app.usage.refusals.add(error.code(), u64::try_from(times).unwrap_or_default());
 }
 
 /// Whoever sends events may not look at the verdicts of a batch: the operator sees how many there were.
@@ -114,7 +134,9 @@ pub async fn record_all(app: &App, told: Vec<Told>) -> Result<Result<Vec<i64>, B
         return Ok(Err(faults));
     }
     let mut positions = Vec::with_capacity(candidates.len());
-    for (place, verdict) in app.usage.append_all(app, candidates).await?.into_iter().enumerate() {
+    let count = candidates.len();
+    let said = app.usage.append_all(app, candidates).await.inspect_err(|error| note_unread(app, error, count))?;
+    for (place, verdict) in said.into_iter().enumerate() {
         match verdict {
             Verdict::Recorded { position, .. } => positions.push(position),
             fault => drop(faults.insert(place, fault)),
@@ -139,13 +161,10 @@ fn judged(
     window: std::ops::RangeInclusive<Timestamp>,
 ) -> Result<Candidate, Verdict> {
     let refused = |code, pointer, detail| Err(Verdict::Refused { code, pointer, detail });
-    if told.transaction_id.is_empty() || told.transaction_id.len() > 255 {
-        return refused("invalid", "/transaction_id", "expected 1 to 255 characters");
+    if !may_name(&told.transaction_id) {
+        return refused("invalid", "/transaction_id", NAME);
     }
     if !told.source.is_wire() {
-        if !ids::is_name(&told.transaction_id) {
-            return refused("invalid", "/transaction_id", ids::NAME);
-        }
         if let Some(Err(detail)) = told.properties.as_deref().map(properties::judge) {
             return refused("invalid", "/properties", detail);
         }

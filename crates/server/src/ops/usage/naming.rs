@@ -23,8 +23,18 @@ pub enum Which {
     Only,
     /// That of this instant, or else of its day.
     At(Timestamp),
+    /// That of the day (UTC) that begins then.
+    On(Timestamp),
     /// That at this place in the log.
     Position(i64),
+}
+
+impl Which {
+    /// Reads an instant (RFC 3339) or a day, such as `2026-11-18`.
+    pub fn read(text: &str) -> Option<Self> {
+        let day = || time::parse(&format!("{text}T00:00:00Z")).ok().map(Self::On);
+        time::parse(text).ok().map(Self::At).or_else(day)
+    }
 }
 
 impl From<Option<Timestamp>> for Which {
@@ -38,13 +48,13 @@ impl From<Option<Timestamp>> for Which {
 pub async fn usage_named(app: &App, transaction_id: &str, which: Which) -> Result<Logged> {
     let mut named = match which {
         Which::Position(position) => app.db.read(move |tx| log::at(tx, position)).await?.into_iter().collect(),
-        Which::Only | Which::At(_) => all_named(app, transaction_id).await?,
+        Which::Only | Which::At(_) | Which::On(_) => all_named(app, transaction_id).await?,
     };
     named.retain(|entry| entry.kind == Kind::Usage && entry.transaction_id == transaction_id);
-    if let Which::At(at) = which {
+    if let Which::At(at) | Which::On(at) = which {
         let at_ms = at.as_millisecond();
         named.retain(|entry| entry.event_ms.div_euclid(DAY_MS) == at_ms.div_euclid(DAY_MS));
-        if named.iter().any(|entry| entry.event_ms == at_ms) {
+        if matches!(which, Which::At(_)) && named.iter().any(|entry| entry.event_ms == at_ms) {
             named.retain(|entry| entry.event_ms == at_ms);
         }
     }

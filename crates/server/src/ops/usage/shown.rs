@@ -127,19 +127,20 @@ fn mend(tx: &mut Tx<'_>, app: &App, row: &Shown, now: Timestamp) -> Result<()> {
 
 fn examined(tx: &mut Tx<'_>, app: &App, row: &Shown) -> Result<Option<Wrong>> {
     let Shown { user, shown, own } = row;
+    let sold = plans::sold(tx, &app.catalogue, user)?;
+    // Nobody gives them a tier that there is, also where what has changed is not followed yet.
+    if sold.is_none() && own.is_none() && app.catalogue.tier(&user.tier).is_none() {
+        return Ok(Some(Wrong::Unknown { tier: user.tier.clone() }));
+    }
     // What has changed just now is about to be shown.
     if store::plans::is_marked(tx, &user.id)? {
         return Ok(None);
     }
-    let sold = plans::sold(tx, &app.catalogue, user)?;
     if own.is_some() != sold.is_some() || sold.is_some() && sold != *shown {
         return Ok(Some(Wrong::NotSubscribed { expected: sold }));
     }
     if sold.is_some() {
         return Ok(None);
-    }
-    if app.catalogue.tier(&user.tier).is_none() {
-        return Ok(Some(Wrong::Unknown { tier: user.tier.clone() }));
     }
     if plans::is_undated(&app.catalogue, user) {
         return Ok(Some(Wrong::Undated));

@@ -223,8 +223,39 @@ fn every_wrong_state_is_named_and_not_hidden_by_repair() {
     assert_eq!(program.run(&["sync"]).code, Some(0));
     assert_eq!(faults(&program), []);
 
+    // Also while nobody serves who would follow the tier.
+    set("UPDATE users SET subscription_tier = 'nonsense' WHERE email = 'bob@here.test'");
+    let found = faults(&program);
+    assert!(found.iter().any(|(check, detail)| check == "tiers" && detail.contains("no tier nonsense")), "{found:?}");
+    named("tiers", "the catalogue has no tier nonsense");
+    set("UPDATE users SET subscription_tier = 'starter' WHERE email = 'bob@here.test'");
+    assert_eq!(program.run(&["doctor", "--repair"]).code, Some(0));
+
     stripe.stop();
     named("stripe", "no connection to Stripe");
+}
+
+/// Where the last entry said of a tier, and is gone, the account is counted anew first and then follows its tier.
+#[test]
+fn one_repair_is_enough_where_the_last_entry_said_of_a_tier() {
+    let (program, _stripe) = synced();
+    let user = used(&program);
+    let last = || -> (i64, String) {
+        let sql = "SELECT position, type FROM usage_log ORDER BY position DESC LIMIT 1";
+        program.database().query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("an entry")
+    };
+    let (usage, _) = last();
+    program.database().execute("UPDATE users SET subscription_tier = 'professional'", []).expect("a tier");
+    program.run(&["doctor", "--repair"]);
+    let (position, kind) = last();
+    assert!(position > usage && kind.is_empty(), "the terms of {user}");
+    for sql in ["DELETE FROM usage_log WHERE position = ?1", "DELETE FROM usage_ids WHERE position = ?1"] {
+        program.database().execute(sql, [position]).expect(sql);
+    }
+    assert!(!faults(&program).is_empty());
+    let repaired = program.run(&["doctor", "--repair"]);
+    assert_eq!(repaired.code, Some(0), "{repaired:?}");
+    assert_eq!(faults(&program), []);
 }
 
 /// A clock that was ahead for a while: everything adds up, in a period that has not begun.

@@ -100,11 +100,12 @@ fn a_pack_is_worth_something_or_is_refused() {
     assert!(refused(&over, 1).contains("/expires: expected a time to come"));
     assert!(refused(&revoke("a"), 1).contains("never given such a pack"));
     assert_eq!(entries(&program), 0, "not even the terms of the user");
-    assert_eq!(grant(&["--id", "a", "--credits", "5"]).code, Some(0));
+    assert_eq!(grant(&["--id", "a", "--credits", "5"]).line(), format!("granted a: 5 credits for {user}"));
+    let again = grant(&["--id", "a", "--credits", "5"]);
+    assert!((again.code, again.stdout.as_str()) == (Some(0), "") && again.stderr.contains("done before"), "{again:?}");
     assert!(refused(&revoke("b"), 1).contains("never given such a pack"));
-    for _ in 0..2 {
-        assert_eq!(revoke("a").code, Some(0));
-    }
+    assert_eq!(revoke("a").line(), format!("revoked a of {user}, with what was left of it"));
+    assert_eq!(revoke("a").code, Some(0));
 }
 
 #[test]
@@ -121,6 +122,66 @@ fn packs_beyond_what_an_account_can_hold_are_refused() {
     assert_eq!(grant("b").code, Some(0), "the same again is no second one");
     assert_eq!(adjust(&program, &user, "3", "after", &[]).code, Some(0));
     assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
+
+/// An id is of the same kind here as an event's: what an event may not be called, nobody is asked about, and nothing is written.
+#[test]
+fn an_id_that_no_event_could_have_is_refused() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let before = entries(&program);
+    let long = "x".repeat(256);
+    let file = program.path("history.jsonl");
+    std::fs::write(&file, "").expect("a file");
+    let file = file.display().to_string();
+    for id in ["", "two\nlines", "\u{7f}", &long] {
+        for args in [
+            &["grant", "--user", &user, "--credits", "5", "--id", id][..],
+            &["revoke", "--user", &user, "--id", id],
+            &["adjust", "--user", &user, "--type", "tts", "--quantity=1", "--note", "n", "--id", id],
+            &["adjust", "--user", &user, "--type", "tts", "--quantity=1", "--note", "n", "--id", id, "--dry-run"],
+            &["backfill", &file, "--run", id],
+        ] {
+            let done = program.run(&[&["usage"], args].concat());
+            let said = refused(&done, 1);
+            assert!(said.contains("expected 1 to 255 bytes, no control characters among them"), "{args:?}: {said}");
+        }
+    }
+    let now = jiff::Timestamp::from_second(1_790_000_000).expect("an instant");
+    let event = serde_json::json!({ "transaction_id": "a\nb", "user_id": user, "type": "tts", "quantity": 1, "timestamp": now.to_string() });
+    std::fs::write(program.path("history.jsonl"), event.to_string()).expect("a file");
+    let said = program.run(&["usage", "backfill", &file, "--run", "r"]);
+    assert!(said.code == Some(1) && said.stderr.contains("no control characters"), "{said:?}");
+    assert_eq!(entries(&program), before);
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
+
+/// The day is enough where one event of that id lies in it.
+#[test]
+fn an_event_is_taken_back_by_its_day() {
+    let program = Program::new();
+    let user = used(&program, "10");
+    let line = |at: &str| serde_json::json!({ "transaction_id": "multi", "user_id": user, "type": "tts", "quantity": 1, "timestamp": at });
+    let file = program.path("history.jsonl");
+    let lines = ["2026-09-10T10:00:00Z", "2026-10-10T23:30:00Z"].map(|at| line(at).to_string()).join("\n");
+    std::fs::write(&file, lines).expect("a file");
+    let broken = program.path("broken.jsonl");
+    std::fs::write(&broken, "nonsense\n{\"a\":1}\n[1").expect("a file");
+    let done = program.run(&["usage", "backfill", &broken.display().to_string(), "--run", "r"]);
+    for said in ["line 1: this is not JSON (column 2)", "line 2: unknown field `a`", "line 3: "] {
+        assert!(done.code == Some(1) && done.stderr.contains(said), "{said}: {done:?}");
+    }
+    let done = program.run(&["usage", "backfill", &file.display().to_string(), "--run", "r"]);
+    assert_eq!(done.line(), "2 recorded, 0 there already, 0 refused");
+    let void = |at: &str| program.run(&["usage", "void", "multi", "--at", at]);
+    assert!(refused(&void("2026-10-11"), 1).contains("there is no such event"));
+    for bad in ["2026-02-30", "10 October", "2026-10-10T10:00:00"] {
+        assert!(refused(&void(bad), 1).contains("is neither a day nor a time by RFC 3339"), "{bad}");
+    }
+    let done = void("2026-10-10");
+    assert!(done.code == Some(0) && done.line().starts_with("corrected multi: -1 tts"), "{done:?}");
+    let voided = "SELECT COUNT(*) FROM usage_log WHERE kind = 2 AND event_ms = 1791675000000";
+    assert_eq!(program.database().query_row(voided, [], |row| row.get::<_, i64>(0)).expect("a count"), 1);
 }
 
 /// What a command is asked for is said, or it has not done its work.

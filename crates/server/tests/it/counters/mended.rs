@@ -246,6 +246,56 @@ async fn accounts_that_move_do_not_differ() {
     assert_eq!(differences.expect("compared"), [""; 0]);
 }
 
+/// There is always one that is open and not held, as beside reservations of a second: never the same one, or one id with another
+/// life. What stays so meanwhile is named, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_stays_different_for_the_same_reservation_is_named() {
+    let rig = rig().await;
+    let doctor = doctor(&rig).await;
+    let [account, ..] = keys(&rig.user);
+    let lasting = format!("user {}: the reservation lasting is open and not held in Redis", rig.user);
+    for (case, is_missing) in [("nothing", false), ("one", true)] {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        open_anew(&rig, &[("first", 4_000_000_000_000), ("lasting", 4_000_000_000_000)][..=usize::from(is_missing)])
+            .await;
+        let coming_and_going = async {
+            for number in 0_i64.. {
+                if done.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+                let (id, expires_ms) = (format!("m{number}"), 4_000_000_000_000 + number);
+                let mut open = vec![(id.as_str(), 4_000_000_000_000), ("again", expires_ms)];
+                open.extend(is_missing.then_some(("lasting", 4_000_000_000_000)));
+                open_anew(&rig, &open).await;
+                ask(&rig, &["HSET", &account, "entry", &(900 + number).to_string()]);
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+        };
+        let looking = async {
+            let differences = proof::compare(doctor.app(), Duration::from_secs(2)).await;
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            differences.expect("compared")
+        };
+        let ((), differences) = tokio::join!(coming_and_going, looking);
+        assert_eq!(differences, if is_missing { vec![lasting.clone()] } else { Vec::new() }, "{case}");
+    }
+}
+
+/// Of what is written down as open, besides the one of the rig, exactly these are left.
+async fn open_anew(rig: &Rig, open: &[(&str, i64)]) {
+    let rows: Vec<Vec<Value>> = open
+        .iter()
+        .map(|(id, expires_ms)| vec![(*id).into(), rig.user.as_str().into(), Value::Int(*expires_ms)])
+        .collect();
+    let write = move |tx: &mut billhook::store::Tx<'_>| {
+        tx.run("DELETE FROM reservations WHERE expires_ms >= 4000000000000", &[])?;
+        rows.iter().try_for_each(|row| {
+            tx.run("INSERT INTO reservations VALUES (?1, ?2, 'inference', 1, 1, ?3)", row).map(drop)
+        })
+    };
+    rig.app().db.write(write).await.expect("rows");
+}
+
 /// What is written down as open and cannot be: after a restart it would be held, or would give credits.
 #[tokio::test]
 async fn reservations_that_cannot_be_open_are_named_and_taken_away() {

@@ -290,6 +290,7 @@ async fn open(app: &App) -> (String, oneshot::Sender<()>) {
         routes: openapi::paths(),
         started: app.clock.now(),
         entropy: 7,
+        refused: std::sync::Arc::clone(&app.usage.refusals),
     };
     let edge = edge::Edge::new(router::routes(app.clone()), settings, Arc::clone(&Metrics::new().http));
     tokio::spawn(door::serve(listener, edge, door::Limits::default(), async move {

@@ -142,3 +142,69 @@ async fn what_is_refused_is_counted_by_its_code() {
         assert!(page.contains(&format!("billhook_usage_refused_total{{code=\"{code}\"}} {times}\n")), "{code}: {page}");
     }
 }
+
+/// Whatever wire an event comes by, alone or with others: one that was not recorded is counted.
+#[tokio::test]
+async fn what_is_refused_on_any_wire_is_counted() {
+    let meter = Meter::new().await;
+    let counted = || meter.world.app.usage.refusals.read();
+    let lago =
+        |id: &str, code: &str, of: &str| json!({ "transaction_id": id, "external_subscription_id": of, "code": code });
+    let one = |event: &serde_json::Value| json!({ "event": event }).to_string();
+    let many = |events: &[serde_json::Value]| json!({ "events": events }).to_string();
+    let user = meter.user.as_str();
+    let (single, batch, calls) = ("/api/v1/events", "/api/v1/events/batch", "/api/v1/usage/litellm");
+    let good = lago("l0", "inference_call", user);
+    for (path, body, code, times) in [
+        (EVENTS, meter.changed("e", "quantity", json!(-1)).to_string(), "invalid", 1),
+        (EVENTS, meter.changed("e", "type", json!("nothing")).to_string(), "type.unknown", 1),
+        (EVENTS, "{".to_owned(), "body.malformed", 1),
+        (EVENTS, "[7,8]".to_owned(), "invalid", 2),
+        (EVENTS, "[7,8".to_owned(), "body.malformed", 1),
+        (EVENTS, json!(vec![7; 1_001]).to_string(), "batch.too_large", 1),
+        (EVENTS, " ".repeat(4 * 1024 * 1024 + 1), "body.too_large", 1),
+        (calls, "7".to_owned(), "invalid", 1),
+        (calls, "[".to_owned(), "body.malformed", 1),
+        (single, one(&lago("l", "nothing", user)), "type.unknown", 1),
+        (single, one(&lago("l", "inference_call", "nobody")), "user.unknown", 1),
+        (single, one(&lago("", "inference_call", user)), "invalid", 1),
+        (single, "{}".to_owned(), "body.malformed", 1),
+        (batch, many(&[lago("l", "nothing", user), good, lago("m", "inference_call", "nobody")]), "type.unknown", 1),
+        (batch, many(&[lago("l", "nothing", user), lago("m", "nothing", user)]), "type.unknown", 2),
+        (batch, many(&[]), "invalid", 0),
+        (batch, many(&vec![lago("l", "nothing", user); 101]), "batch.too_large", 1),
+        (batch, "[".to_owned(), "body.malformed", 1),
+    ] {
+        let before = counted();
+        let answer = meter.post(path, &body).await;
+        let shown = body.chars().take(200).collect::<String>();
+        let more = |code: &str| counted().get(code).unwrap_or(&0) - before.get(code).unwrap_or(&0);
+        assert_eq!(more(code), times, "{path} {shown}: {}", answer.body);
+    }
+}
+
+/// What is wrong with an item is said in words of its own, and an event by itself is no batch.
+#[tokio::test]
+async fn what_is_wrong_with_an_item_is_said_in_its_place() {
+    let meter = Meter::new().await;
+    let good = meter.event("e1").to_string();
+    for (wrong, expected) in [
+        (good.replace("\"type\":", "\"quantity\":3,\"type\":"), "rejected /0/quantity: is named twice"),
+        (
+            good.replace("\"e1\"", "\"\\ud800\""),
+            "rejected /0/transaction_id: expected text without half a surrogate pair",
+        ),
+        (
+            good.replace("\"e1\"", "\"\\ud800x\""),
+            "rejected /0/transaction_id: expected text without half a surrogate pair",
+        ),
+    ] {
+        let answer = meter.post(EVENTS, &format!("[{wrong}]")).await.json();
+        let text = |member: &str| answer["results"][0][member].as_str().unwrap_or_default().to_owned();
+        assert_eq!(format!("{} {}: {}", text("status"), text("pointer"), text("detail")), expected, "{wrong}");
+    }
+    let padded = |length: usize| good.clone() + &" ".repeat(length - good.len());
+    let over = meter.post(EVENTS, &padded(1024 * 1024 + 1)).await;
+    assert_eq!((over.status, fault(&over).1), (413, "body.too_large".into()));
+    assert_eq!(meter.post(EVENTS, &padded(1024 * 1024)).await.status, 201);
+}
