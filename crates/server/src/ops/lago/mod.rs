@@ -157,7 +157,12 @@ const NOTICES_KEPT_DAYS: i64 = 30;
 pub async fn sweep(app: &App) -> Result<()> {
     let now_ms = app.clock.now().as_millisecond();
     let before = move |days: i64| now_ms.saturating_sub(days * log::DAY_MS);
-    app.db.write(move |tx| lago::forget(tx, before(SUMS_KEPT_DAYS), before(NOTICES_KEPT_DAYS))).await
+    app.db
+        .write(move |tx| {
+            lago::sweep_sums(tx, before(SUMS_KEPT_DAYS))?;
+            lago::sweep_notices(tx, before(NOTICES_KEPT_DAYS))
+        })
+        .await
 }
 
 /// What the database does not tell is not known, and not shown.

@@ -154,7 +154,7 @@ fn disown(tx: &mut Tx<'_>, transaction_id: &str, reason: &str, now_ms: i64) -> R
     };
     let (user, position, event) = event;
     let sum = event.sum()?;
-    lago::add(tx, &Sum { units: sum.units.saturating_neg(), events: -1, ..sum })?;
+    lago::add_sum(tx, &Sum { units: sum.units.saturating_neg(), events: -1, ..sum })?;
     tracing::warn!(lago.transaction_id = transaction_id, reason, "Lago took an event and has no use for it");
     lago::bury(
         tx,

@@ -140,7 +140,7 @@ fn fix(tx: &mut Tx<'_>, raised: &Raised, now_ms: i64) -> Result<()> {
     raised.moved.iter().try_for_each(|(position, at_ms)| lago::save_moved(tx, *position, *at_ms))?;
     for event in &raised.stored {
         if lago::raise(tx, &event.transaction_id)? {
-            lago::add(tx, &event.sum()?)?;
+            lago::add_sum(tx, &event.sum()?)?;
         }
     }
     raised.names.iter().try_for_each(|(user, position, name)| names::set(tx, user, *position, name))?;

@@ -104,8 +104,8 @@ impl Sums {
 
     fn save(&self, tx: &mut Tx<'_>, at_ms: i64) -> Result<()> {
         let subscriptions: BTreeSet<&String> = self.0.values().map(|sum| &sum.external_id).collect();
-        subscriptions.iter().try_for_each(|id| lago::delivered(tx, id, at_ms))?;
-        self.0.values().try_for_each(|sum| lago::add(tx, sum))
+        subscriptions.iter().try_for_each(|id| lago::save_delivered(tx, id, at_ms))?;
+        self.0.values().try_for_each(|sum| lago::add_sum(tx, sum))
     }
 }
 
