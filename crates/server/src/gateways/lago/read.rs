@@ -10,6 +10,8 @@ pub struct Subscription {
     pub began: Option<Began>,
     /// Its plan, or the plan that follows at the end of the period.
     pub plan: Option<String>,
+    /// Whose it is.
+    pub customer: Option<String>,
 }
 
 /// An instant as Lago shows it.
@@ -26,7 +28,8 @@ pub fn subscription(answer: &Value) -> Subscription {
     let began =
         body["started_at"].as_str().and_then(|text| Some(Began { at: text.parse().ok()?, exact: text.contains('.') }));
     let plan = ["next_plan_code", "plan_code"].iter().find_map(|member| body[member].as_str().map(str::to_owned));
-    Subscription { began, plan }
+    let customer = body["external_customer_id"].as_str().map(str::to_owned);
+    Subscription { began, plan, customer }
 }
 
 /// An event as Lago has stored it; what it does not say is not known.

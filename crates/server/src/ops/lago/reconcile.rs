@@ -11,7 +11,7 @@ use super::event::{Event, open_from};
 use super::{codes, configured, names};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::gateways::lago::{LagoError, Remedy, read, segment};
+use crate::gateways::lago::{LagoError, Refusal, Remedy, read, segment};
 use crate::store::lago::{self, QUARTER_MS, State, Subscription};
 
 /// Subscriptions of one read of the database.
@@ -39,11 +39,22 @@ pub struct Compared {
     pub differences: Vec<Difference>,
 }
 
+impl Compared {
+    /// Whether it has to be made again at Lago.
+    pub fn is_gone(&self) -> bool {
+        self.differences.iter().any(|difference| matches!(difference, Difference::Gone { .. }))
+    }
+}
+
 /// One thing that the two sides do not agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// Lago does not show the usage of this subscription at all.
     Missing {
+        reason: String,
+    },
+    /// Lago has no such customer, or nothing runs under that id: what is sent there is billed nowhere.
+    Gone {
         reason: String,
     },
     /// The plan has no charge for a metric that was used.
@@ -78,6 +89,7 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing { reason } => write!(f, "Lago shows no usage: {reason}"),
+            Self::Gone { reason } => write!(f, "Lago has no subscription that runs: {reason}"),
             Self::NoCharge { code, ours } => {
                 write!(f, "{code}: delivered {ours}, the plan at Lago has no charge for it")
             }
@@ -119,7 +131,8 @@ async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
         compared.metrics += there.metrics;
         // One that has ended there is billed, and not shown any more.
         let differences = there.differences.into_iter();
-        compared.differences.extend(differences.filter(|one| !matches!(one, Difference::Missing { .. })));
+        let is_over = |one: &Difference| matches!(one, Difference::Missing { .. } | Difference::Gone { .. });
+        compared.differences.extend(differences.filter(|one| !is_over(one)));
     }
     Ok(compared)
 }
@@ -150,8 +163,10 @@ async fn compare_under(app: &App, subscription: &Subscription, external_id: &str
     };
     let usage = match ask(app, external_id).await? {
         Ok(usage) => usage,
-        Err(reason) => {
-            compared.differences.push(Difference::Missing { reason });
+        // Who uses nothing any more may have been ended there.
+        Err(Difference::Gone { .. }) if !has_moved(app, external_id).await? => return Ok(compared),
+        Err(difference) => {
+            compared.differences.push(difference);
             return Ok(compared);
         }
     };
@@ -171,14 +186,29 @@ async fn compare_under(app: &App, subscription: &Subscription, external_id: &str
     Ok(compared)
 }
 
+/// Whether anything was sent to a subscription in the open month.
+async fn has_moved(app: &App, external_id: &str) -> Result<bool> {
+    let from_ms = open_from(app.clock.now().as_millisecond());
+    Ok(!delivered(app, external_id, from_ms, i64::MAX).await?.is_empty())
+}
+
+/// Lago's words for a customer or a subscription that it does not have, beside whatever status.
+const GONE: [&str; 3] = ["customer_not_found", "subscription_not_found", "no_active_subscription"];
+
 /// Lago's usage of a subscription, or why it shows none.
-async fn ask(app: &App, external_id: &str) -> Result<Result<read::Usage, String>> {
+async fn ask(app: &App, external_id: &str) -> Result<Result<read::Usage, Difference>> {
     let path = format!("/customers/{}/current_usage", segment(external_id));
     let query = [("external_subscription_id", external_id), ("apply_taxes", "false")];
     match configured(app)?.gateway.get(&path, &query).await {
-        Ok(answer) => Ok(read::usage(&answer).ok_or_else(|| "its answer cannot be read".to_owned())),
+        Ok(answer) => {
+            Ok(read::usage(&answer)
+                .ok_or_else(|| Difference::Missing { reason: "its answer cannot be read".to_owned() }))
+        }
         Err(error) if error.remedy() == Remedy::Content => {
-            Ok(Err(error.refusal().map_or_else(|| error.to_string(), |refusal| refusal.reason())))
+            let reason = error.refusal().map(Refusal::reason).filter(|reason| !reason.is_empty());
+            let reason = reason.unwrap_or_else(|| error.to_string());
+            let is_gone = GONE.iter().any(|word| reason.contains(word));
+            Ok(Err(if is_gone { Difference::Gone { reason } } else { Difference::Missing { reason } }))
         }
         Err(error) => Err(unavailable(error)),
     }

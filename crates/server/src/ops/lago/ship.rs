@@ -12,7 +12,7 @@ use super::ensure::{self, Ready, Unready};
 use super::event::{self, Moment};
 use super::overdue::{self, Look};
 use super::settling::{self, Became, Outcome};
-use super::{Lago, configured, names, replay, start};
+use super::{Lago, again, configured, names, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
@@ -104,7 +104,7 @@ async fn step(app: &App, ours: &Lago, shipped: &mut Shipped) -> Result<bool, Hal
     let (catalogue, now) = (Arc::clone(&app.catalogue), app.clock.now());
     let draft = app.db.read(move |tx| draft::next(tx, &catalogue, now)).await?;
     if draft.to == draft.from {
-        return Ok(false);
+        return Ok(again::follow(app).await?);
     }
     let standing = standing(app, ours, &draft).await?;
     open(app, draft, standing, shipped).await?;
