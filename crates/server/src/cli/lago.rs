@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
+use crate::ops::lago::replay::Asked;
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
 use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status};
 use crate::store::lago::Dead;
@@ -40,12 +41,17 @@ pub(super) enum LagoRole {
         #[arg(long)]
         json: bool,
     },
-    /// Have dead letters sent again by the server that is running
-    #[command(after_help = "Example: billhook lago replay --all")]
+    /// Have dead letters sent again by the server that is running; exit 1 where the month of some is billed without them
+    #[command(
+        after_help = "Example: billhook lago replay --all\nWhat Lago stored and did not bill before it made the invoice of the month is billed by hand, and then put away with --forget."
+    )]
     Replay {
         /// The transaction id that `lago dead` shows
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         id: Option<String>,
+        /// Put this one away, since it was billed by hand: its month is billed
+        #[arg(long, requires = "id", conflicts_with = "all")]
+        forget: bool,
         /// All of them
         #[arg(long)]
         all: bool,
@@ -83,14 +89,8 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
             Ok(())
         }
         LagoRole::Dead { json } => dead(&app, json).await,
-        LagoRole::Replay { id, .. } => {
-            let count = replay::ask(&app, id.as_deref()).await.map_err(|error| match error {
-                Error::NotFound => Ending::Refused("there is no such dead letter".to_owned()),
-                other => other.into(),
-            })?;
-            out::say(&format!("{count} dead letters go out with the next window"));
-            Ok(())
-        }
+        LagoRole::Replay { id: Some(id), forget: true, .. } => put_away(&app, &id).await,
+        LagoRole::Replay { id, .. } => send_letters(&app, id.as_deref()).await,
         LagoRole::Reconcile { json, repair } => {
             if repair {
                 send_again(&app).await?;
@@ -162,6 +162,34 @@ fn say_status(status: &Status, details: &Details) {
     }
     if let Some(fault) = &status.fault {
         out::say(&format!("fault          {} ({} tries)", fault.text, status.failures));
+    }
+}
+
+async fn send_letters(app: &App, id: Option<&str>) -> Result<(), Ending> {
+    let Asked { count, billed } = replay::ask(app, id).await.map_err(no_letter)?;
+    out::say(&format!("{count} dead letters go out with the next window"));
+    for Dead { transaction_id, user, .. } in &billed {
+        out::say(&format!(
+            "{transaction_id}  {user}  its month is billed: bill it by hand, then billhook lago replay --forget {transaction_id}"
+        ));
+    }
+    if billed.is_empty() { Ok(()) } else { Err(Ending::Said) }
+}
+
+async fn put_away(app: &App, id: &str) -> Result<(), Ending> {
+    if replay::forget(app, id).await.map_err(no_letter)? {
+        out::say("put away");
+        return Ok(());
+    }
+    Err(Ending::Refused(
+        "its month is not billed without it: put the reason right, then billhook lago replay".to_owned(),
+    ))
+}
+
+fn no_letter(error: Error) -> Ending {
+    match error {
+        Error::NotFound => Ending::Refused("there is no such dead letter".to_owned()),
+        other => other.into(),
     }
 }
 

@@ -64,6 +64,14 @@ fn outbox(status: &Status, details: &Details, report: &mut Report) {
     }
     for (reason, count) in &details.dead_reasons {
         let fix = "put the reason right, then billhook lago replay --all";
+        let count = count.saturating_sub(details.dead_billed.get(reason).copied().unwrap_or(0));
+        if count > 0 {
+            report.fault(CHECK, format!("{count} dead letters: {reason}"), fix);
+        }
+    }
+    for (reason, count) in &details.dead_billed {
+        let fix =
+            "their month is billed: bill by hand what billhook lago dead lists, then billhook lago replay --forget ID";
         report.fault(CHECK, format!("{count} dead letters: {reason}"), fix);
     }
 }

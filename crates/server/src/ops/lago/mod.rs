@@ -22,6 +22,7 @@ pub mod setup;
 pub mod ship;
 pub mod start;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use examine::examine;
@@ -95,6 +96,8 @@ pub struct Status {
 pub struct Details {
     /// Why letters are dead, the most frequent reason first.
     pub dead_reasons: Vec<(String, u64)>,
+    /// The same of those that no invoice will have, since their month is billed: somebody has to bill them by hand.
+    pub dead_billed: BTreeMap<String, u64>,
     /// Entries that are not for Lago, by reason.
     pub skipped: Vec<(String, u64)>,
     pub subscriptions: u64,
@@ -104,9 +107,15 @@ pub struct Details {
 
 /// Counts what nobody needs to know every few seconds.
 pub async fn details(app: &App) -> Result<Details> {
+    let now_ms = app.clock.now().as_millisecond();
     app.db
-        .read(|tx| {
+        .read(move |tx| {
+            let mut dead_billed = BTreeMap::new();
+            for letter in replay::billed(lago::dead_stored(tx)?, now_ms)? {
+                *dead_billed.entry(letter.reason).or_insert(0) += 1;
+            }
             Ok(Details {
+                dead_billed,
                 dead_reasons: lago::dead_reasons(tx, 20)?,
                 skipped: lago::skips(tx)?,
                 subscriptions: lago::count_subscriptions(tx)?,

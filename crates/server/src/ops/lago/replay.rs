@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::draft::BATCH;
 use super::ensure::Ready;
-use super::event::{Event, Moment};
+use super::event::{Event, Moment, is_open};
 use super::names::{self, Names};
 use super::ship::{self, NotNow};
 use super::{Lago, codes, configured};
@@ -24,12 +24,69 @@ pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
     app.db.read(move |tx| lago::dead_after(tx, &after, most)).await
 }
 
-/// Asks that one dead letter, or all of them, be sent again with the next window; how many there are.
-pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<u64> {
+/// What became of asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Letters that go out with the next window.
+    pub count: u64,
+    /// Letters that stay: Lago has them, and has made the invoice of their month without them.
+    pub billed: Vec<Dead>,
+}
+
+/// Asks that one dead letter, or all of them, be sent again with the next window.
+pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<Asked> {
     configured(app)?;
-    let asked = transaction_id.map(str::to_owned);
-    let count = app.db.write(move |tx| lago::ask_replay(tx, asked.as_deref())).await?;
-    if count == 0 && transaction_id.is_some() { Err(Error::NotFound) } else { Ok(count) }
+    let (one, now_ms) = (transaction_id.map(str::to_owned), app.clock.now().as_millisecond());
+    let ask = move |tx: &mut Tx<'_>| {
+        let stored = match &one {
+            Some(id) => lago::dead_letter(tx, id)?.into_iter().collect(),
+            None => lago::dead_stored(tx)?,
+        };
+        let mut asked = Asked { count: lago::ask_replay(tx, one.as_deref())?, billed: billed(stored, now_ms)? };
+        for letter in &asked.billed {
+            lago::leave_dead(tx, &letter.transaction_id)?;
+            asked.count -= 1;
+        }
+        Ok(asked)
+    };
+    let asked = app.db.write(ask).await?;
+    let is_none = asked.count == 0 && asked.billed.is_empty() && transaction_id.is_some();
+    if is_none { Err(Error::NotFound) } else { Ok(asked) }
+}
+
+/// Those of them that no invoice will ever have: sent again they would be what Lago has already.
+pub(super) fn billed(letters: Vec<Dead>, now_ms: i64) -> Result<Vec<Dead>> {
+    let mut billed = Vec::new();
+    for letter in letters {
+        if is_billed(&letter, now_ms)? {
+            billed.push(letter);
+        }
+    }
+    Ok(billed)
+}
+
+/// Whether Lago has a letter, and its month is over.
+fn is_billed(letter: &Dead, now_ms: i64) -> Result<bool> {
+    Ok(letter.stored && !is_open(Event::read(&letter.event)?.at_ms()?, now_ms))
+}
+
+/// Puts a letter away that was billed by hand; false where it can still be sent, or counted by Lago itself.
+pub async fn forget(app: &App, transaction_id: &str) -> Result<bool> {
+    configured(app)?;
+    let (id, now_ms) = (transaction_id.to_owned(), app.clock.now().as_millisecond());
+    let put_away = move |tx: &mut Tx<'_>| {
+        let Some(letter) = lago::dead_letter(tx, &id)? else { return Err(Error::NotFound) };
+        if !is_billed(&letter, now_ms)? {
+            return Ok(false);
+        }
+        lago::ask_replay(tx, Some(&id))?;
+        if lago::raise(tx, &id)? {
+            lago::add_sum(tx, &Event::read(&letter.event)?.sum()?)?;
+        }
+        tracing::info!(lago.transaction_id = id, user.id = letter.user, reason = letter.reason, "put away");
+        Ok(true)
+    };
+    app.db.write(put_away).await
 }
 
 /// What is to become of the letters that somebody wants sent again.
@@ -43,7 +100,7 @@ struct Raised {
     moved: Vec<(i64, i64)>,
     /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
     stored: Vec<Event>,
-    /// Their users still have no subscription.
+    /// Their users still have no subscription, or their month was billed meanwhile.
     refused: Vec<Dead>,
 }
 
@@ -59,6 +116,11 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
     let mut standing = HashMap::new();
     for (letter, name) in letters {
         let event = Event::read(&letter.event)?;
+        // Its month may have ended since somebody asked.
+        if is_billed(&letter, now_ms)? {
+            raised.refused.push(letter);
+            continue;
+        }
         if letter.stored {
             raised.stored.push(event);
             continue;

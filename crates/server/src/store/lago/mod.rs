@@ -12,7 +12,10 @@ mod window;
 
 pub use codes::{Code, codes, save_code};
 pub use cursor::{Cursor, Fault, advance, cursor, save_tier, set_failing, skip, skips, tier};
-pub use dead::{Dead, ask_replay, bury, dead_after, dead_count, dead_of, dead_reasons, is_dead, raise, replays};
+pub use dead::{
+    Dead, ask_replay, bury, dead_after, dead_count, dead_letter, dead_of, dead_reasons, dead_stored, is_dead,
+    leave_dead, raise, replays,
+};
 pub use moved::{moved, save_moved};
 pub use names::{Identity, identity, names, save_name};
 pub use notices::{keep_notice, notice_applied, notices, sweep_notices};

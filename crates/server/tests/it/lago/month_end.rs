@@ -118,10 +118,15 @@ async fn what_lago_stored_after_it_had_billed_the_month_is_named_until_somebody_
     assert_eq!(owed::compare(&bench.app).await.expect("a comparison"), []);
     let named = bench.faults().await;
     assert!(named.len() == 1 && named[0].starts_with("2 dead letters: stored at Lago after"), "{named:?}");
-    // Billed by hand, and acknowledged: nothing is sent again.
+    // To send them again bills nothing, so they stay.
     let sent = bench.batches().len();
-    replay::ask(&bench.app, None).await.expect("asked");
+    assert_eq!(replay::ask(&bench.app, None).await.expect("asked").billed.len(), 2);
     bench.ship().await;
+    assert_eq!((bench.batches().len(), bench.faults().await), (sent, named));
+    // Billed by hand, and put away.
+    for letter in replay::list(&bench.app, "", 10).await.expect("letters") {
+        replay::forget(&bench.app, &letter.transaction_id).await.expect("put away");
+    }
     assert_eq!(bench.batches().len(), sent);
     assert_eq!(bench.lago.usage(&user, "inference_call").map_or(0, |(_, events)| events), 0);
     bench.assert_sound().await;

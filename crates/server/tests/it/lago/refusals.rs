@@ -42,7 +42,7 @@ async fn a_user_without_a_plan_at_lago_waits_as_dead_letters_until_somebody_sets
         let reason = &details(&bench.app).await.unwrap().dead_reasons[0].0;
         assert!(reason.starts_with("subscription: plan_not_found"), "{reason}");
         bench.set_up().await;
-        assert_eq!(replay::ask(&bench.app, None).await.unwrap(), 2);
+        assert_eq!(replay::ask(&bench.app, None).await.unwrap().count, 2);
         assert_eq!(bench.ship().await.delivered, 2);
         assert_eq!(status(&bench.app).await.unwrap().dead, 0);
         bench.assert_equal().await;
@@ -57,7 +57,7 @@ async fn a_letter_that_is_sent_again_too_early_is_dead_again_and_is_one_letter()
     bench.use_some(&user, "inference", &["1"]).await;
     bench.ship().await;
     let letter = replay::list(&bench.app, "", 10).await.unwrap().remove(0);
-    assert_eq!(replay::ask(&bench.app, Some(&letter.transaction_id)).await.unwrap(), 1);
+    assert_eq!(replay::ask(&bench.app, Some(&letter.transaction_id)).await.unwrap().count, 1);
     bench.ship().await;
     let again = replay::list(&bench.app, "", 10).await.unwrap();
     assert_eq!((again.len(), again[0].replay, &again[0].transaction_id), (1, false, &letter.transaction_id));
