@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::draft::BATCH;
 use super::ensure::Ready;
-use super::event::{Event, Moment, is_open};
+use super::event::{self, Event, Moment, is_open};
 use super::names::{self, Names};
 use super::ship::{self, NotNow};
 use super::{Lago, codes, configured};
@@ -12,11 +12,35 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
 use crate::store::lago::{self, Dead, Item, State, Window};
+use crate::store::log::Logged;
 use crate::store::{Tx, log, users};
 
 /// The reason of letters that Lago may have taken before: they go out with the bytes of the first time, or a Lago on ClickHouse
 /// would count them twice.
 pub(super) const AGAIN: &str = "counted differently: it is sent again";
+
+/// The reason of letters that take back another one. That may be at Lago, billed nowhere, or may never have been there.
+pub(super) const HELD: &str = "what it takes back is a dead letter: it waits for that";
+
+/// Whether an entry takes back what lies dead. What Lago has stored in the open month it counts as soon as it can: that may be
+/// taken back.
+pub(super) fn is_held(tx: &mut Tx<'_>, entry: &Logged, now_ms: i64) -> Result<bool> {
+    let Some(position) = codes::taken_back(entry) else { return Ok(false) };
+    let Some(taken_back) = log::at(tx, position)? else { return Ok(false) };
+    let letter = lago::dead_letter(tx, &event::transaction_id(&taken_back))?;
+    letter.map_or(Ok(false), |letter| Ok(!letter.stored || is_billed(&letter, now_ms)?))
+}
+
+/// Letters that take this one back.
+fn held_for(tx: &mut Tx<'_>, letter: &Dead) -> Result<Vec<Dead>> {
+    let mut held = Vec::new();
+    for other in lago::dead_of(tx, &letter.user)? {
+        if log::at(tx, other.position)?.as_ref().and_then(codes::taken_back) == Some(letter.position) {
+            held.push(other);
+        }
+    }
+    Ok(held)
+}
 
 /// A page of dead letters, after this transaction id.
 pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
@@ -38,14 +62,25 @@ pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<Asked> {
     configured(app)?;
     let (one, now_ms) = (transaction_id.map(str::to_owned), app.clock.now().as_millisecond());
     let ask = move |tx: &mut Tx<'_>| {
-        let stored = match &one {
+        let mut asked = Asked { count: lago::ask_replay(tx, one.as_deref())?, billed: Vec::new() };
+        let letters = match &one {
             Some(id) => lago::dead_letter(tx, id)?.into_iter().collect(),
             None => lago::dead_stored(tx)?,
         };
-        let mut asked = Asked { count: lago::ask_replay(tx, one.as_deref())?, billed: billed(stored, now_ms)? };
+        for letter in &letters {
+            // With one that is asked for by itself go those that take it back.
+            for held in if one.is_some() { held_for(tx, letter)? } else { Vec::new() } {
+                asked.count += lago::ask_replay(tx, Some(&held.transaction_id))?;
+            }
+        }
+        asked.billed = billed(letters, now_ms)?;
         for letter in &asked.billed {
             lago::leave_dead(tx, &letter.transaction_id)?;
             asked.count -= 1;
+            for held in held_for(tx, letter)?.iter().filter(|held| held.reason == HELD) {
+                lago::leave_dead(tx, &held.transaction_id)?;
+                asked.count -= 1;
+            }
         }
         Ok(asked)
     };
@@ -79,11 +114,16 @@ pub async fn forget(app: &App, transaction_id: &str) -> Result<bool> {
         if !is_billed(&letter, now_ms)? {
             return Ok(false);
         }
-        lago::ask_replay(tx, Some(&id))?;
-        if lago::raise(tx, &id)? {
-            lago::add_sum(tx, &Event::read(&letter.event)?.sum()?)?;
+        // What takes it back has never been sent: the two of them are nothing.
+        let held = held_for(tx, &letter)?.into_iter().filter(|held| held.reason == HELD);
+        for letter in held.chain([letter]) {
+            let Dead { transaction_id, user, reason, event, .. } = letter;
+            lago::ask_replay(tx, Some(&transaction_id))?;
+            if lago::raise(tx, &transaction_id)? {
+                lago::add_sum(tx, &Event::read(&event)?.sum()?)?;
+            }
+            tracing::info!(lago.transaction_id = transaction_id, user.id = user, reason, "put away");
         }
-        tracing::info!(lago.transaction_id = id, user.id = letter.user, reason = letter.reason, "put away");
         Ok(true)
     };
     app.db.write(put_away).await
@@ -100,22 +140,27 @@ struct Raised {
     moved: Vec<(i64, i64)>,
     /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
     stored: Vec<Event>,
-    /// Their users still have no subscription, or their month was billed meanwhile.
+    /// Their users still have no subscription, their month was billed meanwhile, or what they take back stays dead.
     refused: Vec<Dead>,
 }
 
 /// Opens a window of dead letters that somebody wants to be sent again; false when there are none.
 pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
     let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
-    let letters = app.db.read(move |tx| letters(tx, most)).await?;
+    let now_ms = app.clock.now().as_millisecond();
+    let letters = app.db.read(move |tx| letters(tx, most, now_ms)).await?;
     if letters.is_empty() {
         return Ok(false);
     }
-    let now_ms = app.clock.now().as_millisecond();
     let mut raised = Raised::default();
     let mut standing = HashMap::new();
-    for (letter, name) in letters {
+    for Asking { letter, name, takes_back, is_held } in letters {
         let event = Event::read(&letter.event)?;
+        if is_held {
+            let reason = HELD.to_owned();
+            raised.refused.push(Dead { reason, dead_ms: now_ms, ..letter });
+            continue;
+        }
         // Its month may have ended since somebody asked.
         if is_billed(&letter, now_ms)? {
             raised.refused.push(letter);
@@ -132,6 +177,9 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
         }
         match standing.get(&letter.user) {
             Some(Ok(ready)) => {
+                // What takes back another one goes where that goes.
+                let beside = raised.names.iter().find(|(_, position, _)| Some(*position) == takes_back);
+                let name = beside.map(|(_, _, name)| name.clone()).or(name);
                 // It may have died before its subscription was there, and then it never was on the wire.
                 let name = name.unwrap_or_else(|| {
                     raised.names.push((letter.user.clone(), letter.position, ready.external_id.clone()));
@@ -165,16 +213,33 @@ fn is_again(letter: &Dead) -> bool {
     letter.reason.starts_with(AGAIN)
 }
 
-/// Letters, each with the id of Lago's under which it may be there, or that is there which it takes back; nothing where it has
-/// never been at Lago, and goes out under the id that its user has now.
-fn letters(tx: &mut Tx<'_>, most: i64) -> Result<Vec<(Dead, Option<String>)>> {
-    let mut letters = Vec::new();
-    for letter in lago::replays(tx, most)? {
+/// A letter that somebody wants sent again.
+struct Asking {
+    letter: Dead,
+    /// The id of Lago's under which it may be there, or that is there which it takes back; nothing where it has never been at
+    /// Lago, and goes out under the id that its user has now.
+    name: Option<String>,
+    /// The place of the entry that it takes back.
+    takes_back: Option<i64>,
+    /// That lies dead, and nobody wants it sent again.
+    is_held: bool,
+}
+
+fn letters(tx: &mut Tx<'_>, most: i64, now_ms: i64) -> Result<Vec<Asking>> {
+    let asked = lago::replays(tx, most)?;
+    let mut letters: Vec<Asking> = Vec::new();
+    for letter in asked {
         let names = Names::read(tx, &letter.user)?;
         let entry = log::at(tx, letter.position)?;
-        let entry = entry.filter(|entry| is_again(&letter) || codes::taken_back(entry).is_some());
+        let takes_back = entry.as_ref().and_then(codes::taken_back);
+        let is_beside = letters.iter().any(|one| !one.is_held && Some(one.letter.position) == takes_back);
+        let is_held = match &entry {
+            Some(entry) => !is_again(&letter) && !is_beside && is_held(tx, entry, now_ms)?,
+            None => false,
+        };
+        let entry = entry.filter(|_| is_again(&letter) || takes_back.is_some());
         let name = entry.and_then(|entry| names.of(&entry).map(str::to_owned));
-        letters.push((letter, name));
+        letters.push(Asking { letter, name, takes_back, is_held });
     }
     Ok(letters)
 }

@@ -174,8 +174,8 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
     let (mut buried, mut moved) = (Vec::new(), Vec::new());
     for item in &draft.items {
         let (ready, reason) = match standing.get(&item.entry.user) {
-            Some(Ok(ready)) => (Some(ready), None),
-            Some(Err(reason)) => (None, Some(reason)),
+            Some(Ok(ready)) => (Some(ready), item.is_held.then_some(replay::HELD)),
+            Some(Err(reason)) => (None, Some(reason.as_str())),
             None => return Err(Error::internal("a user of a draft was not looked after")),
         };
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
@@ -193,7 +193,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
             Some(reason) => buried.push(Dead {
                 position: item.entry.position,
                 user: item.entry.user.clone(),
-                reason: reason.clone(),
+                reason: reason.to_owned(),
                 dead_ms: now_ms,
                 event: event.line()?,
                 stored: false,

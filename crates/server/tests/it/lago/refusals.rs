@@ -2,9 +2,10 @@
 
 use billhook::ops::lago::setup::{self, Mode};
 use billhook::ops::lago::{details, replay, status};
+use billhook::ops::usage::corrections;
 use sandbox::lago::{Fault, FaultKind, Store};
 
-use super::bench::Bench;
+use super::bench::{Bench, named, units};
 use crate::harness::Database;
 
 #[tokio::test]
@@ -103,5 +104,55 @@ async fn an_address_that_lago_finds_fault_with_costs_no_usage() {
     let user = billhook::ops::users::add(&bench.app, add).await.unwrap();
     bench.use_some(&user, "inference", &["1"]).await;
     assert_eq!(bench.ship().await.dead, 0);
+    bench.assert_equal().await;
+}
+
+/// What Lago never had is not taken off there.
+#[tokio::test]
+async fn what_takes_back_a_dead_letter_waits_with_it() {
+    for database in [Database::sqlite(), Database::postgres()] {
+        let bench = Bench::bare(database, Store::Postgres).await;
+        let user = bench.user("ada").await;
+        bench.record(vec![named("dead", &user, "7", "2026-11-20T09:00:00Z")]).await;
+        assert_eq!(bench.ship().await.dead, 1);
+        bench.set_up().await;
+        bench.use_some(&user, "inference", &["5"]).await;
+        bench.ship().await;
+        corrections::void(&bench.app, "dead", None, false).await.expect("a void");
+        let shipped = bench.ship().await;
+        assert_eq!((shipped.delivered, shipped.dead), (0, 1));
+        assert_eq!(bench.at_lago_of(&user), units("5.0", 1));
+        // Sent alone it would do the same.
+        let letters = replay::list(&bench.app, "", 10).await.expect("letters");
+        let of_void = letters.iter().find(|letter| letter.transaction_id.starts_with("bh1-v")).expect("a letter");
+        replay::ask(&bench.app, Some(&of_void.transaction_id)).await.expect("asked");
+        bench.ship().await;
+        assert_eq!(bench.at_lago_of(&user), units("5.0", 1));
+        bench.go_to("2026-12-02T09:00:00Z");
+        bench.use_some(&user, "inference", &["1"]).await;
+        let of_event = letters.iter().find(|letter| letter.transaction_id.starts_with("bh1-u")).expect("a letter");
+        replay::ask(&bench.app, Some(&of_event.transaction_id)).await.expect("asked");
+        bench.ship().await;
+        assert_eq!((bench.at_lago_of(&user), status(&bench.app).await.unwrap().dead), (units("1.0", 3), 0));
+        bench.later(std::time::Duration::from_hours(1));
+        bench.assert_sound().await;
+    }
+}
+
+/// The same where both are in one batch.
+#[tokio::test]
+async fn what_takes_back_an_event_that_is_refused_beside_it_waits_with_it() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.record(vec![named("other", &user, "5", "2026-11-20T09:00:00Z")]).await;
+    bench.record(vec![named("dead", &user, "7", "2026-11-20T09:00:00Z")]).await;
+    corrections::void(&bench.app, "dead", None, false).await.expect("a void");
+    let body = r#"{"code":"validation_errors","error_details":{"1":{"code":["value_is_mandatory"]}}}"#;
+    bench.trouble_with_events(1, FaultKind::Answered { status: 422, body: body.to_owned() });
+    let shipped = bench.ship().await;
+    assert_eq!((shipped.delivered, status(&bench.app).await.unwrap().dead), (1, 2));
+    assert_eq!(bench.at_lago_of(&user), units("5.0", 1));
+    replay::ask(&bench.app, None).await.expect("asked");
+    bench.ship().await;
     bench.assert_equal().await;
 }
