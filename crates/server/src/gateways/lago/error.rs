@@ -63,6 +63,15 @@ impl LagoError {
         }
     }
 
+    /// Whether less at once might be taken: `too_many_events`, or a 413 of whatever stands before Lago.
+    pub fn is_too_long(&self) -> bool {
+        match self {
+            LagoError::Refused { refusal } => refusal.says("events", "too_many_events"),
+            LagoError::Status { status, .. } => *status == 413,
+            _ => false,
+        }
+    }
+
     /// How long the server asks us to wait.
     pub fn asked_wait(&self) -> Option<Duration> {
         match self {

@@ -24,6 +24,7 @@ pub mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 pub use examine::examine;
 
@@ -39,6 +40,8 @@ use crate::telemetry::LagoNumbers;
 pub struct Lago {
     pub gateway: gateway::Lago,
     pub numbers: Arc<LagoNumbers>,
+    /// As many events as Lago, or what stands before it, has taken at once.
+    batch: AtomicUsize,
     /// Held by whoever sends: one request with events in flight.
     turn: tokio::sync::Mutex<()>,
     webhook_key: tokio::sync::Mutex<notices::KeptKey>,
@@ -49,6 +52,7 @@ impl Lago {
         Self {
             gateway,
             numbers: Arc::default(),
+            batch: AtomicUsize::new(draft::BATCH),
             turn: tokio::sync::Mutex::default(),
             webhook_key: tokio::sync::Mutex::default(),
         }

@@ -69,7 +69,7 @@ async fn a_batch_that_is_refused_as_a_whole_is_kept_and_said_aloud() {
     let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
     let user = bench.user("ada").await;
     bench.use_some(&user, "inference", &["1", "2"]).await;
-    for code in [422, 400, 413] {
+    for code in [422, 400] {
         bench.trouble_with_events(1, FaultKind::status(code));
         assert_eq!(bench.ship().await.trouble.expect("refused").code, "lago.batch_refused", "{code}");
         assert_eq!(status(&bench.app).await.unwrap().depth, 2, "nothing is thrown away");
@@ -154,5 +154,35 @@ async fn what_takes_back_an_event_that_is_refused_beside_it_waits_with_it() {
     assert_eq!(bench.at_lago_of(&user), units("5.0", 1));
     replay::ask(&bench.app, None).await.expect("asked");
     bench.ship().await;
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_long_for_lago_is_halved_and_the_size_is_remembered() {
+    for kind in [FaultKind::BatchMax { events: 30 }, FaultKind::status(413)] {
+        let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &vec!["1"; 250]).await;
+        if kind == FaultKind::status(413) {
+            bench.trouble_with_events(2, kind.clone());
+        } else {
+            bench.trouble(Fault::always("", kind.clone()));
+        }
+        assert_eq!(bench.ship().await.trouble, None, "{kind:?}");
+        bench.assert_equal().await;
+        let sizes: Vec<usize> = bench.batches().iter().map(|body| body.matches("transaction_id").count()).collect();
+        assert_eq!(sizes, [100, 50, 25, 25, 25, 25, 25, 25, 25, 25, 25, 25], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_event_that_is_too_long_is_said_aloud() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1", "2"]).await;
+    bench.trouble(Fault::always(super::bench::BATCHES, FaultKind::status(413)));
+    assert_eq!(bench.ship().await.trouble.expect("refused").code, "lago.batch_refused");
+    bench.lago.faults().clear();
+    bench.ship_through().await;
     bench.assert_equal().await;
 }
