@@ -140,12 +140,14 @@ impl Inside {
 
     async fn refused(&self, status: u16, response: Response) -> LagoError {
         let (reset, retry_after) = (reset(response.headers()), retry_after(response.headers()));
-        // The status says enough: a broken or endless error body changes nothing about it.
+        // The status says enough, except of a 422: a broken or endless error body changes nothing about it.
         let body = transport::read_body(response, ERROR_BODY_MAX).await.unwrap_or_default();
         let refusal = Refusal::read(&body, self.key.expose_secret());
         match status {
             401 | 403 => LagoError::Auth { status, refusal },
             404 => LagoError::NotFound { refusal },
+            // Lago says what it refuses: what says nothing has lost it on its way, and the batch may be as it should be.
+            422 if refusal == Refusal::default() => LagoError::BadBody { fault: "a refusal that cannot be read" },
             422 => LagoError::Refused { refusal },
             429 => {
                 self.bucket.slow_down(Instant::now());

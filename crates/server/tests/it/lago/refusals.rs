@@ -186,3 +186,23 @@ async fn a_single_event_that_is_too_long_is_said_aloud() {
     bench.ship_through().await;
     bench.assert_equal().await;
 }
+
+/// What broke on its way back says nothing about the batch.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_read_is_no_refusal() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1", "2"]).await;
+    bench.trouble_with_events(1, FaultKind::CommitThenClose);
+    assert!(bench.ship().await.trouble.is_some());
+    for kind in [
+        FaultKind::CommitThenCut,
+        FaultKind::Answered { status: 422, body: r#"{"status":422,"err"#.to_owned() },
+        FaultKind::Answered { status: 422, body: String::new() },
+    ] {
+        bench.trouble_with_events(1, kind.clone());
+        assert_eq!(bench.ship().await.trouble.expect("trouble").code, "lago.unavailable", "{kind:?}");
+    }
+    bench.ship_through().await;
+    bench.assert_equal().await;
+}
