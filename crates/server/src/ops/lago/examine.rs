@@ -17,6 +17,9 @@ const SETTLING_MS: i64 = 60 * 1000;
 /// Lago is asked once for each subscription: with more of them only those are compared that have moved.
 const COMPARED_MAX: u64 = 2_000;
 
+/// What ends by itself, mostly soon.
+const PASSING: [&str; 2] = ["lago.unavailable", "lago.rate_limited"];
+
 const CHECK: &str = "lago";
 
 /// Every check of Lago's side; nothing where Lago is not configured.
@@ -136,12 +139,19 @@ pub fn period(compared: &reconcile::Compared) -> String {
     }
 }
 
-/// For `/readyz`. Lago keeps nobody waiting, so it is never missing; that it does not take our key is shown all the same.
-pub async fn facts(app: &App) -> Value {
+/// For `/readyz`: facts, and what keeps usage from arriving. Lago keeps nobody waiting, so it is never missing; that it refuses
+/// what is sent, or has not been there for a while, is shown all the same.
+pub async fn probe(app: &App) -> (Value, Option<String>) {
     if app.lago.is_none() {
-        return json!({ "configured": false });
+        return (json!({ "configured": false }), None);
     }
-    match status(app).await {
+    let looked = status(app).await;
+    let kept = looked.as_ref().ok().and_then(|status| {
+        let fault = status.fault.as_ref()?;
+        let passes = PASSING.iter().any(|code| fault.text.starts_with(code));
+        (!passes || status.lag_ms > LAG_MAX_MS).then(|| fault.text.clone())
+    });
+    let facts = match looked {
         Ok(status) => json!({
             "configured": true,
             "position": status.position,
@@ -152,5 +162,6 @@ pub async fn facts(app: &App) -> Value {
             "fault": status.fault.map(|fault| fault.text),
         }),
         Err(_) => json!({ "configured": true, "fault": "storage.unavailable" }),
-    }
+    };
+    (facts, kept)
 }

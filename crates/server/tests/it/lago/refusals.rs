@@ -2,6 +2,7 @@
 
 use billhook::ops::lago::setup::{self, Mode};
 use billhook::ops::lago::{details, replay, status};
+use billhook::ops::readiness;
 use billhook::ops::usage::corrections;
 use sandbox::lago::{Fault, FaultKind, Store};
 
@@ -205,4 +206,25 @@ async fn a_refusal_that_cannot_be_read_is_no_refusal() {
     }
     bench.ship_through().await;
     bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn a_probe_is_told_that_shipping_is_refused() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let degraded = async || -> Vec<&str> {
+        readiness::look(&bench.app).await.degraded.into_iter().map(|missing| missing.part).collect()
+    };
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    for (status, parts) in [(503, &[][..]), (422, &["lago"]), (401, &["lago"])] {
+        bench.trouble_with_events(1, FaultKind::status(status));
+        assert!(bench.ship().await.trouble.is_some());
+        assert_eq!(degraded().await, parts, "{status}");
+    }
+    bench.trouble_with_events(1, FaultKind::status(503));
+    bench.ship().await;
+    bench.later(std::time::Duration::from_mins(6));
+    assert_eq!(degraded().await, ["lago"], "nothing arrives any more");
+    bench.ship_through().await;
+    assert_eq!(degraded().await, [""; 0]);
 }
