@@ -56,7 +56,7 @@ pub(super) enum LagoRole {
         #[arg(long)]
         all: bool,
     },
-    /// Compare the log with what was delivered, and that with what Lago has counted; exit 1 on a difference
+    /// Compare the log with what was delivered, and that with what Lago has counted; exit 1 on a difference or a dead letter
     #[command(after_help = "Example: billhook lago reconcile --repair")]
     Reconcile {
         /// One JSON object a line
@@ -234,6 +234,14 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
     for difference in &unsent {
         out::say(&if json { unsent_json(difference) } else { difference.to_string() });
     }
+    let unbilled = replay::unbilled(app).await?;
+    for ((user, code), count) in &unbilled {
+        out::say(&if json {
+            json!({ "user": user, "code": code, "dead": count.to_string() }).to_string()
+        } else {
+            format!("user {user}, {code}: {count} are dead letters, not billed at Lago: see billhook lago dead")
+        });
+    }
     let compared = reconcile::run(app, Which::All).await?;
     for one in compared.iter().filter(|one| json || !one.differences.is_empty()) {
         if json {
@@ -248,7 +256,7 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
     if !json {
         out::say(&format!("{} subscriptions compared, {differing} differ", compared.len()));
     }
-    if differing == 0 && unsent.is_empty() { Ok(()) } else { Err(Ending::Said) }
+    if differing == 0 && unsent.is_empty() && unbilled.is_empty() { Ok(()) } else { Err(Ending::Said) }
 }
 
 fn unsent_json(difference: &owed::Difference) -> String {

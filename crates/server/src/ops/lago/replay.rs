@@ -1,11 +1,12 @@
 //! Dead letters: events that Lago did not take. They stay until somebody has put the reason right and has them sent again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::draft::BATCH;
 use super::ensure::Ready;
 use super::event::{self, Event, Moment, is_open};
 use super::names::{self, Names};
+use super::reconcile::Count;
 use super::ship::{self, NotNow};
 use super::{Lago, codes, configured};
 use crate::app::App;
@@ -46,6 +47,22 @@ fn held_for(tx: &mut Tx<'_>, letter: &Dead) -> Result<Vec<Dead>> {
 pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
     let after = after.to_owned();
     app.db.read(move |tx| lago::dead_after(tx, &after, most)).await
+}
+
+/// What is not billed at Lago because it is dead, by user and code.
+pub async fn unbilled(app: &App) -> Result<BTreeMap<(String, String), Count>> {
+    let (mut unbilled, mut after) = (BTreeMap::<_, Count>::new(), String::new());
+    loop {
+        let page = list(app, &after, 500).await?;
+        let Some(last) = page.last() else { return Ok(unbilled) };
+        after.clone_from(&last.transaction_id);
+        for letter in page {
+            let sum = Event::read(&letter.event)?.sum()?;
+            let count = unbilled.entry((letter.user, sum.code)).or_default();
+            count.units += i128::from(sum.units);
+            count.events += i128::from(sum.events);
+        }
+    }
 }
 
 /// What became of asking.
