@@ -247,9 +247,9 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
         if json {
             out::say(&compared_json(one));
         } else {
-            one.differences
-                .iter()
-                .for_each(|difference| out::say(&format!("{}  {}  {difference}", one.user, period(one))));
+            one.differences.iter().for_each(|difference| {
+                out::say(&format!("{}  {}  {difference} -> {}", one.user, period(one), difference.remedy()));
+            });
         }
     }
     let differing = compared.iter().filter(|one| !one.differences.is_empty()).count();

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::draft::{Fit, Rules};
-use super::event::{Event, counted_at, is_open, open_from};
+use super::event::{Event, counted_at, is_open, month, open_from};
 use super::names::{self, Names};
-use super::reconcile::Compared;
+use super::reconcile::{Compared, Difference};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
 use crate::app::App;
@@ -30,10 +30,13 @@ pub struct Sent {
 /// Sends the open month of everybody again whose usage Lago counts differently, or of whom not everything is noted as sent.
 pub async fn repair(app: &App) -> Result<Sent> {
     configured(app)?;
-    let noted = owed::compare(app).await?.into_iter().map(|difference| difference.user);
+    let open = month(open_from(app.clock.now().as_millisecond()));
+    let noted = owed::compare(app).await?.into_iter().filter(|difference| difference.month >= open);
+    let noted = noted.map(|difference| difference.user);
     let mut users: BTreeSet<String> = noted.collect();
     let compared = reconcile::run(app, reconcile::Which::All).await?;
-    users.extend(compared.into_iter().filter(|one| !one.differences.is_empty()).map(|one| one.user));
+    let lacking = compared.into_iter().filter(|one| one.differences.iter().any(Difference::can_be_sent));
+    users.extend(lacking.map(|one| one.user));
     if users.is_empty() {
         return Ok(Sent::default());
     }

@@ -69,6 +69,32 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// Whether the open month sent again can end it. What Lago has it keeps, and what it has no charge for it does not count.
+    pub fn can_be_sent(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Missing { .. } | Self::NoCharge { .. } => false,
+            Self::Counted { ours, theirs, .. } => theirs.units < ours.units || theirs.events < ours.events,
+        }
+    }
+
+    /// What can be done about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Gone { .. } => "billhook lago reconcile --repair makes it again and sends the open month again",
+            Self::Missing { .. } => "see at Lago what this says, then compare again",
+            Self::NoCharge { .. } => {
+                "give the plan at Lago a charge for it (billhook lago setup says what it lacks): it counts what it has"
+            }
+            Self::Counted { .. } if self.can_be_sent() => "billhook lago reconcile --repair sends the open month again",
+            Self::Counted { .. } => {
+                "Lago has more than was sent from here, and keeps it: find out who else sends, and correct the invoice there"
+            }
+        }
+    }
+}
+
 /// So many units (in millionths) and events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {

@@ -6,7 +6,7 @@ use billhook::ops::doctor::{Report, State};
 use billhook::ops::lago::examine::examine;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
-use billhook::ops::lago::status;
+use billhook::ops::lago::{again, status};
 use sandbox::lago::{Fault, FaultKind, Store};
 use serde_json::json;
 
@@ -61,6 +61,37 @@ async fn events_that_lago_stored_and_does_not_bill_are_found() {
     assert_eq!(differences(&bench, Which::Moved).await, [""; 0]);
     assert_eq!(status(&bench.app).await.unwrap().differing, 0);
     assert!(reconcile::run(&bench.app, Which::Moved).await.unwrap().len() <= 1);
+}
+
+/// What doctor says to do about faults that have these words.
+async fn remedies(bench: &Bench, words: &str) -> Vec<&'static str> {
+    let mut report = Report::default();
+    examine(&bench.app, &mut report).await.expect("a report");
+    report.0.into_iter().filter(|check| check.detail.contains(words)).filter_map(|check| check.fix).collect()
+}
+
+#[tokio::test]
+async fn what_doctor_says_can_help_and_what_cannot_is_not_sent_again() {
+    let bench = Bench::bare(Database::sqlite(), Store::Postgres).await;
+    let plan = json!({ "plan": { "name": "P", "code": "professional", "interval": "monthly", "amount_cents": 0,
+        "amount_currency": "USD", "pay_in_advance": false, "charges": [] } });
+    bench.at_lago("POST", "/plans", &plan).await;
+    setup::run(&bench.app, Mode::Make).await.expect("a set-up");
+    let (user, other) = (bench.user("ada").await, bench.user_of("bob", Some("enterprise")).await);
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.use_some(&other, "inference", &["1"]).await;
+    bench.ship().await;
+    let event = json!({ "events": [{ "transaction_id": "foreign", "external_subscription_id": other,
+        "code": "inference_call", "timestamp": bench.app.clock.now().as_second() + 1, "properties": { "units": "4" } }] });
+    bench.at_lago("POST", "/events/batch", &event).await;
+    bench.later(Duration::from_mins(5));
+    for (words, help) in
+        [("has no charge for it", "give the plan at Lago a charge"), ("Lago has counted 5 units", "find out")]
+    {
+        let found = remedies(&bench, words).await;
+        assert!(found.len() == 1 && found[0].contains(help), "{words}: {found:?}");
+    }
+    assert_eq!(again::repair(&bench.app).await.expect("nothing to send"), again::Sent::default());
 }
 
 #[tokio::test]
