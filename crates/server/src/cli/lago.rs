@@ -260,9 +260,9 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
 }
 
 fn unsent_json(difference: &owed::Difference) -> String {
-    let owed::Difference { user, code, month: (year, month), log, noted } = difference;
+    let owed::Difference { code, month: (year, month), log, noted, .. } = difference;
     json!({
-        "user": user, "code": code, "month": format!("{year:04}-{month:02}"), "log": log.to_string(),
+        "user": difference.who(), "code": code, "month": format!("{year:04}-{month:02}"), "log": log.to_string(),
         "noted": noted.to_string(),
     })
     .to_string()

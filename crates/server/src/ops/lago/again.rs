@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::draft::{Fit, Rules};
 use super::event::{Event, counted_at, is_open, month, open_from};
-use super::names::{self, Names};
+use super::names::{self, Names, Together};
 use super::reconcile::{Compared, Difference};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
@@ -32,7 +32,7 @@ pub async fn repair(app: &App) -> Result<Sent> {
     configured(app)?;
     let open = month(open_from(app.clock.now().as_millisecond()));
     let noted = owed::compare(app).await?.into_iter().filter(|difference| difference.month >= open);
-    let noted = noted.map(|difference| difference.user);
+    let noted = noted.flat_map(|difference| difference.users);
     let mut users: BTreeSet<String> = noted.collect();
     let compared = reconcile::run(app, reconcile::Which::All).await?;
     let lacking = compared.into_iter().filter(|one| one.differences.iter().any(Difference::can_be_sent));
@@ -114,18 +114,19 @@ pub struct Forgotten {
 /// Forgets what is noted of these users, so that each of their entries is noted once when it has arrived, or was there.
 pub async fn forget(app: &App, users: BTreeSet<String>) -> Result<Forgotten> {
     let now_ms = app.clock.now().as_millisecond();
-    let for_notes = users.clone();
-    let (cursor, unnoted) = app
+    let (cursor, unnoted, users) = app
         .db
         .write(move |tx| {
             let window = lago::window(tx)?;
             let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
             let mut unnoted: BTreeSet<i64> = waiting.map(|item| item.position).collect();
-            for user in &for_notes {
+            let together = Together::read(tx)?;
+            let users: BTreeSet<String> = users.iter().flat_map(|user| together.with(user)).collect();
+            for user in &users {
                 forget_noted(tx, user, now_ms)?;
                 unnoted.extend(lago::dead_of(tx, user)?.iter().map(|letter| letter.position));
             }
-            Ok((lago::cursor(tx)?.position, unnoted))
+            Ok((lago::cursor(tx)?.position, unnoted, users))
         })
         .await?;
     Ok(Forgotten { users, now_ms, cursor, unnoted })

@@ -9,6 +9,7 @@ use super::{Details, Status, details, owed, status};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::doctor::Report;
+use crate::store::lago;
 
 /// Usage that waits longer than this may miss the end of a period.
 const LAG_MAX_MS: i64 = 5 * 60 * 1000;
@@ -98,6 +99,10 @@ fn arrangements(lines: &[setup::Line], report: &mut Report) {
 /// What is noted as sent, against the log counted anew.
 async fn sent(app: &App, report: &mut Report) -> Result<()> {
     let differences = owed::compare(app).await?;
+    for (external_id, users) in app.db.read(lago::shared_names).await? {
+        let fix = "give each a lago_customer_id of their own, unless they are to have one invoice: its plan is that of who used last";
+        report.warn(CHECK, format!("users {} are one customer at Lago: {external_id}", users.join(", ")), fix);
+    }
     if differences.is_empty() {
         report.ok(CHECK, "what is noted as sent is what the log says");
     }

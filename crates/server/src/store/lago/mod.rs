@@ -17,7 +17,7 @@ pub use dead::{
     leave_dead, raise, replays,
 };
 pub use moved::{moved, save_moved};
-pub use names::{Identity, identity, names, save_name};
+pub use names::{Identity, identity, names, save_name, shared_names};
 pub use notices::{keep_notice, notice_applied, notices, sweep_notices};
 pub use subscriptions::{
     Subscription, count_differing, count_subscriptions, doubt_subscriptions, forget_made_again, forget_subscription,

@@ -6,11 +6,11 @@ use billhook::ops::doctor::{Report, State};
 use billhook::ops::lago::examine::examine;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
-use billhook::ops::lago::{again, status};
+use billhook::ops::lago::{again, owed, status};
 use sandbox::lago::{Fault, FaultKind, Store};
 use serde_json::json;
 
-use super::bench::{Bench, everywhere};
+use super::bench::{Bench, everywhere, units};
 use crate::harness::Database;
 
 async fn differences(bench: &Bench, which: Which) -> Vec<String> {
@@ -92,6 +92,35 @@ async fn what_doctor_says_can_help_and_what_cannot_is_not_sent_again() {
         assert!(found.len() == 1 && found[0].contains(help), "{words}: {found:?}");
     }
     assert_eq!(again::repair(&bench.app).await.expect("nothing to send"), again::Sent::default());
+}
+
+/// Lago knows the two of them as one, and bills them as one.
+#[tokio::test]
+async fn two_users_who_are_one_customer_at_lago_are_compared_as_one() {
+    for (database, store) in everywhere() {
+        let bench = Bench::new(database, store).await;
+        let (one, other, alone) = (bench.user("ada").await, bench.user("bob").await, bench.user("eve").await);
+        let sql = "UPDATE users SET lago_customer_id = 'both' WHERE email <> 'eve@example.com'";
+        bench.app.db.write(move |tx| tx.run(sql, &[])).await.expect("one customer");
+        bench.use_some(&one, "inference", &["1", "1"]).await;
+        bench.use_some(&other, "inference", &["2"]).await;
+        bench.use_some(&alone, "inference", &["8"]).await;
+        bench.ship().await;
+        bench.later(Duration::from_mins(5));
+        assert_eq!(bench.at_lago_of("both"), units("4.0", 3));
+        let (mut users, found) = ([one.clone(), other.clone()], faults(&bench).await);
+        users.sort();
+        let named = format!("users {} are one customer at Lago: both", users.join(", "));
+        assert!(found.len() == 1 && found[0].starts_with(&named), "{found:?}");
+        // Only what was noted of one of them is missing, and both are sent again.
+        bench.app.db.write(|tx| tx.run("DELETE FROM lago_sums WHERE external_id = 'both'", &[])).await.expect("lost");
+        let lost = owed::compare(&bench.app).await.expect("a comparison");
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].to_string().contains("4 units in 3 events"), "{lost:?}");
+        assert_eq!(again::repair(&bench.app).await.expect("sent again").events, 3);
+        assert_eq!(owed::compare(&bench.app).await.expect("a comparison"), []);
+        assert_eq!((bench.at_lago_of("both"), faults(&bench).await.len()), (units("4.0", 3), 1));
+    }
 }
 
 #[tokio::test]
