@@ -12,7 +12,7 @@ use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
 use crate::ops::lago::replay::Asked;
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
-use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status};
+use crate::ops::lago::{Details, Status, again, billed, details, owed, replay, start, status};
 use crate::store::lago::Dead;
 
 #[derive(Debug, Subcommand)]
@@ -252,11 +252,26 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
             });
         }
     }
+    let billed = billed::run(app).await?.compared;
+    let misbilled: Vec<_> = billed.iter().filter(|one| !one.differences.is_empty()).collect();
+    for one in &misbilled {
+        if json {
+            out::say(&compared_json(one));
+        } else {
+            let say =
+                |difference| format!("{}  {}  {difference} -> correct the invoice at Lago", one.user, period(one));
+            one.differences.iter().map(say).for_each(|line| out::say(&line));
+        }
+    }
     let differing = compared.iter().filter(|one| !one.differences.is_empty()).count();
     if !json {
         out::say(&format!("{} subscriptions compared, {differing} differ", compared.len()));
     }
-    if differing == 0 && unsent.is_empty() && unbilled.is_empty() { Ok(()) } else { Err(Ending::Said) }
+    if differing == 0 && unsent.is_empty() && unbilled.is_empty() && misbilled.is_empty() {
+        Ok(())
+    } else {
+        Err(Ending::Said)
+    }
 }
 
 fn unsent_json(difference: &owed::Difference) -> String {

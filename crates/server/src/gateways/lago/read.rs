@@ -67,7 +67,15 @@ pub struct Charge {
 
 /// `{"customer_usage":{…}}`; nothing where the period or a number cannot be read.
 pub fn usage(answer: &Value) -> Option<Usage> {
-    let body = &answer["customer_usage"];
+    period(&answer["customer_usage"])
+}
+
+/// `{"usage_periods":[…]}`, the periods that are billed; the same.
+pub fn past_usage(answer: &Value) -> Option<Vec<Usage>> {
+    answer["usage_periods"].as_array()?.iter().map(period).collect()
+}
+
+fn period(body: &Value) -> Option<Usage> {
     let instant = |member: &str| body[member].as_str()?.parse::<Timestamp>().ok();
     let charges = body["charges_usage"].as_array()?.iter().map(charge).collect::<Option<Vec<_>>>()?;
     Some(Usage { from: instant("from_datetime")?, to: instant("to_datetime")?, charges })

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::billed;
 use super::event::{month, open_from};
 use super::reconcile::{self, Which};
 use super::setup::{self, Mode, Outcome};
@@ -46,7 +47,35 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
     arrangements(&lines, report);
     sent(app, report).await?;
     let which = if details.subscriptions > COMPARED_MAX { Which::Moved } else { Which::All };
-    counts(app, which, report).await
+    counts(app, which, report).await?;
+    if which == Which::All { last_month(app, report).await } else { Ok(()) }
+}
+
+/// The month that ended last, as it is on Lago's invoices.
+async fn last_month(app: &App, report: &mut Report) -> Result<()> {
+    let billed = match billed::run(app).await {
+        Ok(billed) => billed,
+        Err(Error::Upstream { cause: Some(cause), .. }) => {
+            report.fault(
+                CHECK,
+                format!("the month that ended last was not compared to its end: {cause}"),
+                "try again later",
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let (year, number) = month(billed.month.0);
+    for one in &billed.compared {
+        for difference in &one.differences {
+            let detail = format!("user {}, {}: {difference}", one.user, period(one));
+            report.fault(CHECK, detail, "this month is billed: correct its invoice at Lago, nothing is sent again");
+        }
+    }
+    let equal = billed.compared.iter().filter(|one| one.differences.is_empty()).count();
+    let (all, unbilled) = (billed.compared.len(), billed.unbilled);
+    report.ok(CHECK, format!("{equal} of {all} subscriptions were billed for {year:04}-{number:02} as delivered, {unbilled} have no invoice for it"));
+    Ok(())
 }
 
 fn outbox(status: &Status, details: &Details, report: &mut Report) {
@@ -140,7 +169,9 @@ async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
         }
     }
     let equal = compared.iter().filter(|one| one.differences.is_empty()).count();
-    report.ok(CHECK, format!("{equal} of {} subscriptions are counted as delivered", compared.len()));
+    let (year, number) = month(open_from(now_ms));
+    let all = compared.len();
+    report.ok(CHECK, format!("{equal} of {all} subscriptions are counted as delivered in {year:04}-{number:02}"));
     Ok(())
 }
 

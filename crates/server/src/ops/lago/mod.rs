@@ -6,6 +6,7 @@
 //! seen before by its transaction id, which is made once of the entry, so sending at least once counts once.
 
 pub mod again;
+pub mod billed;
 pub mod codes;
 pub mod draft;
 pub mod ensure;

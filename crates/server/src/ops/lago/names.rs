@@ -58,6 +58,11 @@ pub fn all(tx: &mut Tx<'_>, user: &str) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
+/// Under what the sums of a user are noted that were billed by hand: they are none of Lago's.
+pub fn by_hand(user: &str) -> String {
+    format!("billed by hand: {user}")
+}
+
 /// Users who have or had an id of Lago's in common, and so one subscription there: what is theirs is compared, and sent again, as one.
 #[derive(Debug, Default)]
 pub struct Together(Vec<BTreeSet<String>>);

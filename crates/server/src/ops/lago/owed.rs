@@ -158,6 +158,7 @@ impl Counting {
         let (mut names, mut log, mut noted) = (BTreeSet::new(), Counts::new(), Counts::new());
         for user in &users {
             names.extend(names::all(tx, user)?);
+            names.insert(names::by_hand(user));
             for (key, count) in self.log.get(user).into_iter().flatten() {
                 let all = log.entry(key.clone()).or_default();
                 all.units += count.units;

@@ -40,6 +40,17 @@ pub struct Compared {
 }
 
 impl Compared {
+    fn nothing(subscription: &Subscription, external_id: &str) -> Self {
+        Self {
+            user: subscription.user.clone(),
+            external_id: external_id.to_owned(),
+            period: None,
+            delivered_ms: subscription.delivered_ms,
+            metrics: 0,
+            differences: Vec::new(),
+        }
+    }
+
     /// Whether it has to be made again at Lago.
     pub fn is_gone(&self) -> bool {
         self.differences.iter().any(|difference| matches!(difference, Difference::Gone { .. }))
@@ -179,23 +190,23 @@ async fn former(app: &App, subscription: &Subscription) -> Result<Vec<String>> {
 }
 
 async fn compare_under(app: &App, subscription: &Subscription, external_id: &str) -> Result<Compared> {
-    let mut compared = Compared {
-        user: subscription.user.clone(),
-        external_id: external_id.to_owned(),
-        period: None,
-        delivered_ms: subscription.delivered_ms,
-        metrics: 0,
-        differences: Vec::new(),
-    };
-    let usage = match ask(app, external_id).await? {
-        Ok(usage) => usage,
+    let difference = match ask(app, external_id).await? {
+        Ok(usage) => return count(app, subscription, external_id, &usage).await,
         // Who uses nothing any more may have been ended there.
-        Err(Difference::Gone { .. }) if !has_moved(app, external_id).await? => return Ok(compared),
-        Err(difference) => {
-            compared.differences.push(difference);
-            return Ok(compared);
-        }
+        Err(Difference::Gone { .. }) if !has_moved(app, external_id).await? => None,
+        Err(difference) => Some(difference),
     };
+    Ok(Compared { differences: difference.into_iter().collect(), ..Compared::nothing(subscription, external_id) })
+}
+
+/// Compares what Lago says of a period with what was delivered in it.
+pub(super) async fn count(
+    app: &App,
+    subscription: &Subscription,
+    external_id: &str,
+    usage: &read::Usage,
+) -> Result<Compared> {
+    let mut compared = Compared::nothing(subscription, external_id);
     compared.period = Some((usage.from, usage.to));
     let to_ms = usage.to.as_second() * 1000 + 1000;
     let ours = delivered(app, external_id, usage.from.as_millisecond(), to_ms).await?;

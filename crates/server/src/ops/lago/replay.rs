@@ -12,7 +12,7 @@ use super::{Lago, codes, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
-use crate::store::lago::{self, Dead, Item, State, Window};
+use crate::store::lago::{self, Dead, Item, State, Sum, Window};
 use crate::store::log::Logged;
 use crate::store::{Tx, log, users};
 
@@ -137,7 +137,8 @@ pub async fn forget(app: &App, transaction_id: &str) -> Result<bool> {
             let Dead { transaction_id, user, reason, event, .. } = letter;
             lago::ask_replay(tx, Some(&transaction_id))?;
             if lago::raise(tx, &transaction_id)? {
-                lago::add_sum(tx, &Event::read(&event)?.sum()?)?;
+                let sum = Event::read(&event)?.sum()?;
+                lago::add_sum(tx, &Sum { external_id: names::by_hand(&user), ..sum })?;
             }
             tracing::info!(lago.transaction_id = transaction_id, user.id = user, reason, "put away");
         }
