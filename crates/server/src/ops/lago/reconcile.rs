@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use billing::usage::Quantity;
 
 use super::event::{Event, open_from};
+use super::replay::AGAIN;
 use super::{codes, configured, names};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -193,7 +194,7 @@ async fn compare_under(app: &App, subscription: &Subscription, external_id: &str
     let difference = match ask(app, external_id).await? {
         Ok(usage) => return count(app, subscription, external_id, &usage).await,
         // Who uses nothing any more may have been ended there.
-        Err(Difference::Gone { .. }) if !has_moved(app, external_id).await? => None,
+        Err(Difference::Gone { .. }) if !has_moved(app, &subscription.user, external_id).await? => None,
         Err(difference) => Some(difference),
     };
     Ok(Compared { differences: difference.into_iter().collect(), ..Compared::nothing(subscription, external_id) })
@@ -223,10 +224,15 @@ pub(super) async fn count(
     Ok(compared)
 }
 
-/// Whether anything was sent to a subscription in the open month.
-async fn has_moved(app: &App, external_id: &str) -> Result<bool> {
+/// Whether anything was sent to a subscription in the open month, or is to be sent there again.
+async fn has_moved(app: &App, user: &str, external_id: &str) -> Result<bool> {
     let from_ms = open_from(app.clock.now().as_millisecond());
-    Ok(!delivered(app, external_id, from_ms, i64::MAX).await?.is_empty())
+    if !delivered(app, external_id, from_ms, i64::MAX).await?.is_empty() {
+        return Ok(true);
+    }
+    let user = user.to_owned();
+    let letters = app.db.read(move |tx| lago::dead_of(tx, &user)).await?;
+    Ok(letters.iter().any(|letter| letter.reason.starts_with(AGAIN)))
 }
 
 /// Lago's words for a customer or a subscription that it does not have, beside whatever status.

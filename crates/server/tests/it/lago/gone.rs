@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use billhook::ops::lago::again;
 use billhook::ops::lago::reconcile::{self, Which};
+use billhook::ops::lago::replay;
 use billhook::ops::usage::plans;
 use billhook::store::db::Value as Column;
-use sandbox::lago::Store;
+use sandbox::lago::{Fault, FaultKind, Store};
 use serde_json::Value;
 
 use super::bench::{Bench, everywhere, units};
@@ -124,6 +125,31 @@ async fn the_hourly_comparison_is_enough() {
         bench.later(HOUR);
         bench.assert_sound().await;
     }
+}
+
+#[tokio::test]
+async fn who_cannot_be_made_again_is_named_until_it_is_done() {
+    let mut bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.ship().await;
+    bench.lose_lago(Store::Postgres).await;
+    bench.trouble(Fault::always("/api/v1/subscriptions", FaultKind::status(422)).method("POST"));
+    bench.use_some(&user, "inference", &["2"]).await;
+    bench.ship().await;
+    for _ in 0..2 {
+        again::mend(&bench.app).await.expect("compared");
+        bench.ship().await;
+        let found = differences(&bench).await;
+        assert!(found.len() == 1 && found[0].contains("Lago has no subscription that runs"), "{found:?}");
+    }
+    bench.lago.faults().clear();
+    bench.use_some(&user, "inference", &["4"]).await;
+    replay::ask(&bench.app, None).await.expect("asked");
+    bench.ship().await;
+    assert_eq!(bench.at_lago_of(&user), units("7.0", 3));
+    bench.later(HOUR);
+    bench.assert_sound().await;
 }
 
 #[tokio::test]
