@@ -4,6 +4,9 @@ use super::decimal::Decimal;
 use super::refusal::Refusal;
 use serde_json::{Map, Value};
 
+/// `LAGO_EVENTS_BATCH_MAX_LENGTH` as it is shipped.
+const BATCH_MAX: usize = 100;
+
 /// A request as it came, its body read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrived {
@@ -24,6 +27,8 @@ pub(super) struct Call {
     body: Map<String, Value>,
     /// How Lago before 1.39 stores batches.
     pub(super) legacy: bool,
+    /// So many events may be in a batch.
+    pub(super) batch_max: usize,
 }
 
 impl Call {
@@ -42,7 +47,7 @@ impl Call {
         } else {
             Map::new()
         };
-        Ok(Call { query, body, legacy })
+        Ok(Call { query, body, legacy, batch_max: BATCH_MAX })
     }
 
     /// A parameter of the query; one that is empty counts as not given.

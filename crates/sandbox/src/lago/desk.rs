@@ -106,7 +106,12 @@ impl Desk {
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
         let handler = router::route(&arrived.method, &pieces).ok_or_else(|| Refusal::not_found("resource"))?;
         self.authenticate(arrived.authorization.as_deref())?;
-        let call = Call::of(arrived, self.faults.is_on(&FaultKind::LegacyPartialStore))?;
+        let mut call = Call::of(arrived, self.faults.is_on(&FaultKind::LegacyPartialStore))?;
+        let batch_max = self.faults.pending().into_iter().find_map(|fault| match fault.kind {
+            FaultKind::BatchMax { events } => Some(events),
+            _ => None,
+        });
+        call.batch_max = batch_max.unwrap_or(call.batch_max);
         let mut world = self.world();
         let answer = handler(&mut world, &call);
         // A refusal changes nothing, except that of a batch before 1.39.

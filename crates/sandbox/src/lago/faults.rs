@@ -39,6 +39,8 @@ pub enum FaultKind {
         /// HTTP status, 400 to 599.
         status: u16,
     },
+    /// The request is executed, and half of its answer arrives before the connection ends.
+    CommitThenCut,
     /// The request is executed at once and answered late.
     Slow {
         /// How long, in milliseconds.
@@ -47,6 +49,12 @@ pub enum FaultKind {
     /// How Lago before 1.39 stored a batch, for as long as this line stands in the script: a refused batch leaves its other
     /// events behind, and an id that is twice in one batch is a 500. `times` and `after` mean nothing here.
     LegacyPartialStore,
+    /// `LAGO_EVENTS_BATCH_MAX_LENGTH` of this Lago, for as long as this line stands in the script. `times` and `after` mean
+    /// nothing here.
+    BatchMax {
+        /// So many events at most.
+        events: usize,
+    },
     /// The jobs that follow an event stand still for as long as this line stands in the script: new events are stored, and
     /// `current_usage` does not show them. Invoices do. `times` and `after` mean nothing here.
     StaleUsage,
@@ -68,7 +76,7 @@ impl FaultKind {
 
 impl Trouble for FaultKind {
     fn is_mode(&self) -> bool {
-        matches!(self, FaultKind::LegacyPartialStore | FaultKind::StaleUsage)
+        matches!(self, FaultKind::LegacyPartialStore | FaultKind::BatchMax { .. } | FaultKind::StaleUsage)
     }
 }
 

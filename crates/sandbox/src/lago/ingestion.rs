@@ -15,9 +15,6 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// `LAGO_EVENTS_BATCH_MAX_LENGTH` as it is shipped.
-const BATCH_MAX: usize = 100;
-
 /// `POST /events`
 pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     let event = read(world, call.root("event")?).map_err(Refusal::invalid)?;
@@ -34,7 +31,7 @@ pub(super) fn create_batch(world: &mut World, call: &Call) -> Answer {
     if sent.is_empty() {
         return Err(Refusal::field("events", "no_events"));
     }
-    if sent.len() > BATCH_MAX {
+    if sent.len() > call.batch_max {
         return Err(Refusal::field("events", "too_many_events"));
     }
     let nothing = Map::new();

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::sender::Sender;
 use crate::body::Flow;
 use crate::door::{self, End, Ends, Unreadable};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -101,13 +101,16 @@ async fn troubled(shared: &Shared, ends: &Ends, arrived: &Arrived, fault: FaultK
             shared.desk.answer(arrived);
             response(failed(status, None))
         }
+        FaultKind::CommitThenCut => cut(shared.desk.answer(arrived)),
         FaultKind::Slow { milliseconds } => {
             let reaction = shared.desk.answer(arrived);
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             response(reaction)
         }
         // Ways to be are never taken out of the script; see `Faults::take`.
-        FaultKind::LegacyPartialStore | FaultKind::StaleUsage => response(shared.desk.answer(arrived)),
+        FaultKind::LegacyPartialStore | FaultKind::BatchMax { .. } | FaultKind::StaleUsage => {
+            response(shared.desk.answer(arrived))
+        }
     }
 }
 
@@ -130,6 +133,14 @@ fn failed(status: u16, code: Option<&str>) -> Reaction {
         body["code"] = code.into();
     }
     Reaction::json(status, body.to_string())
+}
+
+/// The whole length is promised, and half of it comes.
+fn cut(mut reaction: Reaction) -> hyper::Response<Flow> {
+    reaction.headers.push(("content-length".to_owned(), reaction.body.len().to_string()));
+    let mut half = Bytes::from(reaction.body);
+    half.truncate(half.len() / 2);
+    door::response(reaction.status, &reaction.headers, Flow::Cut(Some(half)))
 }
 
 fn response(reaction: Reaction) -> hyper::Response<Flow> {

@@ -10,8 +10,9 @@ use crate::app::App;
 use crate::error::Error;
 use crate::ops::lago::examine::period;
 use crate::ops::lago::reconcile::{self, Compared, Which};
+use crate::ops::lago::replay::Asked;
 use crate::ops::lago::setup::{self, Line, Mode, Outcome};
-use crate::ops::lago::{Details, Status, again, details, owed, replay, start, status, strangers};
+use crate::ops::lago::{Details, Status, again, billed, details, owed, replay, start, status, strangers};
 use crate::store::lago::Dead;
 
 #[derive(Debug, Subcommand)]
@@ -40,17 +41,22 @@ pub(super) enum LagoRole {
         #[arg(long)]
         json: bool,
     },
-    /// Have dead letters sent again by the server that is running
-    #[command(after_help = "Example: billhook lago replay --all")]
+    /// Have dead letters sent again by the server that is running; exit 1 where the month of some is billed without them
+    #[command(
+        after_help = "Example: billhook lago replay --all\nWhat Lago stored and did not bill before it made the invoice of the month is billed by hand, and then put away with --forget."
+    )]
     Replay {
         /// The transaction id that `lago dead` shows
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         id: Option<String>,
+        /// Put this one away, since it was billed by hand: its month is billed
+        #[arg(long, requires = "id", conflicts_with = "all")]
+        forget: bool,
         /// All of them
         #[arg(long)]
         all: bool,
     },
-    /// Compare the log with what was delivered, and that with what Lago has counted; exit 1 on a difference
+    /// Compare the log with what was delivered, and that with what Lago has counted; exit 1 on a difference or a dead letter
     #[command(after_help = "Example: billhook lago reconcile --repair")]
     Reconcile {
         /// One JSON object a line
@@ -83,14 +89,8 @@ pub(super) async fn lago(role: LagoRole) -> Result<(), Ending> {
             Ok(())
         }
         LagoRole::Dead { json } => dead(&app, json).await,
-        LagoRole::Replay { id, .. } => {
-            let count = replay::ask(&app, id.as_deref()).await.map_err(|error| match error {
-                Error::NotFound => Ending::Refused("there is no such dead letter".to_owned()),
-                other => other.into(),
-            })?;
-            out::say(&format!("{count} dead letters go out with the next window"));
-            Ok(())
-        }
+        LagoRole::Replay { id: Some(id), forget: true, .. } => put_away(&app, &id).await,
+        LagoRole::Replay { id, .. } => send_letters(&app, id.as_deref()).await,
         LagoRole::Reconcile { json, repair } => {
             if repair {
                 send_again(&app).await?;
@@ -165,6 +165,34 @@ fn say_status(status: &Status, details: &Details) {
     }
 }
 
+async fn send_letters(app: &App, id: Option<&str>) -> Result<(), Ending> {
+    let Asked { count, billed } = replay::ask(app, id).await.map_err(no_letter)?;
+    out::say(&format!("{count} dead letters go out with the next window"));
+    for Dead { transaction_id, user, .. } in &billed {
+        out::say(&format!(
+            "{transaction_id}  {user}  its month is billed: bill it by hand, then billhook lago replay --forget {transaction_id}"
+        ));
+    }
+    if billed.is_empty() { Ok(()) } else { Err(Ending::Said) }
+}
+
+async fn put_away(app: &App, id: &str) -> Result<(), Ending> {
+    if replay::forget(app, id).await.map_err(no_letter)? {
+        out::say("put away");
+        return Ok(());
+    }
+    Err(Ending::Refused(
+        "its month is not billed without it: put the reason right, then billhook lago replay".to_owned(),
+    ))
+}
+
+fn no_letter(error: Error) -> Ending {
+    match error {
+        Error::NotFound => Ending::Refused("there is no such dead letter".to_owned()),
+        other => other.into(),
+    }
+}
+
 async fn dead(app: &App, json: bool) -> Result<(), Ending> {
     let mut after = String::new();
     loop {
@@ -206,28 +234,51 @@ async fn compare(app: &App, json: bool) -> Result<(), Ending> {
     for difference in &unsent {
         out::say(&if json { unsent_json(difference) } else { difference.to_string() });
     }
+    let unbilled = replay::unbilled(app).await?;
+    for ((user, code), count) in &unbilled {
+        out::say(&if json {
+            json!({ "user": user, "code": code, "dead": count.to_string() }).to_string()
+        } else {
+            format!("user {user}, {code}: {count} are dead letters, not billed at Lago: see billhook lago dead")
+        });
+    }
     let mut compared = reconcile::run(app, Which::All).await?;
     compared.extend(strangers::find(app).await?);
     for one in compared.iter().filter(|one| json || !one.differences.is_empty()) {
         if json {
             out::say(&compared_json(one));
         } else {
-            one.differences
-                .iter()
-                .for_each(|difference| out::say(&format!("{}  {}  {difference}", one.user, period(one))));
+            one.differences.iter().for_each(|difference| {
+                out::say(&format!("{}  {}  {difference} -> {}", one.user, period(one), difference.remedy()));
+            });
+        }
+    }
+    let billed = billed::run(app).await?.compared;
+    let misbilled: Vec<_> = billed.iter().filter(|one| !one.differences.is_empty()).collect();
+    for one in &misbilled {
+        if json {
+            out::say(&compared_json(one));
+        } else {
+            let say =
+                |difference| format!("{}  {}  {difference} -> correct the invoice at Lago", one.user, period(one));
+            one.differences.iter().map(say).for_each(|line| out::say(&line));
         }
     }
     let differing = compared.iter().filter(|one| !one.differences.is_empty()).count();
     if !json {
         out::say(&format!("{} subscriptions compared, {differing} differ", compared.len()));
     }
-    if differing == 0 && unsent.is_empty() { Ok(()) } else { Err(Ending::Said) }
+    if differing == 0 && unsent.is_empty() && unbilled.is_empty() && misbilled.is_empty() {
+        Ok(())
+    } else {
+        Err(Ending::Said)
+    }
 }
 
 fn unsent_json(difference: &owed::Difference) -> String {
-    let owed::Difference { user, code, month: (year, month), log, noted } = difference;
+    let owed::Difference { code, month: (year, month), log, noted, .. } = difference;
     json!({
-        "user": user, "code": code, "month": format!("{year:04}-{month:02}"), "log": log.to_string(),
+        "user": difference.who(), "code": code, "month": format!("{year:04}-{month:02}"), "log": log.to_string(),
         "noted": noted.to_string(),
     })
     .to_string()

@@ -7,8 +7,7 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::ops::lago::reconcile::{self, Which};
-use crate::ops::lago::{is_ours, notices, ship, status, sweep};
+use crate::ops::lago::{again, is_ours, notices, ship, status, sweep};
 
 /// How long to rest at the end of the log.
 const REST: Duration = Duration::from_millis(500);
@@ -18,6 +17,8 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(2);
 /// After a fault of ours or of the database's.
 const OUR_FAULT: Duration = Duration::from_secs(10);
+/// After a start: meanwhile Lago may have become another one.
+const FIRST_COMPARISON: Duration = Duration::from_mins(1);
 const COMPARISON: Duration = Duration::from_hours(1);
 
 /// Ships and compares until it is told to stop. What is under way goes on from its window at the next start.
@@ -60,8 +61,10 @@ async fn once(app: &App) -> Result<Duration> {
 }
 
 async fn comparing(app: &App) {
+    let mut rest = FIRST_COMPARISON;
     loop {
-        sleep(COMPARISON).await;
+        sleep(rest).await;
+        rest = COMPARISON;
         match compare(app).await {
             Ok(()) => {}
             Err(Error::Upstream { code, .. }) => tracing::warn!(code, "Lago was not compared with; again in an hour"),
@@ -74,7 +77,7 @@ async fn compare(app: &App) -> Result<()> {
     if !is_ours(app).await? {
         return Ok(());
     }
-    for one in reconcile::run(app, Which::Moved).await? {
+    for one in again::mend(app).await? {
         for difference in &one.differences {
             tracing::error!(user.id = one.user, %difference, "Lago counts another usage than was delivered");
         }

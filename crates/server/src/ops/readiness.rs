@@ -101,7 +101,7 @@ async fn look_through(app: &App) -> Readiness {
         missing
             .push(Missing { part: "redis", detail: "does not answer: sessions of Ops Center cannot be read".into() });
     }
-    let lago = super::lago::examine::facts(app).await;
+    let (lago, unshipped) = super::lago::examine::probe(app).await;
     let webhooks = webhooks::facts(app).await.unwrap_or_else(|_| json!({}));
     let verify = sampling::facts(app).await.unwrap_or_else(|_| json!({}));
     let unnoticed = app.db.unnoticed();
@@ -112,7 +112,8 @@ async fn look_through(app: &App) -> Readiness {
         part: "clock.skew",
         detail: format!("this machine's clock is {skew} s away from Stripe's: set it (NTP)"),
     });
-    Readiness { missing, degraded: skewed.into_iter().chain(counted_ahead(app)).collect(), facts }
+    let unshipped = unshipped.map(|detail| Missing { part: "lago", detail });
+    Readiness { missing, degraded: skewed.into_iter().chain(counted_ahead(app)).chain(unshipped).collect(), facts }
 }
 
 async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {

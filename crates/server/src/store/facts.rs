@@ -20,6 +20,8 @@ pub const IDS_LOST_FROM_DAY: &str = "ids_lost_from_day";
 pub const USAGE_LOG: &str = "usage_log";
 /// The first millisecond that is for Lago.
 pub const LAGO_FROM: &str = "lago_from_ms";
+/// Where Lago was when something was last sent there.
+pub const LAGO_AT: &str = "lago_at";
 /// The key that signs page cursors.
 pub const CURSOR_KEY: &str = "cursor_key";
 /// Written and taken away again, to see whether anything can be.

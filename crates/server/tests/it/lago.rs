@@ -5,6 +5,7 @@ mod codes;
 mod command;
 mod crossing;
 mod gateway;
+mod gone;
 mod history;
 mod month_end;
 mod names;

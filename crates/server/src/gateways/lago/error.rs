@@ -26,8 +26,8 @@ pub enum LagoError {
     NotFound { refusal: Refusal },
     /// 422: something that was sent breaks a rule.
     Refused { refusal: Refusal },
-    /// Any other status that is not a success.
-    Status { status: u16, refusal: Refusal },
+    /// Any other status that is not a success; a 503 may say when it is over.
+    Status { status: u16, refusal: Refusal, retry_after: Option<Duration> },
     /// A success whose body is not what Lago sends, or longer than we read.
     BadBody { fault: &'static str },
     /// Our own rate leaves no room for this call within its deadline.
@@ -63,10 +63,20 @@ impl LagoError {
         }
     }
 
+    /// Whether less at once might be taken: `too_many_events`, or a 413 of whatever stands before Lago.
+    pub fn is_too_long(&self) -> bool {
+        match self {
+            LagoError::Refused { refusal } => refusal.says("events", "too_many_events"),
+            LagoError::Status { status, .. } => *status == 413,
+            _ => false,
+        }
+    }
+
     /// How long the server asks us to wait.
     pub fn asked_wait(&self) -> Option<Duration> {
         match self {
             LagoError::RateLimited { reset } => *reset,
+            LagoError::Status { retry_after, .. } => *retry_after,
             LagoError::Busy { retry_after } => Some(*retry_after),
             _ => None,
         }
@@ -110,7 +120,7 @@ impl fmt::Display for LagoError {
             LagoError::RateLimited { .. } => f.write_str("Lago answered 429: too many requests"),
             LagoError::NotFound { refusal } => write!(f, "Lago answered 404{refusal}"),
             LagoError::Refused { refusal } => write!(f, "Lago answered 422{refusal}"),
-            LagoError::Status { status, refusal } => write!(f, "Lago answered {status}{refusal}"),
+            LagoError::Status { status, refusal, .. } => write!(f, "Lago answered {status}{refusal}"),
             LagoError::BadBody { fault } => write!(f, "Lago's answer is unusable: {fault}"),
             LagoError::Busy { .. } => f.write_str("too many calls to Lago are waiting already"),
         }
@@ -236,16 +246,17 @@ mod tests {
     #[test]
     fn f44_who_has_to_act() {
         let refusal = |code: &str| Refusal { code: Some(code.to_owned()), ..Refusal::default() };
+        let status = |status| LagoError::Status { status, refusal: Refusal::default(), retry_after: None };
         for (error, remedy) in [
-            (LagoError::Status { status: 502, refusal: Refusal::default() }, Remedy::Again),
+            (status(502), Remedy::Again),
             (LagoError::RateLimited { reset: None }, Remedy::Again),
             (LagoError::Auth { status: 401, refusal: Refusal::default() }, Remedy::Operator),
             (LagoError::NotFound { refusal: Refusal::default() }, Remedy::Operator),
             (LagoError::NotFound { refusal: refusal("resource_not_found") }, Remedy::Operator),
             (LagoError::NotFound { refusal: refusal("plan_not_found") }, Remedy::Content),
             (LagoError::Refused { refusal: Refusal::default() }, Remedy::Content),
-            (LagoError::Status { status: 302, refusal: Refusal::default() }, Remedy::Operator),
-            (LagoError::Status { status: 413, refusal: Refusal::default() }, Remedy::Content),
+            (status(302), Remedy::Operator),
+            (status(413), Remedy::Content),
         ] {
             assert_eq!(error.remedy(), remedy, "{error}");
         }

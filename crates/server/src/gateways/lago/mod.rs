@@ -27,6 +27,8 @@ use super::transport::{self, BodyEnd, Broken};
 
 /// An error body is read this far.
 const ERROR_BODY_MAX: usize = 256 * 1024;
+/// A proxy may ask for more than Lago does.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(5);
 /// Lago says in how many seconds its window begins anew; nobody waits longer on its word.
 const RESET_MAX: Duration = Duration::from_secs(20);
 
@@ -137,19 +139,22 @@ impl Inside {
     }
 
     async fn refused(&self, status: u16, response: Response) -> LagoError {
-        let reset = reset(response.headers());
-        // The status says enough: a broken or endless error body changes nothing about it.
+        let (reset, retry_after) = (reset(response.headers()), retry_after(response.headers()));
+        // The status says enough, except of a 422: a broken or endless error body changes nothing about it.
         let body = transport::read_body(response, ERROR_BODY_MAX).await.unwrap_or_default();
         let refusal = Refusal::read(&body, self.key.expose_secret());
         match status {
             401 | 403 => LagoError::Auth { status, refusal },
             404 => LagoError::NotFound { refusal },
+            // Lago says what it refuses: what says nothing has lost it on its way, and the batch may be as it should be.
+            422 if refusal == Refusal::default() => LagoError::BadBody { fault: "a refusal that cannot be read" },
             422 => LagoError::Refused { refusal },
             429 => {
                 self.bucket.slow_down(Instant::now());
-                LagoError::RateLimited { reset }
+                LagoError::RateLimited { reset: reset.max(retry_after) }
             }
-            _ => LagoError::Status { status, refusal },
+            503 => LagoError::Status { status, refusal, retry_after },
+            _ => LagoError::Status { status, refusal, retry_after: None },
         }
     }
 }
@@ -157,6 +162,19 @@ impl Inside {
 /// Seconds until Lago's window begins anew.
 fn reset(headers: &HeaderMap) -> Option<Duration> {
     number(headers, "x-ratelimit-reset").map(|seconds| Duration::from_secs(seconds).min(RESET_MAX))
+}
+
+/// `Retry-After` of whatever stands before Lago: seconds, or a date, which is counted from its own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let date = |name: &str| {
+        let text = headers.get(name)?.to_str().ok()?;
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    };
+    let seconds = match number(headers, "retry-after") {
+        Some(seconds) => seconds,
+        None => u64::try_from(date("retry-after")?.as_second() - date("date")?.as_second()).unwrap_or(0),
+    };
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -10,6 +10,8 @@ pub struct Subscription {
     pub began: Option<Began>,
     /// Its plan, or the plan that follows at the end of the period.
     pub plan: Option<String>,
+    /// Whose it is.
+    pub customer: Option<String>,
 }
 
 /// An instant as Lago shows it.
@@ -51,7 +53,8 @@ pub fn subscription(answer: &Value) -> Subscription {
     let began =
         body["started_at"].as_str().and_then(|text| Some(Began { at: text.parse().ok()?, exact: text.contains('.') }));
     let plan = ["next_plan_code", "plan_code"].iter().find_map(|member| body[member].as_str().map(str::to_owned));
-    Subscription { began, plan }
+    let customer = body["external_customer_id"].as_str().map(str::to_owned);
+    Subscription { began, plan, customer }
 }
 
 /// An event as Lago has stored it; what it does not say is not known.
@@ -89,7 +92,15 @@ pub struct Charge {
 
 /// `{"customer_usage":{…}}`; nothing where the period or a number cannot be read.
 pub fn usage(answer: &Value) -> Option<Usage> {
-    let body = &answer["customer_usage"];
+    period(&answer["customer_usage"])
+}
+
+/// `{"usage_periods":[…]}`, the periods that are billed; the same.
+pub fn past_usage(answer: &Value) -> Option<Vec<Usage>> {
+    answer["usage_periods"].as_array()?.iter().map(period).collect()
+}
+
+fn period(body: &Value) -> Option<Usage> {
     let instant = |member: &str| body[member].as_str()?.parse::<Timestamp>().ok();
     let charges = body["charges_usage"].as_array()?.iter().map(charge).collect::<Option<Vec<_>>>()?;
     Some(Usage { from: instant("from_datetime")?, to: instant("to_datetime")?, charges })

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::draft::{Fit, Rules};
-use super::event::{counted_at, is_open, open_from};
-use super::names::{self, Names};
+use super::event::{Event, counted_at, is_open, month, open_from};
+use super::names::{self, Names, Together};
+use super::reconcile::{Compared, Difference};
 use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
 use crate::app::App;
@@ -29,16 +30,73 @@ pub struct Sent {
 /// Sends the open month of everybody again whose usage Lago counts differently, or of whom not everything is noted as sent.
 pub async fn repair(app: &App) -> Result<Sent> {
     configured(app)?;
-    let noted = owed::compare(app).await?.into_iter().map(|difference| difference.user);
+    let open = month(open_from(app.clock.now().as_millisecond()));
+    let noted = owed::compare(app).await?.into_iter().filter(|difference| difference.month >= open);
+    let noted = noted.flat_map(|difference| difference.users);
     let mut users: BTreeSet<String> = noted.collect();
     let compared = reconcile::run(app, reconcile::Which::All).await?;
-    users.extend(compared.into_iter().filter(|one| !one.differences.is_empty()).map(|one| one.user));
+    let lacking = compared.into_iter().filter(|one| one.differences.iter().any(Difference::can_be_sent));
+    users.extend(lacking.map(|one| one.user));
     if users.is_empty() {
         return Ok(Sent::default());
     }
     let events = send(app, forget(app, users.clone()).await?).await?;
     let trouble = ship::run(app).await?.trouble.map(|trouble| trouble.text);
     Ok(Sent { users: users.len(), events, trouble })
+}
+
+/// Compares what has moved. What went to somebody whom Lago does not have any more goes out again, and on the way there they are
+/// made again; what else was found is left to whoever looks.
+pub async fn mend(app: &App) -> Result<Vec<Compared>> {
+    let compared = reconcile::run(app, reconcile::Which::Moved).await?;
+    let gone: BTreeSet<String> = compared.iter().filter(|one| one.is_gone()).map(|one| one.user.clone()).collect();
+    if !gone.is_empty() {
+        let users = gone.len();
+        let events = send(app, forget(app, gone).await?).await?;
+        tracing::warn!(
+            users,
+            events,
+            "Lago has lost subscriptions: they are made again, and the open month is sent again"
+        );
+    }
+    Ok(compared)
+}
+
+/// Has the open month of those go out again whose subscription was made again; false when there are none.
+pub(super) async fn follow(app: &App) -> Result<bool> {
+    let users: BTreeSet<String> = app.db.read(lago::made_again).await?.into_iter().collect();
+    if users.is_empty() {
+        return Ok(false);
+    }
+    send(app, forget(app, users.clone()).await?).await?;
+    app.db.write(move |tx| users.iter().try_for_each(|user| lago::forget_made_again(tx, user))).await?;
+    Ok(true)
+}
+
+/// When the first of what a user has in the open month happened: noted as sent, or dead.
+pub(super) async fn first(app: &App, user: &str) -> Result<i64> {
+    let (user, now_ms) = (user.to_owned(), app.clock.now().as_millisecond());
+    let first = move |tx: &mut Tx<'_>| {
+        let mut first_ms = now_ms;
+        for name in names::all(tx, &user)? {
+            let sums = lago::sums(tx, &name, open_from(now_ms), i64::MAX)?;
+            let sums = sums.iter().map(|sum| sum.quarter_ms).filter(|at_ms| is_open(*at_ms, now_ms));
+            first_ms = sums.fold(first_ms, i64::min);
+        }
+        for letter in lago::dead_of(tx, &user)? {
+            let at_ms = Event::read(&letter.event)?.at_ms()?;
+            if is_open(at_ms, now_ms) {
+                first_ms = first_ms.min(at_ms);
+            }
+        }
+        Ok(first_ms)
+    };
+    app.db.read(first).await
+}
+
+/// Whether the open month of a user is being sent again already.
+pub(super) fn is_on_its_way(tx: &mut Tx<'_>, user: &str) -> Result<bool> {
+    Ok(lago::dead_of(tx, user)?.iter().any(|letter| letter.replay && letter.reason.starts_with(AGAIN)))
 }
 
 /// What is to be sent again, as everything stood when its notes were forgotten.
@@ -56,18 +114,19 @@ pub struct Forgotten {
 /// Forgets what is noted of these users, so that each of their entries is noted once when it has arrived, or was there.
 pub async fn forget(app: &App, users: BTreeSet<String>) -> Result<Forgotten> {
     let now_ms = app.clock.now().as_millisecond();
-    let for_notes = users.clone();
-    let (cursor, unnoted) = app
+    let (cursor, unnoted, users) = app
         .db
         .write(move |tx| {
             let window = lago::window(tx)?;
             let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
             let mut unnoted: BTreeSet<i64> = waiting.map(|item| item.position).collect();
-            for user in &for_notes {
+            let together = Together::read(tx)?;
+            let users: BTreeSet<String> = users.iter().flat_map(|user| together.with(user)).collect();
+            for user in &users {
                 forget_noted(tx, user, now_ms)?;
                 unnoted.extend(lago::dead_of(tx, user)?.iter().map(|letter| letter.position));
             }
-            Ok((lago::cursor(tx)?.position, unnoted))
+            Ok((lago::cursor(tx)?.position, unnoted, users))
         })
         .await?;
     Ok(Forgotten { users, now_ms, cursor, unnoted })

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::codes::{self, Codes};
 use super::event::is_open;
 use super::names::Names;
-use super::start;
+use super::{replay, start};
 use crate::counters::reading;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
@@ -44,6 +44,8 @@ pub struct Drafted {
     pub tier: String,
     /// The id of Lago's under which that is there which it takes back.
     pub name: Option<String>,
+    /// What it takes back is a dead letter: taken off alone, it would be missing from what Lago did get.
+    pub is_held: bool,
 }
 
 /// Why an entry is not for Lago, or what is left to be known.
@@ -79,7 +81,8 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
                 }
                 drafted.insert(entry.user.clone(), tier.clone());
                 let name = name_there(tx, &entry, from)?;
-                draft.items.push(Drafted { entry, code, tier, name });
+                let is_held = replay::is_held(tx, &entry, now.as_millisecond())?;
+                draft.items.push(Drafted { entry, code, tier, name, is_held });
             }
         }
         draft.to = position;

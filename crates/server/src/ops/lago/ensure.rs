@@ -6,10 +6,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Lago;
+use super::{Lago, again};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::gateways::lago::{LagoError, Refusal, Remedy, read};
+use crate::gateways::lago::{LagoError, Refusal, Remedy, read, segment};
+use crate::store::Tx;
 use crate::store::lago::{self, Identity};
 use crate::store::log::DAY_MS;
 
@@ -53,7 +54,8 @@ impl From<Error> for Unready {
     }
 }
 
-/// Makes sure that a user has a subscription of this tier. Lago is asked once for each user and tier.
+/// Makes sure that a user has a subscription of this tier. Lago is asked once for each user and tier, and again where something
+/// says that it may not be there any more: another address, or a comparison that found a difference.
 ///
 /// `first_ms`: when the earliest event that is to be sent happened.
 pub async fn subscription(app: &App, ours: &Lago, user: &str, tier: &str, first_ms: i64) -> Result<Ready, Unready> {
@@ -61,11 +63,15 @@ pub async fn subscription(app: &App, ours: &Lago, user: &str, tier: &str, first_
     let (known, identity) =
         app.db.read(move |tx| Ok((lago::subscription(tx, &asked)?, lago::identity(tx, &asked)?))).await?;
     let external_id = identity.external_id.clone();
-    let running = known.filter(|known| known.external_id == external_id);
+    let known = known.filter(|known| known.external_id == external_id);
+    let is_sure = known.as_ref().is_none_or(|known| known.tier == tier && known.difference.is_none());
+    let is_gone = !is_sure && !is_there(ours, &external_id).await?;
+    let running = known.filter(|_| !is_gone);
     if let Some(running) = running.as_ref().filter(|running| running.tier == tier) {
         return Ok(Ready { external_id, began_ms: running.began_ms });
     }
     customer(ours, &identity).await?;
+    let first_ms = if is_gone { first_ms.min(again::first(app, user).await?) } else { first_ms };
     let begin = first_ms.min(app.clock.now().as_millisecond()).div_euclid(DAY_MS) * DAY_MS;
     // The day on which a plan changes is Lago's to know: a new one begins now, a cheaper one with the next period.
     let asked_begin = if running.is_some() { None } else { Some(begin) };
@@ -73,8 +79,29 @@ pub async fn subscription(app: &App, ours: &Lago, user: &str, tier: &str, first_
     let fallback = running.map_or(begin, |running| running.began_ms);
     let began_ms = began(&answer, asked_begin).unwrap_or(fallback);
     let (user, saved, tier) = (user.to_owned(), external_id.clone(), tier.to_owned());
-    app.db.write(move |tx| lago::save_subscription(tx, &user, &saved, &tier, began_ms)).await?;
+    let save = move |tx: &mut Tx<'_>| {
+        if is_gone {
+            lago::forget_subscription(tx, &user)?;
+        }
+        lago::save_subscription(tx, &user, &saved, &tier, began_ms)?;
+        if is_gone && !again::is_on_its_way(tx, &user)? {
+            lago::save_made_again(tx, &user)?;
+        }
+        Ok(())
+    };
+    app.db.write(save).await?;
     Ok(Ready { external_id, began_ms })
+}
+
+/// Whether a subscription runs at Lago, and is of the customer of that name.
+async fn is_there(ours: &Lago, external_id: &str) -> Result<bool, LagoError> {
+    let found = ours.gateway.find(&format!("/subscriptions/{}", segment(external_id))).await?;
+    let is_own = |found: &Value| read::subscription(found).customer.is_none_or(|customer| customer == external_id);
+    let is_there = found.as_ref().is_some_and(is_own);
+    if !is_there {
+        tracing::warn!(lago.subscription = external_id, "Lago has lost a subscription: it is made again");
+    }
+    Ok(is_there)
 }
 
 /// An upsert: only what is sent is changed. An address that Lago finds fault with is left out rather than usage lost.

@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::billed;
+use super::event::{month, open_from};
 use super::reconcile::{self, Which};
 use super::setup::{self, Mode, Outcome};
 use super::{Details, Status, details, owed, status};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::doctor::Report;
+use crate::store::lago;
 
 /// Usage that waits longer than this may miss the end of a period.
 const LAG_MAX_MS: i64 = 5 * 60 * 1000;
@@ -16,6 +19,9 @@ const SETTLING_MS: i64 = 60 * 1000;
 
 /// Lago is asked once for each subscription: with more of them only those are compared that have moved.
 const COMPARED_MAX: u64 = 2_000;
+
+/// What ends by itself, mostly soon.
+const PASSING: [&str; 2] = ["lago.unavailable", "lago.rate_limited"];
 
 const CHECK: &str = "lago";
 
@@ -41,7 +47,35 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
     arrangements(&lines, report);
     sent(app, report).await?;
     let which = if details.subscriptions > COMPARED_MAX { Which::Moved } else { Which::All };
-    counts(app, which, report).await
+    counts(app, which, report).await?;
+    if which == Which::All { last_month(app, report).await } else { Ok(()) }
+}
+
+/// The month that ended last, as it is on Lago's invoices.
+async fn last_month(app: &App, report: &mut Report) -> Result<()> {
+    let billed = match billed::run(app).await {
+        Ok(billed) => billed,
+        Err(Error::Upstream { cause: Some(cause), .. }) => {
+            report.fault(
+                CHECK,
+                format!("the month that ended last was not compared to its end: {cause}"),
+                "try again later",
+            );
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let (year, number) = month(billed.month.0);
+    for one in &billed.compared {
+        for difference in &one.differences {
+            let detail = format!("user {}, {}: {difference}", one.user, period(one));
+            report.fault(CHECK, detail, "this month is billed: correct its invoice at Lago, nothing is sent again");
+        }
+    }
+    let equal = billed.compared.iter().filter(|one| one.differences.is_empty()).count();
+    let (all, unbilled) = (billed.compared.len(), billed.unbilled);
+    report.ok(CHECK, format!("{equal} of {all} subscriptions were billed for {year:04}-{number:02} as delivered, {unbilled} have no invoice for it"));
+    Ok(())
 }
 
 fn outbox(status: &Status, details: &Details, report: &mut Report) {
@@ -64,6 +98,14 @@ fn outbox(status: &Status, details: &Details, report: &mut Report) {
     }
     for (reason, count) in &details.dead_reasons {
         let fix = "put the reason right, then billhook lago replay --all";
+        let count = count.saturating_sub(details.dead_billed.get(reason).copied().unwrap_or(0));
+        if count > 0 {
+            report.fault(CHECK, format!("{count} dead letters: {reason}"), fix);
+        }
+    }
+    for (reason, count) in &details.dead_billed {
+        let fix =
+            "their month is billed: bill by hand what billhook lago dead lists, then billhook lago replay --forget ID";
         report.fault(CHECK, format!("{count} dead letters: {reason}"), fix);
     }
 }
@@ -86,11 +128,21 @@ fn arrangements(lines: &[setup::Line], report: &mut Report) {
 /// What is noted as sent, against the log counted anew.
 async fn sent(app: &App, report: &mut Report) -> Result<()> {
     let differences = owed::compare(app).await?;
+    for (external_id, users) in app.db.read(lago::shared_names).await? {
+        let fix = "give each a lago_customer_id of their own, unless they are to have one invoice: its plan is that of who used last";
+        report.warn(CHECK, format!("users {} are one customer at Lago: {external_id}", users.join(", ")), fix);
+    }
     if differences.is_empty() {
         report.ok(CHECK, "what is noted as sent is what the log says");
     }
     for difference in differences {
-        report.fault(CHECK, difference, "run billhook lago reconcile --repair");
+        let open = month(open_from(app.clock.now().as_millisecond()));
+        let fix = if difference.month < open {
+            "its month is billed: bill by hand what is missing there, nothing is sent again"
+        } else {
+            "run billhook lago reconcile --repair"
+        };
+        report.fault(CHECK, difference, fix);
     }
     Ok(())
 }
@@ -108,15 +160,18 @@ async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
     for one in compared.iter().filter(|one| !one.differences.is_empty()) {
         for difference in &one.differences {
             let detail = format!("user {}, {}: {difference}", one.user, period(one));
-            if one.delivered_ms.is_some_and(|at| now_ms - at < SETTLING_MS) {
+            let is_gone = matches!(difference, reconcile::Difference::Gone { .. });
+            if !is_gone && one.delivered_ms.is_some_and(|at| now_ms - at < SETTLING_MS) {
                 report.warn(CHECK, detail, "delivered a moment ago: compare again in a minute");
             } else {
-                report.fault(CHECK, detail, "billhook lago reconcile --repair sends the open month again");
+                report.fault(CHECK, detail, difference.remedy());
             }
         }
     }
     let equal = compared.iter().filter(|one| one.differences.is_empty()).count();
-    report.ok(CHECK, format!("{equal} of {} subscriptions are counted as delivered", compared.len()));
+    let (year, number) = month(open_from(now_ms));
+    let all = compared.len();
+    report.ok(CHECK, format!("{equal} of {all} subscriptions are counted as delivered in {year:04}-{number:02}"));
     Ok(())
 }
 
@@ -128,12 +183,19 @@ pub fn period(compared: &reconcile::Compared) -> String {
     }
 }
 
-/// For `/readyz`. Lago keeps nobody waiting, so it is never missing; that it does not take our key is shown all the same.
-pub async fn facts(app: &App) -> Value {
+/// For `/readyz`: facts, and what keeps usage from arriving. Lago keeps nobody waiting, so it is never missing; that it refuses
+/// what is sent, or has not been there for a while, is shown all the same.
+pub async fn probe(app: &App) -> (Value, Option<String>) {
     if app.lago.is_none() {
-        return json!({ "configured": false });
+        return (json!({ "configured": false }), None);
     }
-    match status(app).await {
+    let looked = status(app).await;
+    let kept = looked.as_ref().ok().and_then(|status| {
+        let fault = status.fault.as_ref()?;
+        let passes = PASSING.iter().any(|code| fault.text.starts_with(code));
+        (!passes || status.lag_ms > LAG_MAX_MS).then(|| fault.text.clone())
+    });
+    let facts = match looked {
         Ok(status) => json!({
             "configured": true,
             "position": status.position,
@@ -144,5 +206,6 @@ pub async fn facts(app: &App) -> Value {
             "fault": status.fault.map(|fault| fault.text),
         }),
         Err(_) => json!({ "configured": true, "fault": "storage.unavailable" }),
-    }
+    };
+    (facts, kept)
 }

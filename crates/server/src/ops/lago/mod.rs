@@ -6,6 +6,7 @@
 //! seen before by its transaction id, which is made once of the entry, so sending at least once counts once.
 
 pub mod again;
+pub mod billed;
 pub mod codes;
 pub mod draft;
 pub mod ensure;
@@ -23,7 +24,9 @@ pub mod ship;
 pub mod start;
 pub mod strangers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 pub use examine::examine;
 
@@ -39,6 +42,8 @@ use crate::telemetry::LagoNumbers;
 pub struct Lago {
     pub gateway: gateway::Lago,
     pub numbers: Arc<LagoNumbers>,
+    /// As many events as Lago, or what stands before it, has taken at once.
+    batch: AtomicUsize,
     /// Held by whoever sends: one request with events in flight.
     turn: tokio::sync::Mutex<()>,
     webhook_key: tokio::sync::Mutex<notices::KeptKey>,
@@ -49,6 +54,7 @@ impl Lago {
         Self {
             gateway,
             numbers: Arc::default(),
+            batch: AtomicUsize::new(draft::BATCH),
             turn: tokio::sync::Mutex::default(),
             webhook_key: tokio::sync::Mutex::default(),
         }
@@ -96,6 +102,8 @@ pub struct Status {
 pub struct Details {
     /// Why letters are dead, the most frequent reason first.
     pub dead_reasons: Vec<(String, u64)>,
+    /// The same of those that no invoice will have, since their month is billed: somebody has to bill them by hand.
+    pub dead_billed: BTreeMap<String, u64>,
     /// Entries that are not for Lago, by reason.
     pub skipped: Vec<(String, u64)>,
     pub subscriptions: u64,
@@ -105,9 +113,15 @@ pub struct Details {
 
 /// Counts what nobody needs to know every few seconds.
 pub async fn details(app: &App) -> Result<Details> {
+    let now_ms = app.clock.now().as_millisecond();
     app.db
-        .read(|tx| {
+        .read(move |tx| {
+            let mut dead_billed = BTreeMap::new();
+            for letter in replay::billed(lago::dead_stored(tx)?, now_ms)? {
+                *dead_billed.entry(letter.reason).or_insert(0) += 1;
+            }
             Ok(Details {
+                dead_billed,
                 dead_reasons: lago::dead_reasons(tx, 20)?,
                 skipped: lago::skips(tx)?,
                 subscriptions: lago::count_subscriptions(tx)?,

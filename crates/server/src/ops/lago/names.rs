@@ -57,3 +57,32 @@ pub fn all(tx: &mut Tx<'_>, user: &str) -> Result<BTreeSet<String>> {
     all.extend(lago::names(tx, user)?.into_iter().map(|(_, name)| name));
     Ok(all)
 }
+
+/// Under what the sums of a user are noted that were billed by hand: they are none of Lago's.
+pub fn by_hand(user: &str) -> String {
+    format!("billed by hand: {user}")
+}
+
+/// Users who have or had an id of Lago's in common, and so one subscription there: what is theirs is compared, and sent again, as one.
+#[derive(Debug, Default)]
+pub struct Together(Vec<BTreeSet<String>>);
+
+impl Together {
+    pub fn read(tx: &mut Tx<'_>) -> Result<Self> {
+        let mut groups: Vec<BTreeSet<String>> = Vec::new();
+        for users in lago::shared_names(tx)?.into_values() {
+            let mut all: BTreeSet<String> = users.into_iter().collect();
+            let (touched, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| !group.is_disjoint(&all));
+            all.extend(touched.into_iter().flatten());
+            groups = apart;
+            groups.push(all);
+        }
+        Ok(Self(groups))
+    }
+
+    /// Everybody who is one with this user, and this user.
+    pub fn with(&self, user: &str) -> BTreeSet<String> {
+        let group = self.0.iter().find(|group| group.contains(user));
+        group.cloned().unwrap_or_else(|| BTreeSet::from([user.to_owned()]))
+    }
+}

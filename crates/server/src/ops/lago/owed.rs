@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
+use super::configured;
 use super::draft::{Fit, Rules};
 use super::event::{Event, counted_at, month};
+use super::names::{self, Together};
 use super::reconcile::Count;
-use super::{configured, names};
 use crate::app::App;
 use crate::error::Result;
 use crate::store::lago::{self, QUARTER_MS, State, Sum};
@@ -26,7 +27,8 @@ const COMPARED_DAYS: i64 = super::SUMS_KEPT_DAYS - 1;
 /// A difference between the log and what is noted as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    pub user: String,
+    /// Several where they have one subscription at Lago.
+    pub users: BTreeSet<String>,
     pub code: String,
     /// The UTC month by which Lago bills.
     pub month: (i16, i8),
@@ -34,10 +36,17 @@ pub struct Difference {
     pub noted: Count,
 }
 
+impl Difference {
+    /// `ada`, or `ada, bob`
+    pub fn who(&self) -> String {
+        self.users.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { user, code, month: (year, month), log, noted } = self;
-        write!(f, "user {user}, {code}, {year:04}-{month:02}: the log says {log}, noted as sent are {noted}")
+        let Self { code, month: (year, month), log, noted, .. } = self;
+        write!(f, "user {}, {code}, {year:04}-{month:02}: the log says {log}, noted as sent are {noted}", self.who())
     }
 }
 
@@ -117,10 +126,9 @@ impl Counting {
     fn compare_page(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
         self.catch_up(tx)?;
         let page = lago::subscriptions_after(tx, &self.last, PAGE)?;
-        let waiting = waiting(tx)?;
+        let (waiting, together) = (waiting(tx)?, Together::read(tx)?);
         for subscription in &page {
-            self.compare_user(tx, &subscription.user, &waiting)?;
-            self.compared.insert(subscription.user.clone());
+            self.compare_once(tx, together.with(&subscription.user), &waiting)?;
         }
         let Some(last) = page.last() else { return Ok(false) };
         self.last.clone_from(&last.user);
@@ -130,41 +138,58 @@ impl Counting {
     /// Users of whom no subscription is known: all that is theirs is dead.
     fn compare_rest(&mut self, tx: &mut Tx<'_>) -> Result<bool> {
         self.catch_up(tx)?;
-        let waiting = waiting(tx)?;
+        let (waiting, together) = (waiting(tx)?, Together::read(tx)?);
         let rest: Vec<String> = self.log.keys().filter(|user| !self.compared.contains(*user)).cloned().collect();
         for user in rest {
             // Somebody who was removed with their subscription is nobody's debtor.
             if users::get(tx, &user)?.is_some() {
-                self.compare_user(tx, &user, &waiting)?;
+                self.compare_once(tx, together.with(&user), &waiting)?;
             }
         }
         Ok(false)
     }
 
-    fn compare_user(&mut self, tx: &mut Tx<'_>, user: &str, waiting: &[Sum]) -> Result<()> {
-        let mut noted = Counts::new();
-        for name in names::all(tx, user)? {
+    /// Users who are one at Lago come by several times.
+    fn compare_once(&mut self, tx: &mut Tx<'_>, users: BTreeSet<String>, waiting: &[Sum]) -> Result<()> {
+        if users.is_subset(&self.compared) {
+            return Ok(());
+        }
+        self.compared.extend(users.iter().cloned());
+        let (mut names, mut log, mut noted) = (BTreeSet::new(), Counts::new(), Counts::new());
+        for user in &users {
+            names.extend(names::all(tx, user)?);
+            names.insert(names::by_hand(user));
+            for (key, count) in self.log.get(user).into_iter().flatten() {
+                let all = log.entry(key.clone()).or_default();
+                all.units += count.units;
+                all.events += count.events;
+            }
+            for letter in lago::dead_of(tx, user)? {
+                let sum = Event::read(&letter.event)?.sum()?;
+                if sum.quarter_ms >= self.from_ms {
+                    add(&mut noted, &sum);
+                }
+            }
+        }
+        for name in names {
             let sums = lago::sums(tx, &name, self.from_ms, i64::MAX)?;
             sums.iter().filter(|sum| sum.quarter_ms >= self.from_ms).for_each(|sum| add(&mut noted, sum));
             waiting.iter().filter(|sum| sum.external_id == name).for_each(|sum| add(&mut noted, sum));
         }
-        for letter in lago::dead_of(tx, user)? {
-            let sum = Event::read(&letter.event)?.sum()?;
-            if sum.quarter_ms >= self.from_ms {
-                add(&mut noted, &sum);
-            }
-        }
-        let log = self.log.get(user).cloned().unwrap_or_default();
+        self.differ(&users, &log, &noted);
+        Ok(())
+    }
+
+    fn differ(&mut self, users: &BTreeSet<String>, log: &Counts, noted: &Counts) {
         let keys: BTreeSet<_> = log.keys().chain(noted.keys()).cloned().collect();
         for key in keys {
             let count = |counts: &Counts| counts.get(&key).copied().unwrap_or_default();
-            let (log, noted) = (count(&log), count(&noted));
+            let (log, noted) = (count(log), count(noted));
             if log != noted {
                 let (code, month) = key;
-                self.differences.push(Difference { user: user.to_owned(), code, month, log, noted });
+                self.differences.push(Difference { users: users.clone(), code, month, log, noted });
             }
         }
-        Ok(())
     }
 }
 

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use billing::usage::Quantity;
 
 use super::event::{Event, open_from};
+use super::replay::AGAIN;
 use super::{codes, configured, names};
 use crate::app::App;
 use crate::error::{Error, Result};
-use crate::gateways::lago::{LagoError, Remedy, read, segment};
+use crate::gateways::lago::{LagoError, Refusal, Remedy, read, segment};
 use crate::store::lago::{self, QUARTER_MS, State, Subscription};
 
 /// Subscriptions of one read of the database.
@@ -40,11 +41,34 @@ pub struct Compared {
     pub differences: Vec<Difference>,
 }
 
+impl Compared {
+    /// Before anything was compared.
+    pub(super) fn nothing(user: &str, external_id: &str, delivered_ms: Option<i64>) -> Self {
+        Self {
+            user: user.to_owned(),
+            external_id: external_id.to_owned(),
+            period: None,
+            delivered_ms,
+            metrics: 0,
+            differences: Vec::new(),
+        }
+    }
+
+    /// Whether it has to be made again at Lago.
+    pub fn is_gone(&self) -> bool {
+        self.differences.iter().any(|difference| matches!(difference, Difference::Gone { .. }))
+    }
+}
+
 /// One thing that the two sides do not agree on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// Lago does not show the usage of this subscription at all.
     Missing {
+        reason: String,
+    },
+    /// Lago has no such customer, or nothing runs under that id: what is sent there is billed nowhere.
+    Gone {
         reason: String,
     },
     /// The plan has no charge for a metric that was used.
@@ -57,6 +81,32 @@ pub enum Difference {
         ours: Count,
         theirs: Count,
     },
+}
+
+impl Difference {
+    /// Whether the open month sent again can end it. What Lago has it keeps, and what it has no charge for it does not count.
+    pub fn can_be_sent(&self) -> bool {
+        match self {
+            Self::Gone { .. } => true,
+            Self::Missing { .. } | Self::NoCharge { .. } => false,
+            Self::Counted { ours, theirs, .. } => theirs.units < ours.units || theirs.events < ours.events,
+        }
+    }
+
+    /// What can be done about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Gone { .. } => "billhook lago reconcile --repair makes it again and sends the open month again",
+            Self::Missing { .. } => "see at Lago what this says, then compare again",
+            Self::NoCharge { .. } => {
+                "give the plan at Lago a charge for it (billhook lago setup says what it lacks): it counts what it has"
+            }
+            Self::Counted { .. } if self.can_be_sent() => "billhook lago reconcile --repair sends the open month again",
+            Self::Counted { .. } => {
+                "Lago has more than was sent from here, and keeps it: find out who else sends, and correct the invoice there"
+            }
+        }
+    }
 }
 
 /// So many units (in millionths) and events.
@@ -79,6 +129,7 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Missing { reason } => write!(f, "Lago shows no usage: {reason}"),
+            Self::Gone { reason } => write!(f, "Lago has no subscription that runs: {reason}"),
             Self::NoCharge { code, ours } => {
                 write!(f, "{code}: delivered {ours}, the plan at Lago has no charge for it")
             }
@@ -114,14 +165,15 @@ fn moved(subscription: &Subscription) -> bool {
 
 /// A user's subscription, and those under other ids of before that got something in the open month.
 async fn compare(app: &App, subscription: &Subscription) -> Result<Compared> {
-    let (user, delivered_ms) = (&subscription.user, subscription.delivered_ms);
-    let mut compared = compare_under(app, user, delivered_ms, &subscription.external_id).await?;
+    let under = |external_id: &str| Compared::nothing(&subscription.user, external_id, subscription.delivered_ms);
+    let mut compared = compare_under(app, under(&subscription.external_id)).await?;
     for former in former(app, subscription).await? {
-        let there = compare_under(app, user, delivered_ms, &former).await?;
+        let there = compare_under(app, under(&former)).await?;
         compared.metrics += there.metrics;
         // One that has ended there is billed, and not shown any more.
         let differences = there.differences.into_iter();
-        compared.differences.extend(differences.filter(|one| !matches!(one, Difference::Missing { .. })));
+        let is_over = |one: &Difference| matches!(one, Difference::Missing { .. } | Difference::Gone { .. });
+        compared.differences.extend(differences.filter(|one| !is_over(one)));
     }
     Ok(compared)
 }
@@ -141,31 +193,22 @@ async fn former(app: &App, subscription: &Subscription) -> Result<Vec<String>> {
         .await
 }
 
-/// What was delivered under one id of Lago's.
-pub(super) async fn compare_under(
-    app: &App,
-    user: &str,
-    delivered_ms: Option<i64>,
-    external_id: &str,
-) -> Result<Compared> {
-    let mut compared = Compared {
-        user: user.to_owned(),
-        external_id: external_id.to_owned(),
-        period: None,
-        delivered_ms,
-        metrics: 0,
-        differences: Vec::new(),
+/// What was delivered under one id of Lago's, of which nothing is known yet.
+pub(super) async fn compare_under(app: &App, compared: Compared) -> Result<Compared> {
+    let difference = match ask(app, &compared.external_id).await? {
+        Ok(usage) => return count(app, compared, &usage).await,
+        // Who uses nothing any more may have been ended there.
+        Err(Difference::Gone { .. }) if !has_moved(app, &compared.user, &compared.external_id).await? => None,
+        Err(difference) => Some(difference),
     };
-    let usage = match ask(app, external_id).await? {
-        Ok(usage) => usage,
-        Err(reason) => {
-            compared.differences.push(Difference::Missing { reason });
-            return Ok(compared);
-        }
-    };
+    Ok(Compared { differences: difference.into_iter().collect(), ..compared })
+}
+
+/// Compares what Lago says of a period with what was delivered in it.
+pub(super) async fn count(app: &App, mut compared: Compared, usage: &read::Usage) -> Result<Compared> {
     compared.period = Some((usage.from, usage.to));
     let to_ms = usage.to.as_second() * 1000 + 1000;
-    let ours = delivered(app, external_id, usage.from.as_millisecond(), to_ms).await?;
+    let ours = delivered(app, &compared.external_id, usage.from.as_millisecond(), to_ms).await?;
     let known = codes::known(app).await?;
     let codes: BTreeSet<&String> =
         ours.keys().chain(usage.charges.iter().map(|charge| &charge.code).filter(|code| known.has(code))).collect();
@@ -179,14 +222,34 @@ pub(super) async fn compare_under(
     Ok(compared)
 }
 
+/// Whether anything was sent to a subscription in the open month, or is to be sent there again.
+async fn has_moved(app: &App, user: &str, external_id: &str) -> Result<bool> {
+    let from_ms = open_from(app.clock.now().as_millisecond());
+    if !delivered(app, external_id, from_ms, i64::MAX).await?.is_empty() {
+        return Ok(true);
+    }
+    let user = user.to_owned();
+    let letters = app.db.read(move |tx| lago::dead_of(tx, &user)).await?;
+    Ok(letters.iter().any(|letter| letter.reason.starts_with(AGAIN)))
+}
+
+/// Lago's words for a customer or a subscription that it does not have, beside whatever status.
+const GONE: [&str; 3] = ["customer_not_found", "subscription_not_found", "no_active_subscription"];
+
 /// Lago's usage of a subscription, or why it shows none.
-async fn ask(app: &App, external_id: &str) -> Result<Result<read::Usage, String>> {
+async fn ask(app: &App, external_id: &str) -> Result<Result<read::Usage, Difference>> {
     let path = format!("/customers/{}/current_usage", segment(external_id));
     let query = [("external_subscription_id", external_id), ("apply_taxes", "false")];
     match configured(app)?.gateway.get(&path, &query).await {
-        Ok(answer) => Ok(read::usage(&answer).ok_or_else(|| "its answer cannot be read".to_owned())),
+        Ok(answer) => {
+            Ok(read::usage(&answer)
+                .ok_or_else(|| Difference::Missing { reason: "its answer cannot be read".to_owned() }))
+        }
         Err(error) if error.remedy() == Remedy::Content => {
-            Ok(Err(error.refusal().map_or_else(|| error.to_string(), |refusal| refusal.reason())))
+            let reason = error.refusal().map(Refusal::reason).filter(|reason| !reason.is_empty());
+            let reason = reason.unwrap_or_else(|| error.to_string());
+            let is_gone = GONE.iter().any(|word| reason.contains(word));
+            Ok(Err(if is_gone { Difference::Gone { reason } } else { Difference::Missing { reason } }))
         }
         Err(error) => Err(unavailable(error)),
     }

@@ -1,22 +1,47 @@
 //! Dead letters: events that Lago did not take. They stay until somebody has put the reason right and has them sent again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::draft::BATCH;
 use super::ensure::Ready;
-use super::event::{Event, Moment};
+use super::event::{self, Event, Moment, is_open};
 use super::names::{self, Names};
+use super::reconcile::Count;
 use super::ship::{self, NotNow};
 use super::{Lago, codes, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
-use crate::store::lago::{self, Dead, Item, State, Window};
+use crate::store::lago::{self, Dead, Item, State, Sum, Window};
+use crate::store::log::Logged;
 use crate::store::{Tx, log, users};
 
 /// The reason of letters that Lago may have taken before: they go out with the bytes of the first time, or a Lago on ClickHouse
 /// would count them twice.
 pub(super) const AGAIN: &str = "counted differently: it is sent again";
+
+/// The reason of letters that take back another one. That may be at Lago, billed nowhere, or may never have been there.
+pub(super) const HELD: &str = "what it takes back is a dead letter: it waits for that";
+
+/// Whether an entry takes back what lies dead. What Lago has stored in the open month it counts as soon as it can: that may be
+/// taken back.
+pub(super) fn is_held(tx: &mut Tx<'_>, entry: &Logged, now_ms: i64) -> Result<bool> {
+    let Some(position) = codes::taken_back(entry) else { return Ok(false) };
+    let Some(taken_back) = log::at(tx, position)? else { return Ok(false) };
+    let letter = lago::dead_letter(tx, &event::transaction_id(&taken_back))?;
+    letter.map_or(Ok(false), |letter| Ok(!letter.stored || is_billed(&letter, now_ms)?))
+}
+
+/// Letters that take this one back.
+fn held_for(tx: &mut Tx<'_>, letter: &Dead) -> Result<Vec<Dead>> {
+    let mut held = Vec::new();
+    for other in lago::dead_of(tx, &letter.user)? {
+        if log::at(tx, other.position)?.as_ref().and_then(codes::taken_back) == Some(letter.position) {
+            held.push(other);
+        }
+    }
+    Ok(held)
+}
 
 /// A page of dead letters, after this transaction id.
 pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
@@ -24,12 +49,102 @@ pub async fn list(app: &App, after: &str, most: i64) -> Result<Vec<Dead>> {
     app.db.read(move |tx| lago::dead_after(tx, &after, most)).await
 }
 
-/// Asks that one dead letter, or all of them, be sent again with the next window; how many there are.
-pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<u64> {
+/// What is not billed at Lago because it is dead, by user and code.
+pub async fn unbilled(app: &App) -> Result<BTreeMap<(String, String), Count>> {
+    let (mut unbilled, mut after) = (BTreeMap::<_, Count>::new(), String::new());
+    loop {
+        let page = list(app, &after, 500).await?;
+        let Some(last) = page.last() else { return Ok(unbilled) };
+        after.clone_from(&last.transaction_id);
+        for letter in page {
+            let sum = Event::read(&letter.event)?.sum()?;
+            let count = unbilled.entry((letter.user, sum.code)).or_default();
+            count.units += i128::from(sum.units);
+            count.events += i128::from(sum.events);
+        }
+    }
+}
+
+/// What became of asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Letters that go out with the next window.
+    pub count: u64,
+    /// Letters that stay: Lago has them, and has made the invoice of their month without them.
+    pub billed: Vec<Dead>,
+}
+
+/// Asks that one dead letter, or all of them, be sent again with the next window.
+pub async fn ask(app: &App, transaction_id: Option<&str>) -> Result<Asked> {
     configured(app)?;
-    let asked = transaction_id.map(str::to_owned);
-    let count = app.db.write(move |tx| lago::ask_replay(tx, asked.as_deref())).await?;
-    if count == 0 && transaction_id.is_some() { Err(Error::NotFound) } else { Ok(count) }
+    let (one, now_ms) = (transaction_id.map(str::to_owned), app.clock.now().as_millisecond());
+    let ask = move |tx: &mut Tx<'_>| {
+        let mut asked = Asked { count: lago::ask_replay(tx, one.as_deref())?, billed: Vec::new() };
+        let letters = match &one {
+            Some(id) => lago::dead_letter(tx, id)?.into_iter().collect(),
+            None => lago::dead_stored(tx)?,
+        };
+        for letter in &letters {
+            // With one that is asked for by itself go those that take it back.
+            for held in if one.is_some() { held_for(tx, letter)? } else { Vec::new() } {
+                asked.count += lago::ask_replay(tx, Some(&held.transaction_id))?;
+            }
+        }
+        asked.billed = billed(letters, now_ms)?;
+        for letter in &asked.billed {
+            lago::leave_dead(tx, &letter.transaction_id)?;
+            asked.count -= 1;
+            for held in held_for(tx, letter)?.iter().filter(|held| held.reason == HELD) {
+                lago::leave_dead(tx, &held.transaction_id)?;
+                asked.count -= 1;
+            }
+        }
+        Ok(asked)
+    };
+    let asked = app.db.write(ask).await?;
+    let is_none = asked.count == 0 && asked.billed.is_empty() && transaction_id.is_some();
+    if is_none { Err(Error::NotFound) } else { Ok(asked) }
+}
+
+/// Those of them that no invoice will ever have: sent again they would be what Lago has already.
+pub(super) fn billed(letters: Vec<Dead>, now_ms: i64) -> Result<Vec<Dead>> {
+    let mut billed = Vec::new();
+    for letter in letters {
+        if is_billed(&letter, now_ms)? {
+            billed.push(letter);
+        }
+    }
+    Ok(billed)
+}
+
+/// Whether Lago has a letter, and its month is over.
+fn is_billed(letter: &Dead, now_ms: i64) -> Result<bool> {
+    Ok(letter.stored && !is_open(Event::read(&letter.event)?.at_ms()?, now_ms))
+}
+
+/// Puts a letter away that was billed by hand; false where it can still be sent, or counted by Lago itself.
+pub async fn forget(app: &App, transaction_id: &str) -> Result<bool> {
+    configured(app)?;
+    let (id, now_ms) = (transaction_id.to_owned(), app.clock.now().as_millisecond());
+    let put_away = move |tx: &mut Tx<'_>| {
+        let Some(letter) = lago::dead_letter(tx, &id)? else { return Err(Error::NotFound) };
+        if !is_billed(&letter, now_ms)? {
+            return Ok(false);
+        }
+        // What takes it back has never been sent: the two of them are nothing.
+        let held = held_for(tx, &letter)?.into_iter().filter(|held| held.reason == HELD);
+        for letter in held.chain([letter]) {
+            let Dead { transaction_id, user, reason, event, .. } = letter;
+            lago::ask_replay(tx, Some(&transaction_id))?;
+            if lago::raise(tx, &transaction_id)? {
+                let sum = Event::read(&event)?.sum()?;
+                lago::add_sum(tx, &Sum { external_id: names::by_hand(&user), ..sum })?;
+            }
+            tracing::info!(lago.transaction_id = transaction_id, user.id = user, reason, "put away");
+        }
+        Ok(true)
+    };
+    app.db.write(put_away).await
 }
 
 /// What is to become of the letters that somebody wants sent again.
@@ -43,22 +158,32 @@ struct Raised {
     moved: Vec<(i64, i64)>,
     /// Lago has stored them: it counts them as soon as it can, and sending could only count them twice.
     stored: Vec<Event>,
-    /// Their users still have no subscription.
+    /// Their users still have no subscription, their month was billed meanwhile, or what they take back stays dead.
     refused: Vec<Dead>,
 }
 
 /// Opens a window of dead letters that somebody wants to be sent again; false when there are none.
 pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
     let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
-    let letters = app.db.read(move |tx| letters(tx, most)).await?;
+    let now_ms = app.clock.now().as_millisecond();
+    let letters = app.db.read(move |tx| letters(tx, most, now_ms)).await?;
     if letters.is_empty() {
         return Ok(false);
     }
-    let now_ms = app.clock.now().as_millisecond();
     let mut raised = Raised::default();
     let mut standing = HashMap::new();
-    for (letter, name) in letters {
+    for Asking { letter, name, takes_back, is_held } in letters {
         let event = Event::read(&letter.event)?;
+        if is_held {
+            let reason = HELD.to_owned();
+            raised.refused.push(Dead { reason, dead_ms: now_ms, ..letter });
+            continue;
+        }
+        // Its month may have ended since somebody asked.
+        if is_billed(&letter, now_ms)? {
+            raised.refused.push(letter);
+            continue;
+        }
         if letter.stored {
             raised.stored.push(event);
             continue;
@@ -70,6 +195,9 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
         }
         match standing.get(&letter.user) {
             Some(Ok(ready)) => {
+                // What takes back another one goes where that goes.
+                let beside = raised.names.iter().find(|(_, position, _)| Some(*position) == takes_back);
+                let name = beside.map(|(_, _, name)| name.clone()).or(name);
                 // It may have died before its subscription was there, and then it never was on the wire.
                 let name = name.unwrap_or_else(|| {
                     raised.names.push((letter.user.clone(), letter.position, ready.external_id.clone()));
@@ -103,16 +231,33 @@ fn is_again(letter: &Dead) -> bool {
     letter.reason.starts_with(AGAIN)
 }
 
-/// Letters, each with the id of Lago's under which it may be there, or that is there which it takes back; nothing where it has
-/// never been at Lago, and goes out under the id that its user has now.
-fn letters(tx: &mut Tx<'_>, most: i64) -> Result<Vec<(Dead, Option<String>)>> {
-    let mut letters = Vec::new();
-    for letter in lago::replays(tx, most)? {
+/// A letter that somebody wants sent again.
+struct Asking {
+    letter: Dead,
+    /// The id of Lago's under which it may be there, or that is there which it takes back; nothing where it has never been at
+    /// Lago, and goes out under the id that its user has now.
+    name: Option<String>,
+    /// The place of the entry that it takes back.
+    takes_back: Option<i64>,
+    /// That lies dead, and nobody wants it sent again.
+    is_held: bool,
+}
+
+fn letters(tx: &mut Tx<'_>, most: i64, now_ms: i64) -> Result<Vec<Asking>> {
+    let asked = lago::replays(tx, most)?;
+    let mut letters: Vec<Asking> = Vec::new();
+    for letter in asked {
         let names = Names::read(tx, &letter.user)?;
         let entry = log::at(tx, letter.position)?;
-        let entry = entry.filter(|entry| is_again(&letter) || codes::taken_back(entry).is_some());
+        let takes_back = entry.as_ref().and_then(codes::taken_back);
+        let is_beside = letters.iter().any(|one| !one.is_held && Some(one.letter.position) == takes_back);
+        let is_held = match &entry {
+            Some(entry) => !is_again(&letter) && !is_beside && is_held(tx, entry, now_ms)?,
+            None => false,
+        };
+        let entry = entry.filter(|_| is_again(&letter) || takes_back.is_some());
         let name = entry.and_then(|entry| names.of(&entry).map(str::to_owned));
-        letters.push((letter, name));
+        letters.push(Asking { letter, name, takes_back, is_held });
     }
     Ok(letters)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{Event, Moment};
+use super::{codes, replay};
 use crate::error::Result;
 use crate::store::lago::{self, Dead, Item, State, Sum, Window};
 use crate::store::{Tx, log};
@@ -38,7 +39,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, seen: &Window, outcomes: &[Outcome], now_m
     if same(&window) != same(seen) {
         return Ok(());
     }
-    let mut sums = Sums::default();
+    let (mut sums, mut buried) = (Sums::default(), BTreeSet::new());
     for (place, became) in outcomes {
         let Some(item) = window.items.get_mut(*place).filter(|item| item.state == State::Waiting) else { continue };
         match became {
@@ -50,6 +51,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, seen: &Window, outcomes: &[Outcome], now_m
             Became::StoredTooLate { at_ms } => {
                 count_from(tx, item, *at_ms)?;
                 bury(tx, item, TOO_LATE, now_ms, true)?;
+                buried.insert(item.position);
             }
             Became::Lost => {
                 let moment = Moment { began_ms: i64::MIN, now_ms };
@@ -58,12 +60,30 @@ pub(super) fn settle(tx: &mut Tx<'_>, seen: &Window, outcomes: &[Outcome], now_m
                 // It is another window now: an answer to what was sent before says nothing about it.
                 window.opened_ms = now_ms;
             }
-            Became::Refused(reason) => bury(tx, item, reason, now_ms, false)?,
+            Became::Refused(reason) => {
+                bury(tx, item, reason, now_ms, false)?;
+                buried.insert(item.position);
+            }
         }
     }
+    hold(tx, &mut window, &buried, now_ms)?;
     sums.save(tx, now_ms)?;
     lago::save_window(tx, &window)?;
     recovered(tx)
+}
+
+/// What takes back an event that is dead now goes out with that one, and not before.
+fn hold(tx: &mut Tx<'_>, window: &mut Window, buried: &BTreeSet<i64>, now_ms: i64) -> Result<()> {
+    if buried.is_empty() {
+        return Ok(());
+    }
+    for item in window.items.iter_mut().filter(|item| item.state == State::Waiting) {
+        let takes_back = log::at(tx, item.position)?.as_ref().and_then(codes::taken_back);
+        if takes_back.is_some_and(|position| buried.contains(&position)) {
+            bury(tx, item, replay::HELD, now_ms, false)?;
+        }
+    }
+    Ok(())
 }
 
 /// Lago has answered.

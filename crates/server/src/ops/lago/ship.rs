@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::draft::{self, BATCH, Draft};
+use super::draft::{self, Draft};
 use super::ensure::{self, Ready, Unready};
 use super::event::{self, Moment};
 use super::overdue::{self, Look};
 use super::settling::{self, Became, Outcome};
-use super::{Lago, configured, names, replay, start};
+use super::{Lago, again, configured, names, replay, start};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::backoff;
@@ -104,7 +104,7 @@ async fn step(app: &App, ours: &Lago, shipped: &mut Shipped) -> Result<bool, Hal
     let (catalogue, now) = (Arc::clone(&app.catalogue), app.clock.now());
     let draft = app.db.read(move |tx| draft::next(tx, &catalogue, now)).await?;
     if draft.to == draft.from {
-        return Ok(false);
+        return Ok(again::follow(app).await?);
     }
     let standing = standing(app, ours, &draft).await?;
     open(app, draft, standing, shipped).await?;
@@ -174,8 +174,8 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
     let (mut buried, mut moved) = (Vec::new(), Vec::new());
     for item in &draft.items {
         let (ready, reason) = match standing.get(&item.entry.user) {
-            Some(Ok(ready)) => (Some(ready), None),
-            Some(Err(reason)) => (None, Some(reason)),
+            Some(Ok(ready)) => (Some(ready), item.is_held.then_some(replay::HELD)),
+            Some(Err(reason)) => (None, Some(reason.as_str())),
             None => return Err(Error::internal("a user of a draft was not looked after")),
         };
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
@@ -193,7 +193,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
             Some(reason) => buried.push(Dead {
                 position: item.entry.position,
                 user: item.entry.user.clone(),
-                reason: reason.clone(),
+                reason: reason.to_owned(),
                 dead_ms: now_ms,
                 event: event.line()?,
                 stored: false,
@@ -248,7 +248,7 @@ fn is_echo(answer: &Value, sent: usize) -> bool {
 async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) -> Result<(), Halt> {
     let waiting: Vec<usize> =
         (0..window.items.len()).filter(|place| window.items[*place].state == State::Waiting).collect();
-    let waiting = &waiting[..waiting.len().min(BATCH)];
+    let waiting = &waiting[..waiting.len().min(ours.batch.load(Ordering::Relaxed))];
     let events: Vec<&str> = waiting.iter().map(|place| window.items[*place].event.as_str()).collect();
     let body = format!("{{\"events\":[{}]}}", events.join(","));
     let outcomes: Vec<Outcome> = match ours.gateway.post("/events/batch", body).await {
@@ -257,6 +257,10 @@ async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) ->
         }
         // Something between us and Lago has answered.
         Ok(_) => return Err(LagoError::BadBody { fault: "a success without the events that were sent" }.into()),
+        Err(error) if error.is_too_long() && waiting.len() > 1 => {
+            send_less(ours, waiting.len(), &error);
+            return Ok(());
+        }
         Err(LagoError::Refused { refusal }) => judged(waiting, &refusal).ok_or_else(|| our_fault(&refusal))?,
         Err(error) if error.remedy() == Remedy::Content => {
             return Err(our_fault(&error.refusal().cloned().unwrap_or_default()));
@@ -267,6 +271,13 @@ async fn send(app: &App, ours: &Lago, window: &Window, shipped: &mut Shipped) ->
     app.db.write(move |tx| settling::settle(tx, &sent, &settled, now_ms)).await?;
     tell(ours, &outcomes, shipped);
     Ok(())
+}
+
+/// A Lago may be set to fewer events in a batch, and a proxy to shorter requests: from here on half as many go at once.
+fn send_less(ours: &Lago, sent: usize, error: &LagoError) {
+    let half = (sent / 2).max(1);
+    tracing::warn!(%error, "Lago does not take {sent} events at once: {half} from now on");
+    ours.batch.store(half, Ordering::Relaxed);
 }
 
 fn tell(ours: &Lago, outcomes: &[Outcome], shipped: &mut Shipped) {

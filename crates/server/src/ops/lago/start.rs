@@ -25,7 +25,12 @@ pub(super) fn shown(tx: &mut Tx<'_>) -> Result<Option<Timestamp>> {
 
 /// Decides it once, before anything is sent, and whether or not Lago can be asked.
 pub(super) async fn begin(app: &App) -> Result<()> {
-    if app.db.read(|tx| facts::get(tx, facts::LAGO_FROM)).await?.is_some() {
+    let at = app.config.lago.as_ref().map(|lago| lago.base.clone()).unwrap_or_default();
+    let (from, known) = app.db.read(|tx| facts::both(tx, facts::LAGO_FROM, facts::LAGO_AT)).await?;
+    if known.as_deref() != Some(&at) {
+        app.db.write(move |tx| moved_to(tx, &at)).await?;
+    }
+    if from.is_some() {
         return Ok(());
     }
     let now_ms = app.clock.now().as_millisecond();
@@ -41,6 +46,14 @@ pub(super) async fn begin(app: &App) -> Result<()> {
         tracing::info!(%from, "Lago gets what was used from here on, and nothing from before");
     }
     Ok(())
+}
+
+/// Another address may be another Lago: whoever is sent something next is looked up there first.
+fn moved_to(tx: &mut Tx<'_>, at: &str) -> Result<()> {
+    if facts::get(tx, facts::LAGO_AT)?.is_some_and(|known| known != at) {
+        lago::doubt_subscriptions(tx, "LAGO_API_URL is another one than before")?;
+    }
+    facts::set(tx, facts::LAGO_AT, at)
 }
 
 /// What is decided, or would be now.

@@ -29,9 +29,9 @@ pub async fn find(app: &App) -> Result<Vec<Compared>> {
             let named = BTreeSet::from([external_id.clone()]);
             let user = identities::users_of_subscriptions(app, named).await?.remove(&external_id);
             let user = user.unwrap_or_else(|| external_id.clone());
-            let mut compared = compare_under(app, &user, None, &external_id).await?;
+            let mut compared = compare_under(app, Compared::nothing(&user, &external_id, None)).await?;
             // One that has ended meanwhile is not shown any more, and nothing was sent to it.
-            compared.differences.retain(|one| !matches!(one, Difference::Missing { .. }));
+            compared.differences.retain(|one| !matches!(one, Difference::Missing { .. } | Difference::Gone { .. }));
             if !compared.differences.is_empty() {
                 found.push(compared);
             }

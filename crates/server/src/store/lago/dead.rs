@@ -62,6 +62,16 @@ pub fn is_dead(tx: &mut Tx<'_>, transaction_id: &str) -> Result<bool> {
     Ok(tx.row("SELECT 1 FROM lago_dead WHERE transaction_id = ?1", args![transaction_id])?.is_some())
 }
 
+/// One dead letter.
+pub fn dead_letter(tx: &mut Tx<'_>, transaction_id: &str) -> Result<Option<Dead>> {
+    tx.row(select!("WHERE transaction_id = ?1"), args![transaction_id])?.as_ref().map(dead).transpose()
+}
+
+/// Those that Lago has, and finds no use for.
+pub fn dead_stored(tx: &mut Tx<'_>) -> Result<Vec<Dead>> {
+    tx.rows(select!("WHERE stored = 1 ORDER BY position, transaction_id"), args![])?.iter().map(dead).collect()
+}
+
 pub fn dead_count(tx: &mut Tx<'_>) -> Result<u64> {
     tx.row("SELECT COUNT(*) FROM lago_dead", args![])?.map_or(Ok(0), |row| row.count(0))
 }
@@ -88,6 +98,11 @@ pub fn ask_replay(tx: &mut Tx<'_>, transaction_id: Option<&str>) -> Result<u64> 
         Some(id) => tx.run("UPDATE lago_dead SET replay = 1 WHERE transaction_id = ?1", args![id]),
         None => tx.run("UPDATE lago_dead SET replay = 1", args![]),
     }
+}
+
+/// Takes the mark off again.
+pub fn leave_dead(tx: &mut Tx<'_>, transaction_id: &str) -> Result<()> {
+    tx.run("UPDATE lago_dead SET replay = 0 WHERE transaction_id = ?1", args![transaction_id]).map(drop)
 }
 
 /// Dead letters that are to be sent again, in the order of the log.

@@ -1,5 +1,7 @@
 //! Under which ids Lago knows a user, and knew them before.
 
+use std::collections::BTreeMap;
+
 use super::subscriptions::subscription;
 use crate::error::Result;
 use crate::store::Tx;
@@ -30,6 +32,21 @@ pub fn identity(tx: &mut Tx<'_>, user: &str) -> Result<Identity> {
 pub fn names(tx: &mut Tx<'_>, user: &str) -> Result<Vec<(i64, String)>> {
     let sql = "SELECT from_position, external_id FROM lago_names WHERE user_id = ?1 ORDER BY from_position";
     tx.rows(sql, args![user])?.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
+}
+
+/// Ids of Lago's that several users have or had, with those users, in their order.
+pub fn shared_names(tx: &mut Tx<'_>) -> Result<BTreeMap<String, Vec<String>>> {
+    let sql = "WITH known (external_id, user_id) AS (
+             SELECT external_id, user_id FROM lago_names
+             UNION SELECT external_id, user_id FROM lago_subscriptions)
+         SELECT external_id, user_id FROM known
+         WHERE external_id IN (SELECT external_id FROM known GROUP BY external_id HAVING COUNT(*) > 1)
+         ORDER BY external_id, user_id";
+    let mut shared = BTreeMap::<String, Vec<String>>::new();
+    for row in &tx.rows(sql, args![])? {
+        shared.entry(row.text(0)?).or_default().push(row.text(1)?);
+    }
+    Ok(shared)
 }
 
 pub fn save_name(tx: &mut Tx<'_>, user: &str, from_position: i64, external_id: &str) -> Result<()> {

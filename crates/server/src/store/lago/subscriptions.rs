@@ -67,17 +67,51 @@ pub fn save_subscription(tx: &mut Tx<'_>, user: &str, external_id: &str, tier: &
     Ok(())
 }
 
+/// What is noted of a subscription that was not there any more and was made again: what went to the one before is to be sent again.
+const MADE_AGAIN: &str = "made again at Lago: the open month is sent again";
+
+/// Remembers that a subscription was made again in the place of one that was gone.
+pub fn save_made_again(tx: &mut Tx<'_>, user: &str) -> Result<()> {
+    tx.run("UPDATE lago_subscriptions SET difference = ?2 WHERE user_id = ?1", args![user, MADE_AGAIN])?;
+    Ok(())
+}
+
+/// Users whose subscription was made again and to whom nothing was sent again yet.
+pub fn made_again(tx: &mut Tx<'_>) -> Result<Vec<String>> {
+    let sql =
+        "SELECT user_id FROM lago_subscriptions WHERE difference IS NOT NULL AND difference = ?1 ORDER BY user_id";
+    tx.rows(sql, args![MADE_AGAIN])?.iter().map(|row| row.text(0)).collect()
+}
+
+/// Everything of a user is on its way again.
+pub fn forget_made_again(tx: &mut Tx<'_>, user: &str) -> Result<()> {
+    let sql = "UPDATE lago_subscriptions SET difference = NULL WHERE user_id = ?1 AND difference = ?2";
+    tx.run(sql, args![user, MADE_AGAIN]).map(drop)
+}
+
+/// Of no subscription it is certain any more that it is there.
+pub fn doubt_subscriptions(tx: &mut Tx<'_>, reason: &str) -> Result<()> {
+    tx.run("UPDATE lago_subscriptions SET difference = ?1 WHERE difference IS NULL", args![reason]).map(drop)
+}
+
+/// Forgets that a subscription was there.
+pub fn forget_subscription(tx: &mut Tx<'_>, user: &str) -> Result<()> {
+    tx.run("DELETE FROM lago_subscriptions WHERE user_id = ?1", args![user]).map(drop)
+}
+
 /// Notes when something was last delivered to a subscription.
 pub fn save_delivered(tx: &mut Tx<'_>, external_id: &str, at_ms: i64) -> Result<()> {
     tx.run("UPDATE lago_subscriptions SET delivered_ms = ?2 WHERE external_id = ?1", args![external_id, at_ms])?;
     Ok(())
 }
 
-/// Writes down what a comparison found; nothing when both sides agree.
+/// Writes down what a comparison found; nothing when both sides agree. One that was made again differs until what went to the one
+/// before is on its way.
 pub fn save_difference(tx: &mut Tx<'_>, user: &str, compared_ms: i64, difference: Option<&str>) -> Result<()> {
     tx.run(
-        "UPDATE lago_subscriptions SET compared_ms = ?2, difference = ?3 WHERE user_id = ?1",
-        args![user, compared_ms, difference.map(str::to_owned)],
+        "UPDATE lago_subscriptions SET compared_ms = ?2, difference = ?3
+         WHERE user_id = ?1 AND (difference IS NULL OR difference <> ?4)",
+        args![user, compared_ms, difference.map(str::to_owned), MADE_AGAIN],
     )?;
     Ok(())
 }

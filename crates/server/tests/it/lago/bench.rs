@@ -98,6 +98,20 @@ impl Bench {
         self.crash().await;
     }
 
+    /// The process ends and starts again with another Lago, in which everything is set up and nobody is known.
+    pub async fn change_lago(&mut self, store: Store) {
+        self.lago = start(store, &self.clock).await;
+        self.config.lago.as_mut().expect("a Lago").base = self.lago.base_url();
+        self.crash().await;
+        self.set_up().await;
+    }
+
+    /// The same where it is called as the one before: somebody has put an old copy back.
+    pub async fn lose_lago(&mut self, store: Store) {
+        self.change_lago(store).await;
+        self.app.db.write(|tx| tx.run("DELETE FROM facts WHERE name = 'lago_at'", &[])).await.expect("forgotten");
+    }
+
     /// Another process on the same database.
     pub async fn second_process(&self) -> App {
         build(&self.config, &self.clock).await

@@ -6,10 +6,12 @@ use std::time::Duration;
 use billhook::clock::Clock as _;
 use billhook::clock::{Manual, System};
 use billhook::ops::lago::event::open_from;
+use billhook::ops::lago::replay;
 use sandbox::lago::{Lago, Store};
 use serde_json::json;
 
-use super::bench::{KEY, start};
+use super::bench::{Bench, KEY, start};
+use crate::harness::Database;
 use crate::harness::program::{Done, Program};
 use crate::harness::{client, send};
 
@@ -38,6 +40,25 @@ async fn setup_status_dead_and_reconcile_say_what_they_found() {
     assert_eq!(run(&program, &["lago", "reconcile"]).await.line(), "0 subscriptions compared, 0 differ");
     assert_eq!(run(&program, &["lago", "replay", "bh1-u-0-0"]).await.code, Some(1));
     assert_eq!(run(&program, &["lago", "replay"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn reconcile_names_what_is_dead_and_replay_puts_nothing_away_that_can_be_sent() {
+    let bench = Bench::bare(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["3", "4"]).await;
+    bench.ship().await;
+    let program = Arc::new(at_lago(&bench.lago).with("DATABASE_URL", &bench.database.address()));
+    let done = run(&program, &["lago", "reconcile"]).await;
+    let named = format!("user {user}, inference_call: 7 units in 2 events are dead letters");
+    assert_eq!((done.code, done.stdout.contains(&named)), (Some(1), true), "{done:?}");
+    let done = run(&program, &["lago", "reconcile", "--json"]).await;
+    assert!(done.stdout.contains("\"dead\":\"7 units in 2 events\""), "{done:?}");
+    let letter = replay::list(&bench.app, "", 1).await.expect("letters").remove(0).transaction_id;
+    let letter: &'static str = Box::leak(letter.into_boxed_str());
+    let args: &'static [&'static str] = Box::leak(vec!["lago", "replay", "--forget", letter].into_boxed_slice());
+    let done = run(&program, args).await;
+    assert_eq!((done.code, done.stderr.contains("put the reason right")), (Some(1), true), "{done:?}");
 }
 
 #[tokio::test]

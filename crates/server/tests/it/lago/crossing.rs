@@ -264,13 +264,13 @@ async fn f44_a_key_that_is_refused_stops_everything_and_says_so_until_it_is_put_
         for _ in 0..3 {
             assert_eq!(bench.ship().await.trouble.expect("refused").code, "lago.auth");
         }
-        let facts = billhook::ops::lago::examine::facts(&bench.app).await;
+        let facts = billhook::ops::lago::examine::probe(&bench.app).await.0;
         assert!(facts["fault"].as_str().unwrap().starts_with("lago.auth"), "{facts}");
         assert!(!facts.to_string().contains("canary"), "S-56: {facts}");
         bench.lago.faults().clear();
         assert_eq!(bench.ship_through().await, 0);
         bench.assert_equal().await;
-        assert_eq!(billhook::ops::lago::examine::facts(&bench.app).await["fault"], json!(null));
+        assert_eq!(billhook::ops::lago::examine::probe(&bench.app).await.0["fault"], json!(null));
     }
 }
 

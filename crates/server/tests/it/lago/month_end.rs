@@ -118,13 +118,39 @@ async fn what_lago_stored_after_it_had_billed_the_month_is_named_until_somebody_
     assert_eq!(owed::compare(&bench.app).await.expect("a comparison"), []);
     let named = bench.faults().await;
     assert!(named.len() == 1 && named[0].starts_with("2 dead letters: stored at Lago after"), "{named:?}");
-    // Billed by hand, and acknowledged: nothing is sent again.
+    // To send them again bills nothing, so they stay.
     let sent = bench.batches().len();
-    replay::ask(&bench.app, None).await.expect("asked");
+    assert_eq!(replay::ask(&bench.app, None).await.expect("asked").billed.len(), 2);
     bench.ship().await;
+    assert_eq!((bench.batches().len(), bench.faults().await), (sent, named));
+    // Billed by hand, and put away.
+    for letter in replay::list(&bench.app, "", 10).await.expect("letters") {
+        replay::forget(&bench.app, &letter.transaction_id).await.expect("put away");
+    }
     assert_eq!(bench.batches().len(), sent);
     assert_eq!(bench.lago.usage(&user, "inference_call").map_or(0, |(_, events)| events), 0);
     bench.assert_sound().await;
+}
+
+/// The comparison of the open month ends with it, and Lago may lose something after that.
+#[tokio::test]
+async fn what_lago_lost_of_the_month_that_ended_last_is_named() {
+    for (database, store) in everywhere() {
+        let bench = Bench::new(database, store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1", "2"]).await;
+        bench.ship().await;
+        bench.go_to("2026-12-02T09:00:00Z");
+        bench.use_some(&user, "inference", &["8"]).await;
+        bench.ship().await;
+        bench.later(std::time::Duration::from_hours(1));
+        bench.assert_sound().await;
+        let more = "UPDATE lago_sums SET units_micro = units_micro + 4000000, events = events + 1 WHERE quarter_ms < 1796083200000";
+        bench.app.db.write(move |tx| tx.run(more, &[])).await.expect("more was noted");
+        let found = bench.faults().await;
+        let expected = "2026-11-20T00:00:00Z to 2026-11-30T23:59:59Z: inference_call: delivered 7 units in 3 events, Lago has counted 3 units in 2 events";
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{found:?}");
+    }
 }
 
 /// What was sent in the last minute of the month may still be on its way within Lago.

@@ -6,11 +6,11 @@ use billhook::ops::doctor::{Report, State};
 use billhook::ops::lago::examine::examine;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
-use billhook::ops::lago::status;
+use billhook::ops::lago::{again, owed, status};
 use sandbox::lago::{Fault, FaultKind, Store};
 use serde_json::json;
 
-use super::bench::{Bench, everywhere};
+use super::bench::{Bench, everywhere, units};
 use crate::harness::Database;
 
 async fn differences(bench: &Bench, which: Which) -> Vec<String> {
@@ -61,6 +61,66 @@ async fn events_that_lago_stored_and_does_not_bill_are_found() {
     assert_eq!(differences(&bench, Which::Moved).await, [""; 0]);
     assert_eq!(status(&bench.app).await.unwrap().differing, 0);
     assert!(reconcile::run(&bench.app, Which::Moved).await.unwrap().len() <= 1);
+}
+
+/// What doctor says to do about faults that have these words.
+async fn remedies(bench: &Bench, words: &str) -> Vec<&'static str> {
+    let mut report = Report::default();
+    examine(&bench.app, &mut report).await.expect("a report");
+    report.0.into_iter().filter(|check| check.detail.contains(words)).filter_map(|check| check.fix).collect()
+}
+
+#[tokio::test]
+async fn what_doctor_says_can_help_and_what_cannot_is_not_sent_again() {
+    let bench = Bench::bare(Database::sqlite(), Store::Postgres).await;
+    let plan = json!({ "plan": { "name": "P", "code": "professional", "interval": "monthly", "amount_cents": 0,
+        "amount_currency": "USD", "pay_in_advance": false, "charges": [] } });
+    bench.at_lago("POST", "/plans", &plan).await;
+    setup::run(&bench.app, Mode::Make).await.expect("a set-up");
+    let (user, other) = (bench.user("ada").await, bench.user_of("bob", Some("enterprise")).await);
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.use_some(&other, "inference", &["1"]).await;
+    bench.ship().await;
+    let event = json!({ "events": [{ "transaction_id": "foreign", "external_subscription_id": other,
+        "code": "inference_call", "timestamp": bench.app.clock.now().as_second() + 1, "properties": { "units": "4" } }] });
+    bench.at_lago("POST", "/events/batch", &event).await;
+    bench.later(Duration::from_mins(5));
+    for (words, help) in
+        [("has no charge for it", "give the plan at Lago a charge"), ("Lago has counted 5 units", "find out")]
+    {
+        let found = remedies(&bench, words).await;
+        assert!(found.len() == 1 && found[0].contains(help), "{words}: {found:?}");
+    }
+    assert_eq!(again::repair(&bench.app).await.expect("nothing to send"), again::Sent::default());
+}
+
+/// Lago knows the two of them as one, and bills them as one.
+#[tokio::test]
+async fn two_users_who_are_one_customer_at_lago_are_compared_as_one() {
+    for (database, store) in everywhere() {
+        let bench = Bench::new(database, store).await;
+        let (one, other, alone) = (bench.user("ada").await, bench.user("bob").await, bench.user("eve").await);
+        let sql = "UPDATE users SET lago_customer_id = 'both' WHERE email <> 'eve@example.com'";
+        bench.app.db.write(move |tx| tx.run(sql, &[])).await.expect("one customer");
+        bench.use_some(&one, "inference", &["1", "1"]).await;
+        bench.use_some(&other, "inference", &["2"]).await;
+        bench.use_some(&alone, "inference", &["8"]).await;
+        bench.ship().await;
+        bench.later(Duration::from_mins(5));
+        assert_eq!(bench.at_lago_of("both"), units("4.0", 3));
+        let (mut users, found) = ([one.clone(), other.clone()], faults(&bench).await);
+        users.sort();
+        let named = format!("users {} are one customer at Lago: both", users.join(", "));
+        assert!(found.len() == 1 && found[0].starts_with(&named), "{found:?}");
+        // Only what was noted of one of them is missing, and both are sent again.
+        bench.app.db.write(|tx| tx.run("DELETE FROM lago_sums WHERE external_id = 'both'", &[])).await.expect("lost");
+        let lost = owed::compare(&bench.app).await.expect("a comparison");
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].to_string().contains("4 units in 3 events"), "{lost:?}");
+        assert_eq!(again::repair(&bench.app).await.expect("sent again").events, 3);
+        assert_eq!(owed::compare(&bench.app).await.expect("a comparison"), []);
+        assert_eq!((bench.at_lago_of("both"), faults(&bench).await.len()), (units("4.0", 3), 1));
+    }
 }
 
 #[tokio::test]

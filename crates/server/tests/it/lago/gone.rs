@@ -1,0 +1,188 @@
+//! A Lago that does not have a customer or a subscription that it had: another one behind the address, an old copy of it, or
+//! somebody who ended it by hand. It takes what is sent there and bills none of it, until it is made again.
+
+use std::time::Duration;
+
+use billhook::ops::lago::again;
+use billhook::ops::lago::reconcile::{self, Which};
+use billhook::ops::lago::replay;
+use billhook::ops::usage::plans;
+use billhook::store::db::Value as Column;
+use sandbox::lago::{Fault, FaultKind, Store};
+use serde_json::Value;
+
+use super::bench::{Bench, everywhere, units};
+use crate::harness::Database;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What the comparison of all finds.
+async fn differences(bench: &Bench) -> Vec<String> {
+    let compared = reconcile::run(&bench.app, Which::All).await.expect("a comparison");
+    compared.iter().flat_map(|one| &one.differences).map(ToString::to_string).collect()
+}
+
+/// Gives a user another tier, as a change at Stripe would.
+async fn change_tier(bench: &Bench, user: &str, tier: &str) {
+    let (user, tier) = (user.to_owned(), tier.to_owned());
+    let sql = "UPDATE users SET subscription_tier = ?2 WHERE id = ?1";
+    let change = move |tx: &mut billhook::store::Tx<'_>| {
+        tx.run(sql, &[Column::from(user.clone()), Column::from(tier.clone())])?;
+        billhook::store::plans::mark_user(tx, &user)
+    };
+    bench.app.db.write(change).await.expect("a tier");
+    plans::follow(&bench.app).await.expect("followed");
+}
+
+#[tokio::test]
+async fn another_lago_gets_customer_subscription_and_what_was_used_in_the_open_month() {
+    for (database, store) in everywhere() {
+        let mut bench = Bench::new(database, store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1", "2"]).await;
+        bench.ship().await;
+        bench.later(24 * HOUR);
+        bench.change_lago(store).await;
+        bench.use_some(&user, "inference", &["4"]).await;
+        bench.ship_through().await;
+        bench.later(HOUR);
+        assert_eq!(bench.at_lago_of(&user), units("7.0", 3));
+        bench.assert_equal().await;
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn an_old_copy_of_lago_is_named_and_gets_everything_again() {
+    for (database, store) in everywhere() {
+        let mut bench = Bench::new(database, store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1", "2"]).await;
+        bench.ship().await;
+        bench.later(24 * HOUR);
+        bench.lose_lago(store).await;
+        bench.use_some(&user, "inference", &["4"]).await;
+        bench.ship().await;
+        bench.later(HOUR);
+        for _ in 0..2 {
+            let found = differences(&bench).await;
+            assert!(found.len() == 1 && found[0].contains("customer_not_found"), "{found:?}");
+        }
+        let sent = again::repair(&bench.app).await.expect("sent again");
+        assert_eq!((sent.users, sent.events, sent.trouble), (1, 3, None));
+        assert_eq!(bench.at_lago_of(&user), units("7.0", 3));
+        bench.later(HOUR);
+        bench.assert_equal().await;
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_ended_at_lago_is_made_again_with_everything_that_was_not_billed() {
+    for (store, path) in [
+        (Store::Postgres, "/subscriptions"),
+        (Store::Postgres, "/customers"),
+        (Store::ClickHouse, "/subscriptions"),
+        (Store::ClickHouse, "/customers"),
+    ] {
+        let bench = Bench::new(Database::sqlite(), store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1"]).await;
+        bench.ship().await;
+        bench.later(HOUR);
+        bench.at_lago("DELETE", &format!("{path}/{user}"), &Value::Null).await;
+        bench.later(HOUR);
+        bench.use_some(&user, "inference", &["2", "4"]).await;
+        bench.ship().await;
+        bench.later(HOUR);
+        let found = differences(&bench).await;
+        assert!(found.len() == 1 && found[0].contains("Lago has no"), "{found:?}");
+        assert!(!bench.faults().await.is_empty());
+        again::repair(&bench.app).await.expect("sent again");
+        bench.use_some(&user, "inference", &["8"]).await;
+        bench.ship().await;
+        // The first one is on the invoice that Lago made at the end.
+        assert_eq!(bench.at_lago_of(&user), units("14.0", 3), "{path}");
+        bench.later(HOUR);
+        bench.assert_sound().await;
+    }
+}
+
+/// The next look at Lago mends it, without anybody who says so.
+#[tokio::test]
+async fn the_hourly_comparison_is_enough() {
+    for (database, store) in everywhere() {
+        let mut bench = Bench::new(database, store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1"]).await;
+        bench.ship().await;
+        bench.lose_lago(store).await;
+        bench.use_some(&user, "inference", &["2"]).await;
+        bench.ship().await;
+        again::mend(&bench.app).await.expect("compared");
+        bench.ship().await;
+        assert_eq!(bench.at_lago_of(&user), units("3.0", 2));
+        bench.later(HOUR);
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_made_again_is_named_until_it_is_done() {
+    let mut bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.ship().await;
+    bench.lose_lago(Store::Postgres).await;
+    bench.trouble(Fault::always("/api/v1/subscriptions", FaultKind::status(422)).method("POST"));
+    bench.use_some(&user, "inference", &["2"]).await;
+    bench.ship().await;
+    for _ in 0..2 {
+        again::mend(&bench.app).await.expect("compared");
+        bench.ship().await;
+        let found = differences(&bench).await;
+        assert!(found.len() == 1 && found[0].contains("Lago has no subscription that runs"), "{found:?}");
+    }
+    bench.lago.faults().clear();
+    bench.use_some(&user, "inference", &["4"]).await;
+    replay::ask(&bench.app, None).await.expect("asked");
+    bench.ship().await;
+    assert_eq!(bench.at_lago_of(&user), units("7.0", 3));
+    bench.later(HOUR);
+    bench.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_change_of_tier_makes_what_is_gone_again_with_its_beginning() {
+    for store in [Store::Postgres, Store::ClickHouse] {
+        let bench = Bench::new(Database::sqlite(), store).await;
+        let user = bench.user("ada").await;
+        bench.use_some(&user, "inference", &["1"]).await;
+        bench.ship().await;
+        bench.later(HOUR);
+        bench.at_lago("DELETE", &format!("/subscriptions/{user}"), &Value::Null).await;
+        bench.later(HOUR);
+        bench.use_some(&user, "inference", &["2"]).await;
+        bench.ship().await;
+        bench.later(HOUR);
+        change_tier(&bench, &user, "enterprise").await;
+        bench.use_some(&user, "inference", &["4"]).await;
+        bench.ship().await;
+        assert_eq!(bench.at_lago_of(&user), units("6.0", 2));
+        bench.later(HOUR);
+        bench.assert_sound().await;
+    }
+}
+
+/// Somebody who has left and was ended at Lago is nobody's fault.
+#[tokio::test]
+async fn who_uses_nothing_any_more_may_be_ended_at_lago() {
+    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1"]).await;
+    bench.ship().await;
+    bench.go_to("2026-12-05T09:00:00Z");
+    bench.at_lago("DELETE", &format!("/subscriptions/{user}"), &Value::Null).await;
+    bench.assert_sound().await;
+    assert_eq!(again::repair(&bench.app).await.expect("nothing to do"), again::Sent::default());
+}
