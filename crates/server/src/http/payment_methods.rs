@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::extract::{Customer, Known};
+use super::query::Query;
 use super::wire::Time;
 use crate::answers::Page;
 use crate::app::App;
@@ -44,7 +45,8 @@ pub struct Card {
 /// The caller's payment methods of every type
 #[utoipa::path(get, path = "/api/v1/billing/payment-methods", tag = "billing", operation_id = "payment_methods",
     responses((status = 200, body = [View])), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn list(State(app): State<App>, me: Customer, known: Known) -> Result<Response> {
+pub async fn list(State(app): State<App>, me: Customer, query: Query, known: Known) -> Result<Response> {
+    query.only(&[])?;
     answer::for_customer(&app, &me, Page::PaymentMethods, &known, async || {
         let methods = ops::payment_methods::list(&app, me.user()).await?;
         let views: Vec<View> = methods.value.into_iter().map(View::of).collect();

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::extract::{Customer, Known};
+use super::query::Query;
 use super::wire::{Amount, Time};
 use crate::answers::Page;
 use crate::app::App;
@@ -45,7 +46,8 @@ pub struct View {
 /// Active comes before trialing, past_due, unpaid, paused and incomplete. Without one the status is `none`.
 #[utoipa::path(get, path = "/api/v1/billing/subscription", tag = "billing", operation_id = "subscription",
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, me: Customer, known: Known) -> Result<Response> {
+pub async fn show(State(app): State<App>, me: Customer, query: Query, known: Known) -> Result<Response> {
+    query.only(&[])?;
     answer::for_customer(&app, &me, Page::Subscription, &known, async || {
         let current = ops::subscriptions::current(&app, me.user()).await?;
         let view = match current.value {
