@@ -54,11 +54,15 @@ pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quanti
     if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
+    let now = app.clock.now();
+    if usage::is_promised_in_vain(&slot.lock(), kind, quantity, weight, now) {
+        return Err(Error::invalid("/quantity", "this is more than an account can count"));
+    }
     // Where no tier limits the type, nobody has to find out in which one the user is.
     let is_limited = app.catalogue.tiers.iter().any(|tier| tier.limits.contains_key(&**kind));
     let tier = if is_limited { tier_of(app, slot) } else { None };
     let limit = tier.and_then(|tier| tier.limits.get(&**kind));
-    Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
+    Ok(Demand { kind, quantity, weight, limit, now })
 }
 
 /// Whether what cannot be decided is let through: credits where the tier bills what goes beyond, caps and rates where the

@@ -433,3 +433,36 @@ async fn what_names_nobody_or_nothing_is_refused_by_name() {
         assert_eq!(rig.left().await, "4", "{adapter:?}");
     }
 }
+
+/// What an account could not count is refused before the work is done, not when its commit comes.
+#[tokio::test]
+async fn what_could_not_be_counted_is_not_promised() {
+    for adapter in BOTH {
+        let heavy = CATALOGUE.replace("[events.embedding]", "[events.video]\ncredits = \"1000\"\n[events.embedding]");
+        let rig = Rig::priced(adapter, &heavy).await.in_tier("open");
+        rig.record("e1", "video", "1000000000").await;
+        let full = |kind: &'static str, amount| {
+            let rig = &rig;
+            async move {
+                let checked = reservations::check(rig.app(), &rig.user, kind, quantity(amount)).await;
+                [code(checked), code(rig.reserve(&format!("{kind} {amount}"), kind, amount).await)]
+            }
+        };
+        for (kind, amount, expected) in [
+            ("video", "1000000000", "invalid /quantity"),
+            ("video", "152921505", "invalid /quantity"),
+            ("video", "8000000", "ok"),
+            ("inference", "0.5", "ok"),
+        ] {
+            assert_eq!(full(kind, amount).await, [expected; 2], "{adapter:?}, {kind} {amount}");
+        }
+        rig.release("video 8000000").await.expect("released");
+        for number in 0..20 {
+            rig.record(&format!("m{number}"), "video", "7600000").await;
+        }
+        assert_eq!(full("video", "1000000").await, ["invalid /quantity"; 2], "{adapter:?}");
+        assert_eq!(code(rig.reserve("room", "video", "900000").await), "ok", "{adapter:?}");
+        assert_eq!(full("video", "50000").await, ["invalid /quantity"; 2], "{adapter:?}: beside what is held");
+        rig.commit("room", "900000").await.expect("counted");
+    }
+}

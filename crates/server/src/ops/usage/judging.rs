@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 
 use billing::account::{Account, AccountError};
+use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
 use super::sameness::verdict_on;
 use super::writer::{Candidate, Draft, Place, Verdict};
+use crate::counters::book::State;
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::store::Tx;
@@ -152,6 +154,23 @@ fn size(entry: &Entry) -> i128 {
     }
     let quantity = i128::from(entry.quantity).max(0);
     quantity.max(quantity * i128::from(entry.weight) / MICRO)
+}
+
+/// Whether an account could not count so much of a type, beside what is held of it: what is promised must count when it comes.
+pub(in crate::ops) fn is_promised_in_vain(
+    state: &State,
+    kind: &str,
+    quantity: Quantity,
+    weight: Credits,
+    now: Timestamp,
+) -> bool {
+    let quantity = i128::from(quantity.micro());
+    let size = quantity.max(quantity * i128::from(weight.micro()) / MICRO);
+    if size == 0 || (size < LARGE && !state.account.is_nearly_full()) {
+        return false;
+    }
+    let held = state.held.credits().micro().max(state.held.quantity(kind).micro());
+    is_beyond(&state.account, now, size + i128::from(held))
 }
 
 /// Whether an account could not hold so much more.

@@ -36,6 +36,7 @@ use crate::store::accounts::{self, Stand};
 use crate::store::log::{self, Entry, Kind, Logged, Source};
 use crate::store::mirror::Resource;
 use crate::store::users::User;
+pub(super) use judging::is_promised_in_vain;
 pub use writer::{Candidate, Verdict};
 
 /// How far ahead of our clock an event may be.
@@ -55,8 +56,8 @@ pub fn may_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 255 && odd == 0
 }
 
-#[derive(Debug, Clone)]
 /// An event as its sender tells it.
+#[derive(Debug, Clone)]
 pub struct Told {
     pub transaction_id: String,
     /// Whose id that is, where it is not unique by itself: a CloudEvent's `source`, a subscription of Lago's.
@@ -101,6 +102,11 @@ pub async fn record(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
+/// The same of so many that nobody has judged: what came could not be read, or could not be recorded.
+pub fn note_unread(app: &App, error: &Error, times: usize) {
+    app.usage.refusals.add(error.code(), u64::try_from(times).unwrap_or_default());
+}
+
 /// Whoever sends events may not look at the verdicts of a batch: the operator sees how many there were.
 pub fn note_refusals<'v>(app: &App, verdicts: impl IntoIterator<Item = &'v Verdict>) {
     for verdict in verdicts {
@@ -126,7 +132,9 @@ pub async fn record_all(app: &App, told: Vec<Told>) -> Result<Result<Vec<i64>, B
         return Ok(Err(faults));
     }
     let mut positions = Vec::with_capacity(candidates.len());
-    for (place, verdict) in app.usage.append_all(app, candidates).await?.into_iter().enumerate() {
+    let count = candidates.len();
+    let said = app.usage.append_all(app, candidates).await.inspect_err(|error| note_unread(app, error, count))?;
+    for (place, verdict) in said.into_iter().enumerate() {
         match verdict {
             Verdict::Recorded { position, .. } => positions.push(position),
             fault => drop(faults.insert(place, fault)),
