@@ -125,7 +125,8 @@ pub fn wire(at: Timestamp) -> String {
 }
 
 /// Reads RFC 3339, strictly: a full date and time with `Z` or an offset. The leap second 23:59:60 (UTC) is accepted and
-/// kept as the last instant of 23:59:59 (S-39). Digits below the nanosecond are cut off.
+/// kept as the last instant of 23:59:59 (S-39). Digits below the nanosecond are cut off. What is behind the last instant that there is,
+/// on the last days of 9999, is that one.
 pub fn parse(text: &str) -> Result<Timestamp, TimeError> {
     parts(text).ok_or_else(|| TimeError::Malformed(text.chars().take(64).collect()))
 }
@@ -144,7 +145,9 @@ fn parts(text: &str) -> Option<Timestamp> {
         second => (second, nanosecond, false),
     };
     let local = date.to_datetime(Time::new(hour, minute, second, nanosecond).ok()?);
-    let at = TimeZone::UTC.to_timestamp(local).ok()?.checked_sub(offset(rest)?).ok()?;
+    // The last day of 9999 is a time all the same, and later than any.
+    let at = TimeZone::UTC.to_timestamp(local).unwrap_or(Timestamp::MAX);
+    let at = at.checked_sub(offset(rest)?).unwrap_or(Timestamp::MAX);
     let utc = TimeZone::UTC.to_datetime(at);
     if leap && (utc.hour(), utc.minute()) != (23, 59) { None } else { Some(at) }
 }

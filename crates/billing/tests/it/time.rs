@@ -195,6 +195,8 @@ fn s39_reading() {
         2026-11-22T+1:00:00Z            -> no
         2026-11-2２T10:00:00Z           -> no
         1795341600                      -> no
+        9999-12-31T23:59:59Z            -> 9999-12-30T22:00:00.999999999Z   # the last one that can be counted
+        9999-12-30T21:00:00-05:00       -> 9999-12-30T22:00:00.999999999Z
         ",
         |text| time::parse(text).map_or_else(|_| "no".to_owned(), |at| at.to_string()),
     );

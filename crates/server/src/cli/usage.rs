@@ -154,9 +154,13 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
                 expires_ms: expires.map(Timestamp::as_millisecond),
                 granted_ms: app.clock.now().as_millisecond(),
             };
-            ended(corrections::grant(&app, &user, &pack).await?)
+            let verdict = corrections::grant(&app, &user, &pack).await?;
+            done(verdict, &format!("granted {}: {} credits for {user}", pack.id, pack.amount))
         }
-        UsageRole::Revoke { user, id } => ended(corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?),
+        UsageRole::Revoke { user, id } => {
+            let verdict = corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?;
+            done(verdict, &format!("revoked {id} of {user}, with what was left of it"))
+        }
     }
 }
 
@@ -272,7 +276,9 @@ async fn record(
 }
 
 fn event(line: &str) -> Result<Told, String> {
-    let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line<'_> = serde_json::from_str(line).map_err(|error| {
+        if error.is_data() { error.to_string() } else { format!("this is not JSON (column {})", error.column()) }
+    })?;
     let at = time::parse(&line.timestamp).map_err(|error| format!("/timestamp: {error}"))?;
     let quantity =
         Quantity::parse(line.quantity.get().trim_matches('"')).map_err(|error| format!("/quantity: {error}"))?;
@@ -308,6 +314,14 @@ fn told(correction: &Correction) -> Result<(), Ending> {
     Ok(())
 }
 
+/// Says what was done, where it was done now.
+fn done(verdict: Option<Verdict>, text: &str) -> Result<(), Ending> {
+    if let Some(Verdict::Recorded { .. }) = verdict {
+        out::say(text);
+    }
+    ended(verdict)
+}
+
 fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {
     match verdict {
         Some(Verdict::Recorded { .. }) => Ok(()),
@@ -315,7 +329,10 @@ fn ended(verdict: Option<Verdict>) -> Result<(), Ending> {
             out::complain(&format!("nothing to do: it was done before, at position {position}"));
             Ok(())
         }
-        Some(Verdict::Conflict { member }) => Err(Ending::Refused(format!("this id stands for another {member}"))),
+        Some(Verdict::Conflict { member }) => {
+            let another = if member == "properties" { "other" } else { "another" };
+            Err(Ending::Refused(format!("this id stands for {another} {member}")))
+        }
         Some(Verdict::Refused { pointer, detail, .. }) => Err(Ending::Refused(format!("{pointer}: {detail}"))),
         None => Err(Ending::Refused("nothing was written".to_owned())),
     }

@@ -365,6 +365,9 @@ pub(super) fn faults_of(text: &str, fault: &serde_json::Error) -> Vec<Fault> {
     let place = pointer(text, offset(text, fault.line(), fault.column()));
     let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().replace('~', "~0").replace('/', "~1");
     let (pointer, detail) = match said.split_once("expected ") {
+        _ if said.starts_with("duplicate field") => (place, "is named twice".to_owned()),
+        // `\ud800`: JSON by its grammar, and no text.
+        _ if said.ends_with("hex escape") => (place, "expected text without half a surrogate pair".to_owned()),
         _ if said.starts_with("missing field") => (format!("{place}/{}", quoted(said)), "is required".to_owned()),
         Some((before, wanted)) if before.starts_with("unknown field") => {
             (place, format!("is not a member here; expected {wanted}"))

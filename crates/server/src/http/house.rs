@@ -152,7 +152,11 @@ impl House {
         if !has_body(request) {
             return Ok(());
         }
-        if headers.contains_key(CONTENT_ENCODING) {
+        if headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
             return Err(self.unread("body.encoding", uri.path()));
         }
         // The socket has looked for both on one head; this is for heads that it did not see.

@@ -228,6 +228,7 @@ async fn each_member_that_is_wrong_is_refused_by_name_and_nothing_counts() {
         ("timestamp", json!("2026-02-30T10:00:00Z"), "invalid"),
         ("timestamp", json!("2026-10-18T10:00:00.455Z"), "too_old"),
         ("timestamp", json!("2026-11-22T10:05:00.457Z"), "too_early"),
+        ("timestamp", json!("9999-12-31T23:59:59Z"), "too_early"),
         ("properties", json!([]), "invalid"),
         ("properties", json!("text"), "invalid"),
         ("properties", json!({ "a": "x".repeat(1100) }), "invalid"),

@@ -136,16 +136,29 @@ pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body:
     let bytes = noted(&app, body::whole(body).await)?;
     let text = noted(&app, read::text(&bytes))?;
     match kind {
-        Kind::CloudEvent => one(&app, read::one::<cloud::Item<'_>>(text)).await,
+        Kind::CloudEvent => one(&app, alone(text).and_then(read::one::<cloud::Item<'_>>)).await,
         Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)).await,
-        Kind::Json if binary::is_binary(&headers) => one(&app, binary::one(&headers, text)).await,
+        Kind::Json if binary::is_binary(&headers) => {
+            one(&app, alone(text).and_then(|text| binary::one(&headers, text))).await
+        }
         Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)).await,
-        Kind::Json | Kind::Lines => one(&app, read::one::<own::Item<'_>>(text)).await,
+        Kind::Json | Kind::Lines => one(&app, alone(text).and_then(read::one::<own::Item<'_>>)).await,
     }
 }
 
 /// Whoever refuses a body has refused one event at least: the operator sees how many such bodies there were.
 fn noted<T>(app: &App, read: Result<T>) -> Result<T> {
+/// Only a batch may be larger than other bodies.
+fn alone(text: &str) -> Result<&str> {
+    if text.len() <= ALONE_MAX {
+        return Ok(text);
+    }
+    Err(body::malformed("body.too_large", "One event has at most 1 MiB; an array of them 4."))
+}
+
+/// Bytes of a body with one event.
+const ALONE_MAX: usize = 1 << 20;
+
     read.inspect_err(|error| usage::note_unread(app, error, 1))
 }
 

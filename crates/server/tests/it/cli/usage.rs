@@ -100,11 +100,12 @@ fn a_pack_is_worth_something_or_is_refused() {
     assert!(refused(&over, 1).contains("/expires: expected a time to come"));
     assert!(refused(&revoke("a"), 1).contains("never given such a pack"));
     assert_eq!(entries(&program), 0, "not even the terms of the user");
-    assert_eq!(grant(&["--id", "a", "--credits", "5"]).code, Some(0));
+    assert_eq!(grant(&["--id", "a", "--credits", "5"]).line(), format!("granted a: 5 credits for {user}"));
+    let again = grant(&["--id", "a", "--credits", "5"]);
+    assert!((again.code, again.stdout.as_str()) == (Some(0), "") && again.stderr.contains("done before"), "{again:?}");
     assert!(refused(&revoke("b"), 1).contains("never given such a pack"));
-    for _ in 0..2 {
-        assert_eq!(revoke("a").code, Some(0));
-    }
+    assert_eq!(revoke("a").line(), format!("revoked a of {user}, with what was left of it"));
+    assert_eq!(revoke("a").code, Some(0));
 }
 
 #[test]
@@ -164,6 +165,12 @@ fn an_event_is_taken_back_by_its_day() {
     let file = program.path("history.jsonl");
     let lines = ["2026-09-10T10:00:00Z", "2026-10-10T23:30:00Z"].map(|at| line(at).to_string()).join("\n");
     std::fs::write(&file, lines).expect("a file");
+    let broken = program.path("broken.jsonl");
+    std::fs::write(&broken, "nonsense\n{\"a\":1}\n[1").expect("a file");
+    let done = program.run(&["usage", "backfill", &broken.display().to_string(), "--run", "r"]);
+    for said in ["line 1: this is not JSON (column 2)", "line 2: unknown field `a`", "line 3: "] {
+        assert!(done.code == Some(1) && done.stderr.contains(said), "{said}: {done:?}");
+    }
     let done = program.run(&["usage", "backfill", &file.display().to_string(), "--run", "r"]);
     assert_eq!(done.line(), "2 recorded, 0 there already, 0 refused");
     let void = |at: &str| program.run(&["usage", "void", "multi", "--at", at]);

@@ -60,6 +60,9 @@ fn s32_bodies_are_read_strictly() {
     }
     let encoded = "POST /json HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}";
     assert_eq!(door.send(encoded.as_bytes()).code(), "body.encoding");
+    // Which says that it has none (RFC 9110, section 8.4.1).
+    assert_eq!(door.send(encoded.replace("gzip", "Identity").as_bytes()).status, 200);
+    assert_eq!(door.send(encoded.replace("gzip", "identity, gzip").as_bytes()).code(), "body.encoding");
 }
 
 #[test]

@@ -182,3 +182,29 @@ async fn what_is_refused_on_any_wire_is_counted() {
         assert_eq!(more(code), times, "{path} {shown}: {}", answer.body);
     }
 }
+
+/// What is wrong with an item is said in words of its own, and an event by itself is no batch.
+#[tokio::test]
+async fn what_is_wrong_with_an_item_is_said_in_its_place() {
+    let meter = Meter::new().await;
+    let good = meter.event("e1").to_string();
+    for (wrong, expected) in [
+        (good.replace("\"type\":", "\"quantity\":3,\"type\":"), "rejected /0/quantity: is named twice"),
+        (
+            good.replace("\"e1\"", "\"\\ud800\""),
+            "rejected /0/transaction_id: expected text without half a surrogate pair",
+        ),
+        (
+            good.replace("\"e1\"", "\"\\ud800x\""),
+            "rejected /0/transaction_id: expected text without half a surrogate pair",
+        ),
+    ] {
+        let answer = meter.post(EVENTS, &format!("[{wrong}]")).await.json();
+        let text = |member: &str| answer["results"][0][member].as_str().unwrap_or_default().to_owned();
+        assert_eq!(format!("{} {}: {}", text("status"), text("pointer"), text("detail")), expected, "{wrong}");
+    }
+    let padded = |length: usize| good.clone() + &" ".repeat(length - good.len());
+    let over = meter.post(EVENTS, &padded(1024 * 1024 + 1)).await;
+    assert_eq!((over.status, fault(&over).1), (413, "body.too_large".into()));
+    assert_eq!(meter.post(EVENTS, &padded(1024 * 1024)).await.status, 201);
+}
