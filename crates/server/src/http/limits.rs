@@ -28,6 +28,7 @@ pub struct View {
     /// `credits`, or a limit of the event type: `day`, `month`, `minute`.
     #[schema(example = "credits")]
     name: &'static str,
+    /// Of `minute`: so much a minute, refilled evenly, and at most so much at once.
     quota: Number,
     /// What is reserved is taken off.
     remaining: Number,

@@ -94,14 +94,16 @@ pub fn stands(app: &App, standing: Standing) -> Result<Response> {
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(as = Hold)]
 pub struct Hold {
-    /// Names the reservation, so that asking again is safe. Without it `Idempotency-Key` does, and without that one is made.
+    /// Names the reservation, so that asking again is safe. Without it `Idempotency-Key` does, and without that one is made. 1 to 255
+    /// bytes, no control characters among them.
     #[schema(max_length = 255)]
     id: Option<String>,
     #[schema(example = "usr_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
     user_id: String,
     #[schema(example = "inference")]
     r#type: String,
-    /// The most that will be used.
+    /// The most that will be used. What the account could not count is a 422: it counts up to 1,152,921,504,606 credits, and units of
+    /// a type, in a period. With Redis, what is held of a user at a time is 9,007,199,254 of either at most.
     quantity: Exact,
     /// How long it is held; 300 where it is left out.
     #[schema(minimum = 1, maximum = 86400)]

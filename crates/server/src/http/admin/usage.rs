@@ -37,6 +37,7 @@ pub struct Row {
     #[schema(example = "inference")]
     r#type: String,
     quantity: Number,
+    /// Entries that counted there: usage and corrections. An event that was taken back is two.
     events: u64,
     /// What it weighs, with the weights that held when it was recorded.
     credits: Number,

@@ -40,6 +40,8 @@ use crate::ops::usage::{self, Told, Verdict};
 pub struct EventBody {
     /// Names the event, together with its time: the same one again is answered and not counted, one with another time of that day
     /// (UTC) or a day beside it is a conflict. Best a UUIDv7 or a ULID.
+    ///
+    /// 1 to 255 bytes of UTF-8, no control characters among them; so has everything that names something.
     #[schema(max_length = 255, example = "01KAN9SRY0W6V9T0YQW1X2Z3AB")]
     transaction_id: String,
     #[schema(max_length = 255, example = "usr_01KAN9SRY0W6V9T0YQW1X2Z3AB")]
@@ -146,8 +148,6 @@ pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body:
     }
 }
 
-/// Whoever refuses a body has refused one event at least: the operator sees how many such bodies there were.
-fn noted<T>(app: &App, read: Result<T>) -> Result<T> {
 /// Only a batch may be larger than other bodies.
 fn alone(text: &str) -> Result<&str> {
     if text.len() <= ALONE_MAX {
@@ -159,6 +159,8 @@ fn alone(text: &str) -> Result<&str> {
 /// Bytes of a body with one event.
 const ALONE_MAX: usize = 1 << 20;
 
+/// Whoever refuses a body has refused one event at least: the operator sees how many such bodies there were.
+fn noted<T>(app: &App, read: Result<T>) -> Result<T> {
     read.inspect_err(|error| usage::note_unread(app, error, 1))
 }
 
