@@ -164,10 +164,10 @@ fn judged(
     if !may_name(&told.transaction_id) {
         return refused("invalid", "/transaction_id", NAME);
     }
-    if !told.source.is_wire() {
-        if let Some(Err(detail)) = told.properties.as_deref().map(properties::judge) {
-            return refused("invalid", "/properties", detail);
-        }
+    if !told.source.is_wire()
+        && let Some(Err(detail)) = told.properties.as_deref().map(properties::judge)
+    {
+        return refused("invalid", "/properties", detail);
     }
     let Some(kind) = app.catalogue.events.get(&*told.kind) else {
         return refused("type.unknown", "/type", "expected an event type of the catalogue");
