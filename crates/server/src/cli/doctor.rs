@@ -2,21 +2,28 @@
 
 use super::{Ending, configured, inspect, out};
 use crate::error::Error;
-use crate::ops::doctor::{self, Check, State};
+use crate::ops::doctor::{self, Check, Report, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
-    /// Count every total anew and write it down
+    /// Name what is wrong, count every total anew and write it down
     #[arg(long)]
     repair: bool,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Ending> {
     let app = inspect(configured()?).await?;
+    let tell = |report: &Report| {
+        for check in &report.0 {
+            out::say(&if args.json { serde_json::json!(check).to_string() } else { line(check) });
+        }
+    };
     if args.repair {
+        // What --repair changes is named before it is gone.
+        tell(&doctor::examine(&app).await?.found());
         match doctor::repair(&app).await {
             // A row that means nothing is named by the report.
             Err(Error::Internal(cause)) => out::complain(&format!("not everything could be put right: {cause}")),
@@ -24,9 +31,7 @@ pub(super) async fn run(args: Args) -> Result<(), Ending> {
         }
     }
     let report = doctor::examine(&app).await?;
-    for check in &report.0 {
-        out::say(&if args.json { serde_json::json!(check).to_string() } else { line(check) });
-    }
+    tell(&report);
     if report.healthy() { Ok(()) } else { Err(Ending::Said) }
 }
 
@@ -35,6 +40,7 @@ fn line(check: &Check) -> String {
         State::Ok => "ok   ",
         State::Warn => "warn ",
         State::Fault => "FAULT",
+        State::Found => "found",
     };
     let fix = check.fix.map(|fix| format!("  -> {fix}")).unwrap_or_default();
     format!("{state}  {:13}  {}{fix}", check.check, check.detail)

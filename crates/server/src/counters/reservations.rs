@@ -54,9 +54,10 @@ pub enum Fate {
     Undecided,
     /// Its commit is on the way to the log.
     Committing {
-        late: bool,
         /// Nothing was held for it.
         undecided: bool,
+        /// How many say so at this moment: as long as one of them may still be recorded, nobody releases it.
+        attempts: u32,
     },
     /// It is in the log.
     Committed {
@@ -230,21 +231,29 @@ impl Reservations {
 
 impl Part {
     /// A commit is under way. Not where it was released.
-    pub fn commit_begins(&mut self, id: &str, late: bool) -> bool {
-        match self.get(id).map(|known| known.fate) {
-            Some(Fate::Held) => self.resolve(id, Fate::Committing { late, undecided: false }),
-            Some(Fate::Undecided) => self.resolve(id, Fate::Committing { late, undecided: true }),
-            Some(Fate::Committing { .. } | Fate::Committed { .. }) | None => {}
+    pub fn commit_begins(&mut self, id: &str) -> bool {
+        let (undecided, before) = match self.get(id).map(|known| known.fate) {
+            Some(Fate::Held) => (false, 0),
+            Some(Fate::Undecided) => (true, 0),
+            Some(Fate::Committing { undecided, attempts }) => (undecided, attempts),
+            Some(Fate::Committed { .. }) | None => return true,
             Some(Fate::Released) => return false,
-        }
+        };
+        self.resolve(id, Fate::Committing { undecided, attempts: before.saturating_add(1) });
         true
     }
 
-    /// It has failed: the reservation is as it was.
+    /// One has failed: without another the reservation is as it was.
     pub fn commit_failed(&mut self, id: &str) {
-        if let Some(Fate::Committing { undecided, .. }) = self.get(id).map(|known| known.fate) {
-            self.resolve(id, if undecided { Fate::Undecided } else { Fate::Held });
-        }
+        let Some(Fate::Committing { undecided, attempts }) = self.get(id).map(|known| known.fate) else { return };
+        self.resolve(
+            id,
+            match attempts {
+                ..=1 if undecided => Fate::Undecided,
+                ..=1 => Fate::Held,
+                _ => Fate::Committing { undecided, attempts: attempts - 1 },
+            },
+        );
     }
 
     pub fn get(&self, id: &str) -> Option<&Known> {

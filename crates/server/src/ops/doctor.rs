@@ -25,6 +25,8 @@ pub enum State {
     /// Worth knowing; nothing is wrong with the numbers.
     Warn,
     Fault,
+    /// A fault as it was before `--repair`.
+    Found,
 }
 
 /// One line of the report.
@@ -42,6 +44,12 @@ pub struct Check {
 pub struct Report(pub Vec<Check>);
 
 impl Report {
+    /// Its faults, as what was found before they are put right.
+    pub fn found(self) -> Self {
+        let faults = self.0.into_iter().filter(|check| check.state == State::Fault);
+        Self(faults.map(|fault| Check { state: State::Found, fix: None, ..fault }).collect())
+    }
+
     pub fn ok(&mut self, check: &'static str, detail: impl Display) {
         self.0.push(Check { check, state: State::Ok, detail: detail.to_string(), fix: None });
     }
@@ -73,7 +81,7 @@ impl Report {
 const REPAIR: &str = "run billhook doctor --repair";
 const BACKUP: &str = "put a backup of the database back, or this row right";
 /// Counted anew from a log that lacks something, what is kept would lack it as well.
-const LOG_FIRST: &str = "see to the log first: --repair would count only what is left of it";
+const LOG_FIRST: &str = "see to the log first: --repair would count it as it is now";
 
 /// Runs every check.
 pub async fn examine(app: &App) -> Result<Report> {

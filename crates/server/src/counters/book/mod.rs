@@ -20,7 +20,7 @@ use self::state::closed_row;
 use super::publishing::Moves;
 use super::reading::{LATE_COMMIT, Said};
 use super::redis::There;
-use super::reservations::{Reservations, UNDER_WAY_MAX_MS, place};
+use super::reservations::{Fate, Reservations, UNDER_WAY_MAX_MS, place};
 use crate::error::Error;
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Stand, Warning};
 use crate::store::log::Kind;
@@ -253,7 +253,7 @@ impl Book {
     /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.
     pub fn commit_begins(&self, id: &str, late: bool) -> bool {
         let mut part = self.reservations.part(id);
-        let begins = part.commit_begins(id, late);
+        let begins = part.commit_begins(id);
         // What is over already is nobody's.
         if let Some(known) = part.get(id).filter(|_| begins && !late) {
             let until_ms = known.expires_ms.saturating_add(UNDER_WAY_MAX_MS);
@@ -262,11 +262,11 @@ impl Book {
         begins
     }
 
-    /// It has failed: the reservation is as it was.
+    /// One has failed: without another the reservation is as it was.
     pub fn commit_failed(&self, id: &str) {
         let mut part = self.reservations.part(id);
         part.commit_failed(id);
-        if let Some(known) = part.get(id) {
+        if let Some(known) = part.get(id).filter(|known| !matches!(known.fate, Fate::Committing { .. })) {
             self.change_held(&known.user, |held| held.end_at(id, known.expires_ms));
         }
     }

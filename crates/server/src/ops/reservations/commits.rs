@@ -165,8 +165,13 @@ async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>, attempt: &
 }
 
 async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<Committed> {
-    let outcome = app.usage.append(app, vec![candidate]).await;
-    let verdict = outcome.inspect_err(|_| app.book.commit_failed(wanted.id))?.pop();
+    let outcome = app.usage.append(app, vec![candidate]).await.inspect_err(|error| {
+        // What never came to the writer, it cannot say of.
+        if matches!(error, Error::LimitReached { .. }) {
+            app.book.commit_failed(wanted.id);
+        }
+    });
+    let verdict = outcome?.pop();
     let position = match verdict {
         Some(Verdict::Recorded { position, .. }) => position,
         Some(Verdict::Refused { code: "invalid", pointer, detail }) => return Err(Error::invalid(pointer, detail)),

@@ -61,6 +61,8 @@ const LOST: &str = "put a backup of the database back: --repair cannot make up w
 const UNCOUNTED: &str =
     "it does nothing, and --repair cannot change that: billhook usage adjust or grant makes up for it";
 const TWICE: &str = "one event is in the log twice: billhook usage void --position takes one back";
+const CHANGED: &str = "the entry or its id was changed by hand: compare it with a backup, and put that back where it is the entry; \
+    --repair takes the entry for right as it is now";
 const STRANGER: &str = "put the user back with this id (from a backup), or nobody can be asked to pay";
 const CUT_OFF: &str = "entries are gone: put a backup of the database back, or have --repair count what is left";
 

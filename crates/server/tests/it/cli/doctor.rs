@@ -134,6 +134,8 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         assert!(found.iter().all(|(name, detail)| named(name) && detail.contains(words)), "{sql}: {found:?}");
         let repaired = program.run(&["doctor", "--repair"]);
         assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
+        let mut lines = repaired.stdout.lines().filter(|line| line.starts_with("found"));
+        assert!(lines.any(|line| line.contains(words)), "what it changes is named: {sql}: {repaired:?}");
         assert_eq!(faults(&program), [], "{sql}");
     }
 }

@@ -53,6 +53,22 @@ async fn i22_a_commit_whose_caller_goes_away_is_not_free_before_it_counts() {
     assert!(rig.commit("a", "5").await.expect("committed").replayed);
 }
 
+/// Two attempts, and only one of them comes to nothing: as long as the other may be recorded, nobody releases what is held.
+#[tokio::test]
+async fn i04_an_attempt_that_fails_leaves_the_other_its_hold() {
+    let rig = Rig::new(Adapter::Embedded).await;
+    rig.reserve("a", "inference", "5").await.expect("held");
+    let book = &rig.app().book;
+    assert!(book.commit_begins("a", false) && book.commit_begins("a", false));
+    book.commit_failed("a");
+    assert_eq!(code(rig.release("a").await), "usage.conflict /status");
+    rig.world.clock.advance(Duration::from_secs(301));
+    rig.app().counters.sweep(book, rig.world.now()).await.expect("swept");
+    assert_eq!(code(rig.reserve("b", "inference", "5").await), "credits.exhausted");
+    book.commit_failed("a");
+    assert_eq!(code(rig.reserve("b", "inference", "5").await), "ok", "it was over");
+}
+
 /// The same where it could not be written: then the reservation is as it was.
 #[tokio::test]
 async fn i22_a_commit_that_fails_after_its_caller_went_away_is_held_again() {

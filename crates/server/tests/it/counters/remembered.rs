@@ -65,9 +65,9 @@ fn what_happens_is_to_be_written_down_once() {
     all.part("undecided").insert(&Arc::from("undecided"), Known { fate: Fate::Undecided, ..held(60_000) });
     assert_eq!(opened(&all, 1_000), ["committed", "kept", "over", "released"]);
     assert!(
-        all.part("committed").commit_begins("committed", false)
-            && all.part("kept").commit_begins("kept", false)
-            && all.part("undecided").commit_begins("undecided", false)
+        all.part("committed").commit_begins("committed")
+            && all.part("kept").commit_begins("kept")
+            && all.part("undecided").commit_begins("undecided")
     );
     all.part("kept").commit_failed("kept");
     all.expire(2_000);
@@ -150,9 +150,9 @@ fn an_id_may_live_twice() {
 fn a_commit_under_way_is_waited_for() {
     let all = Reservations::default();
     reserve(&all, "a", 1_000);
-    assert!(all.part("a").commit_begins("a", false));
+    assert!(all.part("a").commit_begins("a"));
     reserve(&all, "b", 1_000);
-    assert!(all.part("b").commit_begins("b", false));
+    assert!(all.part("b").commit_begins("b"));
     for now_ms in [1_000, 3_000, 60_999, HOUR_MS] {
         assert!(all.expire(now_ms).is_empty());
         assert!(all.get("a").is_some(), "{now_ms}");

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{LOST, Recount, TWICE};
+use super::{CHANGED, LOST, Recount, TWICE};
 use crate::error::{Error, Result};
 use crate::ops::usage::{corrections, ids};
 use crate::store::log::Logged;
@@ -132,9 +132,7 @@ fn look(tx: &mut Tx<'_>, one: &KnownAs, entry: Option<&Logged>, whole: &mut Whol
     let Some((entry, Err(right))) = entry.map(|entry| (entry, ids::is_fingerprint_of(entry, known.fingerprint))) else {
         return Ok(None);
     };
-    recount.differs(format!(
-        "user {}, entry {position}: its id was given to something else than the entry says (fingerprint)",
-        entry.user
-    ));
+    let what = "its id was given to something else than the entry says (fingerprint)";
+    recount.damaged(format!("user {}, entry {position}: {what}", entry.user), CHANGED);
     Ok(right.map(|fingerprint| Fingerprint { day, id: entry.id, fingerprint }))
 }
