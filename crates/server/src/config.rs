@@ -242,10 +242,21 @@ fn web_address(text: &str) -> Result<String, String> {
 }
 
 fn redis_url(text: &str) -> Result<SecretString, String> {
-    if text.starts_with("redis://") || text.starts_with("rediss://") {
+    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+    if rest.is_some_and(is_place_in_redis) {
         return Ok(SecretString::from(text.to_owned()));
     }
     Err("expected redis://HOST:PORT[/DB] or rediss://…".to_owned())
+}
+
+/// `[USER:PASSWORD@]HOST[:PORT][/DB][?…]`
+fn is_place_in_redis(text: &str) -> bool {
+    let text = text.split_once('?').map_or(text, |(place, _)| place);
+    let (server, number) = text.split_once('/').unwrap_or((text, ""));
+    let server = server.rsplit_once('@').map_or(server, |(_, server)| server);
+    let port = server.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    let is_number = number.is_empty() || number.parse::<u32>().is_ok();
+    !server.is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) && is_number
 }
 
 fn database_url(text: &str) -> Result<SecretString, String> {
@@ -413,6 +424,25 @@ mod tests {
             ("REDIS_URL", "redis://:canary@h"),
         ]);
         assert!(!format!("{:?}", config.expect("fine")).contains("canary"));
+    }
+
+    #[test]
+    fn places_in_redis() {
+        for (text, is_one) in [
+            ("redis://localhost", true),
+            ("redis://127.0.0.1:6379/2", true),
+            ("rediss://user:p%40ss@redis.internal:6380/0?protocol=resp3", true),
+            ("redis://[::1]:6379", true),
+            ("redis://[::1]", true),
+            ("redis://127.0.0.1:notaport", false),
+            ("redis://127.0.0.1:0", false),
+            ("redis://127.0.0.1:99999", false),
+            ("redis://127.0.0.1/first", false),
+            ("redis://", false),
+            ("http://127.0.0.1:6379", false),
+        ] {
+            assert_eq!(redis_url(text).is_ok(), is_one, "{text}");
+        }
     }
 
     #[test]

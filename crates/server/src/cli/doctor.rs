@@ -2,7 +2,7 @@
 
 use super::{Ending, configured, inspect, out};
 use crate::error::Error;
-use crate::ops::doctor::{self, Check, Report, State};
+use crate::ops::doctor::{self, Check, State};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,8 +16,8 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Ending> {
     let app = inspect(configured()?).await?;
-    let tell = |report: &Report| {
-        for check in &report.0 {
+    let tell = |checks: &[Check]| {
+        for check in checks {
             out::say(&if args.json { serde_json::json!(check).to_string() } else { line(check) });
         }
     };
@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args) -> Result<(), Ending> {
         }
     }
     let report = doctor::examine(&app).await?;
-    tell(&report);
+    tell(&report.0);
     if report.healthy() { Ok(()) } else { Err(Ending::Said) }
 }
 

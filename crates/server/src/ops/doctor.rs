@@ -45,9 +45,9 @@ pub struct Report(pub Vec<Check>);
 
 impl Report {
     /// Its faults, as what was found before they are put right.
-    pub fn found(self) -> Self {
+    pub fn found(self) -> Vec<Check> {
         let faults = self.0.into_iter().filter(|check| check.state == State::Fault);
-        Self(faults.map(|fault| Check { state: State::Found, fix: None, ..fault }).collect())
+        faults.map(|fault| Check { state: State::Found, fix: None, ..fault }).collect()
     }
 
     pub fn ok(&mut self, check: &'static str, detail: impl Display) {

@@ -22,6 +22,9 @@ const FAILURES_MAX: u32 = 5;
 /// until this has passed; then one tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// So often it is said at most that Redis is in trouble: in a short trouble it answers and fails by turns.
+const SAID_EVERY: Duration = Duration::from_secs(5);
+
 /// A connection that is made again when it is lost.
 #[derive(Debug)]
 pub struct Link {
@@ -39,6 +42,9 @@ struct State {
     connection: Option<Connection>,
     /// Nobody asks before this instant.
     paused_until: Option<Instant>,
+    /// When it was last said that Redis is in trouble, and whether that is the last word.
+    said: Option<Instant>,
+    is_said: bool,
 }
 
 #[derive(Clone)]
@@ -84,7 +90,7 @@ impl Link {
 
     /// What was answered could not be understood.
     pub fn doubt(&self) {
-        if !self.degraded.swap(true, Ordering::Relaxed) {
+        if !self.degraded.swap(true, Ordering::Relaxed) && self.may_say() {
             tracing::warn!("Redis answers what nobody understands: limits follow their outage policy");
         }
     }
@@ -167,10 +173,12 @@ impl Link {
         let error = match answer {
             Ok(value) => {
                 self.failures.store(0, Ordering::Relaxed);
-                if self.degraded.swap(false, Ordering::Relaxed) {
+                let was_degraded = self.degraded.swap(false, Ordering::Relaxed);
+                let mut state = self.lock();
+                if was_degraded && std::mem::take(&mut state.is_said) {
                     tracing::info!("Redis answers again");
                 }
-                self.lock().paused_until = None;
+                state.paused_until = None;
                 return Ok(value);
             }
             Err(error) => error,
@@ -189,10 +197,20 @@ impl Link {
     }
 
     fn failed(&self) -> u32 {
-        if !self.degraded.swap(true, Ordering::Relaxed) {
+        if !self.degraded.swap(true, Ordering::Relaxed) && self.may_say() {
             tracing::warn!("Redis does not answer as it should: limits follow their outage policy");
         }
         self.failures.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether trouble is to be said now; it is taken as said then.
+    fn may_say(&self) -> bool {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let may = state.said.is_none_or(|said| now >= said + SAID_EVERY);
+        if may {
+            (state.said, state.is_said) = (Some(now), true);
+        }
+        may
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
