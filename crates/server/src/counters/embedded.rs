@@ -17,10 +17,12 @@ pub struct Embedded;
 
 impl Port for Embedded {
     async fn reserve(&self, book: &Book, slot: &Arc<Slot>, ask: &Ask<'_>) -> Result<Answer, Outage> {
+        may_decide(book)?;
         reserve(book, slot, ask)
     }
 
-    async fn check(&self, _: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+    async fn check(&self, book: &Book, slot: &Arc<Slot>, demand: &Demand<'_>, rate: Rate) -> Result<Answer, Outage> {
+        may_decide(book)?;
         Ok(check(slot, demand, rate))
     }
 
@@ -44,6 +46,10 @@ impl Port for Embedded {
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         Ok(sweep(book, now))
     }
+}
+
+fn may_decide(book: &Book) -> Result<(), Outage> {
+    if book.decides() { Ok(()) } else { Err(Outage("another process decides limits".into())) }
 }
 
 /// What this process can say of a demand by itself.
@@ -99,6 +105,16 @@ pub(super) fn release(book: &Book, id: &str) -> Released {
             Released::Now
         }
         fate @ (Fate::Committing { .. } | Fate::Committed { .. } | Fate::Released) => Released::Before(fate),
+    }
+}
+
+/// Forgets what was remembered under an id that is somebody else's after all: whoever asks next must not hear of this user.
+pub(super) fn disown(book: &Book, id: &str, user: &str) {
+    let mut part = book.reservations.part(id);
+    if part.get(id).is_some_and(|known| *known.user == *user) {
+        book.change_held(user, |held| held.take(id));
+        part.resolve(id, Fate::Released);
+        part.drop_known(id);
     }
 }
 

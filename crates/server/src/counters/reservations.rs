@@ -288,6 +288,11 @@ impl Part {
         known.fate = fate;
     }
 
+    /// Forgets it, whatever it was.
+    pub fn drop_known(&mut self, id: &str) {
+        self.known.remove(id);
+    }
+
     /// Everything that a restart has to know, whatever was written of it.
     fn say_everything(&mut self, now_ms: i64) {
         self.pen.forget();

@@ -75,7 +75,8 @@ fn whole(micro: i64) -> i64 {
 
 /// Says that the answer was given without the counters that usually decide.
 pub fn degraded(app: &App, mut response: Response) -> Response {
-    if let Some(missing) = app.counters.degraded() {
+    let elsewhere = || (!app.book.decides()).then_some("counters");
+    if let Some(missing) = app.counters.degraded().or_else(elsewhere) {
         response.headers_mut().insert(DEGRADED, HeaderValue::from_static(missing));
     }
     response
@@ -86,11 +87,11 @@ pub fn answered(app: &App, outcome: Result<Response>) -> Response {
     match outcome {
         Ok(response) => response,
         Err(error) => {
-            let upgrade = matches!(error, Error::Refused(_)).then(|| UpgradeUrl(app.config.upgrade_url.clone()));
-            let mut response = error.into_response();
-            if let Some(upgrade) = upgrade {
-                response.extensions_mut().insert(upgrade);
+            if !matches!(error, Error::Refused(_)) {
+                return error.into_response();
             }
+            let mut response = degraded(app, error.into_response());
+            response.extensions_mut().insert(UpgradeUrl(app.config.upgrade_url.clone()));
             response
         }
     }

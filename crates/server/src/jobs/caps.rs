@@ -1,31 +1,36 @@
-//! Others that would serve with other counters are told that we serve with ours.
+//! Others that serve the same database are told by which counters we decide.
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
-use crate::ops::caps::{self, SAID};
+use crate::ops::caps::{self, SAID, Say};
 
 /// Says so until it is told to stop, and then that it is over.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     let mut tick = tokio::time::interval(SAID);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_heard = true;
+    let mut before = None;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             _ = stop.changed() => break,
         }
         match caps::say(&app).await {
-            Ok(heard) => {
-                if is_heard && !heard {
-                    tracing::error!(
-                        "another process serves this database with other counters: each gives out every cap"
-                    );
+            Ok(said) => {
+                if before.replace(said).is_some_and(|before| before != said) {
+                    match said {
+                        Say::Decides => tracing::info!("limits are decided here from now on"),
+                        Say::Listens => {
+                            tracing::warn!("another process decides limits now: they cannot be decided here")
+                        }
+                        Say::Clashes => tracing::error!(
+                            "another process serves this database with another Redis: each gives out every cap"
+                        ),
+                    }
                 }
-                is_heard = heard;
             }
-            Err(error) => tracing::warn!(%error, "others may come to serve this database with other counters"),
+            Err(error) => tracing::warn!(%error, "others may come to decide limits beside this process"),
         }
     }
     if let Err(error) = caps::leave(&app).await {

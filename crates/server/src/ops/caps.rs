@@ -1,4 +1,4 @@
-//! Who keeps the caps of a database: all that serve it have the same counters, or each would give out every cap.
+//! Who keeps the caps of a database: all that serve it decide by one Redis, or one of them alone decides.
 
 use std::hash::Hasher;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::ops::reservations;
 use crate::store::db::Dialect;
 use crate::store::leases;
 
@@ -19,52 +20,87 @@ pub const SAID: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 /// Serving processes, each with a lease of its own whose holder is its counters.
 const SERVING: &str = "caps %";
+/// Held by the one that decides where they are its own.
+const DECIDING: &str = "decides";
 /// The counters of a process whose they are alone.
 const EMBEDDED: &str = "embedded";
 
-/// Says that we serve by our counters. Whoever was killed counts as running for a moment, and is waited for.
-///
-/// # Errors
-/// `counters.other` while somebody else serves by others, or we by such as nobody shares.
-pub async fn claim(app: &App) -> Result<()> {
-    for _ in 0..=HELD.as_millis() / LOOK.as_millis() {
-        if say(app).await? {
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    if say(app).await? { Ok(()) } else { Err(Error::Conflict { code: "counters.other", detail: OTHER.to_owned() }) }
+/// Whether a process decides limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Say {
+    Decides,
+    /// Somebody else does, by counters that nobody shares. Here limits cannot be decided.
+    Listens,
+    /// Somebody else decides by another Redis.
+    Clashes,
 }
 
-const OTHER: &str = "REDIS_URL: another billhook serve works on this database with other counters, and each would give out \
-    every cap: give all of them the same Redis, or run one alone";
-
-/// Says so for a while; not where somebody serves by others. A SQLite file has one server anyway (`store::db::serve_lock`).
-pub async fn say(app: &App) -> Result<bool> {
-    if app.db.dialect() == Dialect::Sqlite {
-        return Ok(true);
+/// Says that we serve, and finds out who decides. Whoever was killed counts as running for a moment, and is waited for.
+///
+/// # Errors
+/// `counters.other` while somebody else decides by another Redis.
+pub async fn claim(app: &App) -> Result<()> {
+    let mut say = say(app).await?;
+    for _ in 0..=HELD.as_millis() / LOOK.as_millis() {
+        if say == Say::Decides {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+        say = self::say(app).await?;
     }
-    let (lease, ours) = (lease(app), counters(app));
+    match say {
+        Say::Decides => {}
+        Say::Listens => tracing::warn!(
+            "another billhook serve works on this database and decides limits: until it ends, they cannot be decided here; \
+             with one REDIS_URL for all of them, all decide"
+        ),
+        Say::Clashes => return Err(Error::Conflict { code: "counters.other", detail: OTHER.to_owned() }),
+    }
+    Ok(())
+}
+
+const OTHER: &str = "REDIS_URL: another billhook serve works on this database with another Redis, and each would give out \
+    every cap: give all of them the same one";
+
+/// Says so for a while, and follows what that means. A SQLite file has one server anyway (`store::db::serve_lock`).
+pub async fn say(app: &App) -> Result<Say> {
+    if app.db.dialect() == Dialect::Sqlite {
+        return Ok(Say::Decides);
+    }
+    let (lease, ours, holder) = (lease(app), counters(app), app.holder.clone());
     let held_ms = i64::try_from(HELD.as_millis()).map_err(Error::internal)?;
-    app.db
-        .write(move |tx| {
-            // One after the other: two that start together would not see each other.
-            leases::take(tx, "caps", &ours, 0)?;
-            let others = leases::holders(tx, SERVING, &lease)?;
-            let is_shared = ours != EMBEDDED && others.iter().all(|other| *other == ours);
-            if !others.is_empty() && !is_shared {
-                return Ok(false);
-            }
-            leases::take(tx, &lease, &ours, held_ms)?;
-            Ok(true)
-        })
-        .await
+    let said = app.db.write(move |tx| {
+        // One after the other: two that start together would not see each other.
+        leases::take(tx, "caps", &ours, 0)?;
+        let others = leases::holders(tx, SERVING, &lease)?;
+        let is_ours = ours != EMBEDDED;
+        if is_ours && others.iter().any(|other| *other != ours && other != EMBEDDED) {
+            return Ok(Say::Clashes);
+        }
+        leases::take(tx, &lease, &ours, held_ms)?;
+        let is_alone = others.iter().all(|other| other == EMBEDDED);
+        let decides = is_ours || is_alone && leases::take(tx, DECIDING, &holder, held_ms)?.is_some();
+        Ok(if decides { Say::Decides } else { Say::Listens })
+    });
+    let said = said.await?;
+    let decides = said == Say::Decides;
+    if decides && !app.book.decides() {
+        // What the one before us has held is held on.
+        reservations::restore(app).await?;
+    }
+    app.book.decide(decides);
+    Ok(said)
 }
 
 /// Says that we do not serve any more.
 pub async fn leave(app: &App) -> Result<()> {
-    let (lease, ours) = (lease(app), counters(app));
-    app.db.write(move |tx| leases::release(tx, &lease, &ours)).await
+    let (lease, ours, holder) = (lease(app), counters(app), app.holder.clone());
+    app.db
+        .write(move |tx| {
+            leases::release(tx, DECIDING, &holder)?;
+            leases::release(tx, &lease, &ours)
+        })
+        .await
 }
 
 fn lease(app: &App) -> String {

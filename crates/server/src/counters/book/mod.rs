@@ -66,6 +66,8 @@ pub struct Book {
     pub moves: Moves,
     /// What is held lies in Redis.
     is_shared: bool,
+    /// Somebody else decides by counters of their own, which this process does not see.
+    listens: AtomicBool,
     /// What is held of accounts that were forgotten and are not read again yet.
     apart: Mutex<HashMap<Arc<str>, Apart>>,
 }
@@ -199,6 +201,7 @@ impl Book {
             reservations: Reservations::default(),
             moves: Moves::default(),
             is_shared: false,
+            listens: AtomicBool::new(false),
             apart: Mutex::default(),
         }
     }
@@ -248,6 +251,15 @@ impl Book {
             return Some(change(&mut slot.lock().held));
         }
         self.apart().get_mut(user).map(|apart| change(&mut apart.held))
+    }
+
+    /// Whether limits are decided here.
+    pub fn decides(&self) -> bool {
+        !self.listens.load(Ordering::Relaxed)
+    }
+
+    pub fn decide(&self, decides: bool) {
+        self.listens.store(!decides, Ordering::Relaxed);
     }
 
     /// A commit is under way: until it is counted or has failed, nobody frees what is held for it. Not where it was released.

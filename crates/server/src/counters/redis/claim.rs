@@ -90,9 +90,7 @@ impl Redis {
             let Some((text, there)) = self.place(&claim).await? else { return Ok(answer) };
             let is_over = there.known.is_over(ask.demand.now.as_millisecond());
             if !is_over && let Some(member) = differs(&there.known, slot, ask) {
-                if book.reservations.get(ask.id).is_some_and(|known| *known.user == *slot.user) {
-                    embedded::release(book, ask.id);
-                }
+                embedded::disown(book, ask.id, &slot.user);
                 self.release_there(Some(slot), &slot.user, ask.id, None).await?;
                 return Ok(Answer { verdict: Verdict::Differs(member), numbers: Numbers::default() });
             }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::refused;
+use super::{add_user, refused};
 use crate::harness::Database;
 use crate::harness::database::variable;
-use crate::harness::program::{Done, Program, Running};
+use crate::harness::program::{Program, Running};
+use crate::harness::{client, send};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
 
@@ -18,39 +19,61 @@ fn program(database: &Database, redis: Option<&str>) -> Program {
 }
 
 fn serving(database: &Database, redis: Option<&str>) -> Running {
-    let running = program(database, redis).start(&SERVE);
-    running.stderr.line("listening on");
-    running
+    served(database, redis).0
 }
 
-/// One that is not to serve beside the others.
-fn ended(database: &Database, redis: Option<&str>) -> Done {
+/// A server, and where it listens.
+fn served(database: &Database, redis: Option<&str>) -> (Running, String) {
     let running = program(database, redis).start(&SERVE);
-    assert_eq!(running.stderr.base_or_end(), None, "it serves with {redis:?}");
-    running.wait()
+    let base = running.stderr.base();
+    (running, base)
+}
+
+/// What a server says to a reservation of sixty credits.
+async fn reserved(base: &str, key: &str, user: &str) -> (u16, String) {
+    let ask = format!(r#"{{"user_id":"{user}","type":"inference","quantity":60}}"#);
+    let headers = [("authorization", key), ("content-type", "application/json")];
+    let url = format!("{base}/api/v1/usage/reservations");
+    let answer = send(&client(), "POST", &url, &headers, &ask).await;
+    (answer.status, answer.header("billing-degraded").unwrap_or_default().to_owned())
+}
+
+/// Of a trial's hundred credits sixty are held once, whoever is asked; and when the one that decides ends, the other does.
+#[tokio::test(flavor = "multi_thread")]
+async fn i03_of_two_servers_without_a_redis_one_decides() {
+    let database = Database::postgres();
+    let (first, one) = served(&database, None);
+    let told = program(&database, None);
+    let user = add_user(&told, "ada@here.test", &[]);
+    let key = told.run(&["key", "issue", "--name", "gateway", "--scope", "usage:write"]);
+    let key = format!("Bearer {}", key.line());
+    let (second, other) = served(&database, None);
+    assert_eq!(reserved(&one, &key, &user).await, (201, String::new()));
+    assert_eq!(reserved(&other, &key, &user).await, (503, "counters".to_owned()), "it cannot be decided there");
+    first.stop();
+    let start = Instant::now();
+    let mut said = reserved(&other, &key, &user).await;
+    while said.0 == 503 && start.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        said = reserved(&other, &key, &user).await;
+    }
+    assert_eq!(said, (402, String::new()), "what the first has held is held");
+    second.stop();
 }
 
 #[test]
-fn i03_two_servers_of_one_database_have_the_same_counters() {
+fn i03_two_servers_of_one_database_have_one_redis() {
     let (database, redis) = (Database::postgres(), variable("BILLHOOK_TEST_REDIS"));
     let address = redis.trim_end_matches('/');
-    let other = format!("{address}/1");
-    for (first, others) in [(None, [None, Some(&*redis)]), (Some(&*redis), [None, Some(&*other)])] {
-        let running = serving(&database, first);
-        for mistaken in others {
-            let done = ended(&database, mistaken);
-            let expected = "REDIS_URL: another billhook serve works on this database with other counters";
-            assert!(refused(&done, 78).contains(expected), "{done:?}");
-            assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
-        }
-        running.stop();
-    }
     let first = serving(&database, Some(&redis));
-    let same = serving(&database, Some(&format!("{address}/0")));
-    same.stop();
+    let running = program(&database, Some(&format!("{address}/1"))).start(&SERVE);
+    assert_eq!(running.stderr.base_or_end(), None, "it serves with another Redis");
+    let done = running.wait();
+    let expected = "REDIS_URL: another billhook serve works on this database with another Redis";
+    assert!(refused(&done, 78).contains(expected), "{done:?}");
+    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    serving(&database, Some(&format!("{address}/0"))).stop();
     first.stop();
-    // Nobody serves any more: the counters may be others.
-    serving(&database, None).stop();
 }
 
 /// Whoever was killed does not serve any more, and says so to nobody.
