@@ -22,7 +22,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
                     match said {
                         Say::Decides => tracing::info!("limits are decided here from now on"),
                         Say::Listens => {
-                            tracing::warn!("another process decides limits now: they cannot be decided here")
+                            tracing::warn!("another process decides limits now: they cannot be decided here");
                         }
                         Say::Clashes => tracing::error!(
                             "another process serves this database with another Redis: each gives out every cap"
