@@ -46,7 +46,6 @@ pub struct View {
     params(("limit" = Option<u16>, Query, minimum = 1, maximum = 100, description = "How many at most; default 10")),
     responses((status = 200, body = [View])), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
 pub async fn list(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
-    query.only(&["limit"])?;
     let limit = query.limit(10, 100)?;
     answer::for_customer(&app, &me, Page::Invoices { limit }, &held, async || {
         let newest = ops::invoices::newest(&app, me.user(), limit).await?;

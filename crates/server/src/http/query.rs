@@ -40,13 +40,12 @@ impl Query {
         }
     }
 
-    /// Nothing else is said: a filter that is misspelt would show everything, and somebody else's name the caller's own.
+    /// Nothing else is said: a filter that is misspelt would show everything.
     pub fn only(&self, names: &[&str]) -> Result<()> {
         let unknown = self.0.iter().map(|(name, _)| name).filter(|name| !names.contains(&name.as_str()));
-        let detail =
-            if names.is_empty() { "expected none".to_owned() } else { format!("expected one of {}", names.join(", ")) };
-        let faults: Vec<Fault> =
-            unknown.map(|name| Fault { pointer: format!("?{name}"), detail: detail.clone() }).collect();
+        let faults: Vec<Fault> = unknown
+            .map(|name| Fault { pointer: format!("?{name}"), detail: format!("expected one of {}", names.join(", ")) })
+            .collect();
         if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
     }
 

@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::extract::{Customer, Validator};
-use super::query::Query;
 use super::wire::{Amount, Time};
 use crate::answers::Page;
 use crate::app::App;
@@ -46,8 +45,7 @@ pub struct View {
 /// Active comes before trialing, past_due, unpaid, paused and incomplete. Without one the status is `none`.
 #[utoipa::path(get, path = "/api/v1/billing/subscription", tag = "billing", operation_id = "subscription",
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
-    query.only(&[])?;
+pub async fn show(State(app): State<App>, me: Customer, held: Validator) -> Result<Response> {
     answer::for_customer(&app, &me, Page::Subscription, &held, async || {
         let current = ops::subscriptions::current(&app, me.user()).await?;
         let view = match current.value {

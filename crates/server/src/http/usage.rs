@@ -86,7 +86,6 @@ pub struct Credits {
         description = "Wait up to 250 ms until this position of the log is counted. Where it is not by then, `Billing-Position` says which is.")),
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
 pub async fn show(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
-    query.only(&["at_least"])?;
     let Some(position) = position(&query)? else { return shown(&app, &me, &held).await };
     let is_counted = ops::usage::wait_for(&app, position, PATIENCE).await;
     let counted = if is_counted { None } else { Some(app.book.applied()) };

@@ -15,7 +15,6 @@ use crate::app::App;
 use crate::error::Result;
 use crate::http::answer;
 use crate::http::extract::{Admin, Validator};
-use crate::http::query::Query;
 use crate::http::wire::{Amount, Time};
 use crate::ops;
 use crate::ops::mirror::Mirrored;
@@ -81,8 +80,7 @@ impl Serialize for Tiers {
 /// once. Trialing, paused and metered count nothing.
 #[utoipa::path(get, path = "/api/v1/admin/billing/stats", tag = "admin", operation_id = "stats",
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
-pub async fn show(State(app): State<App>, _: Admin, query: Query, held: Validator) -> Result<Response> {
-    query.only(&[])?;
+pub async fn show(State(app): State<App>, _: Admin, held: Validator) -> Result<Response> {
     let slot = app.answers.stats();
     if let Some(kept) = slot.get(app.clock.now()) {
         return answer::respond(&app, &kept, &held);

@@ -68,7 +68,6 @@ pub struct Row {
     ),
     responses((status = 200, body = View)), extensions(("x-role" = json!("admin"))), security(("session" = [])))]
 pub async fn list(State(app): State<App>, me: Admin, query: Query, held: Validator) -> Result<Response> {
-    query.only(&["status", "limit", "cursor"])?;
     let ((status, limit), cursor) =
         Query::both(Query::both(query.one("status").and_then(checked), query.limit(100, 1000)), query.one("cursor"))?;
     let scope = format!("{} subscriptions {}", me.user().id, status.unwrap_or("running"));

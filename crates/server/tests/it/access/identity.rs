@@ -59,9 +59,7 @@ async fn s25_s29_nobody_chooses_whose_data_they_get() {
     let headers = [("cookie", cookie.as_str()), ("x-user-id", &user_b), ("x-user-email", "b@here.test")];
     for path in MINE {
         let plain = world.get(path, &a).await.shown();
-        assert_eq!(world.request("GET", path, &headers).await.shown(), plain, "{path}");
-        let refused = world.request("GET", &format!("{path}{chosen}"), &headers).await;
-        assert!(refused.status == 422 && refused.body.contains("?user_id"), "{path}: {}", refused.body);
+        assert_eq!(world.request("GET", &format!("{path}{chosen}"), &headers).await.shown(), plain, "{path}");
     }
     assert_eq!(world.request("GET", &format!("{STATS}{chosen}"), &headers).await.status, 403);
 }
