@@ -13,7 +13,7 @@ use crate::store::db::Dialect;
 use crate::store::leases;
 
 /// How long others take us for running after we have last said so.
-const HELD: Duration = Duration::from_secs(5);
+const HELD: Duration = Duration::from_secs(3);
 /// How often we say so.
 pub const SAID: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody who was killed is over.
