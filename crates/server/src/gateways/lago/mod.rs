@@ -172,7 +172,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     };
     let seconds = match number(headers, "retry-after") {
         Some(seconds) => seconds,
-        None => u64::try_from(date("retry-after")?.as_second() - date("date")?.as_second()).unwrap_or(0),
+        // A date that is over is now.
+        None => u64::try_from((date("retry-after")?.as_second() - date("date")?.as_second()).max(0)).ok()?,
     };
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }

@@ -64,9 +64,8 @@ fn a_sound_program_has_no_faults_and_says_what_was_looked_at() {
 }
 
 #[test]
-fn every_wrong_number_is_named_and_mended_by_repair() {
+fn every_wrong_number_of_the_mirror_is_named_and_mended_by_repair() {
     let (program, _stripe) = synced();
-    let user = used(&program);
     for (sql, check, words) in [
         (
             "UPDATE subscription_totals SET monthly_minor = monthly_minor + 1 WHERE tier = 'starter' AND status = 'active'",
@@ -93,51 +92,60 @@ fn every_wrong_number_is_named_and_mended_by_repair() {
         ("DELETE FROM revenue_points WHERE tier = 'enterprise' AND status = 'active'", "revenue", "enterprise active"),
         ("UPDATE object_counts SET count = count + 1 WHERE resource = 'customers'", "counts", "customers"),
         ("DELETE FROM object_counts WHERE resource = 'invoices'", "counts", "invoices"),
-        ("UPDATE usage_days SET quantity_micro = quantity_micro + 1 WHERE type = 'inference'", "usage", &user),
-        ("UPDATE usage_days SET events = events + 1, cost_pico = cost_pico - 1 WHERE type = 'tts'", "usage", &user),
-        ("DELETE FROM usage_days WHERE type = 'tts'", "usage", &user),
-        ("INSERT INTO usage_days VALUES (20779, 'u2', 'tts', 1000000, 1, 1, 0)", "usage", "u2"),
-        ("UPDATE usage_days SET cost_pico = cost_pico + 1 WHERE type = 'tts'", "usage", "credits kept"),
-        ("UPDATE accounts SET state = x''", "usage", &user),
+    ] {
+        is_named_and_mended(&program, sql, check, words);
+    }
+}
+
+#[test]
+fn every_wrong_number_of_usage_is_named_and_mended_by_repair() {
+    let (program, _stripe) = synced();
+    let user = &*used(&program);
+    for (sql, words) in [
+        ("UPDATE usage_days SET quantity_micro = quantity_micro + 1 WHERE type = 'inference'", user),
+        ("UPDATE usage_days SET events = events + 1, cost_pico = cost_pico - 1 WHERE type = 'tts'", user),
+        ("DELETE FROM usage_days WHERE type = 'tts'", user),
+        ("INSERT INTO usage_days VALUES (20779, 'u2', 'tts', 1000000, 1, 1, 0)", "u2"),
+        ("UPDATE usage_days SET cost_pico = cost_pico + 1 WHERE type = 'tts'", "credits kept"),
+        ("UPDATE accounts SET state = x''", user),
         (
             "UPDATE usage_log SET previous = NULL WHERE position = 3",
-            "usage",
             "entry 3: leads to none as the one before it, which is the entry 2",
         ),
         (
             "UPDATE usage_log SET previous = previous - 1 WHERE position = 4",
-            "usage",
             "entry 4: leads to the entry 2 as the one before it, which is the entry 3",
         ),
-        ("UPDATE usage_log SET previous = 7 WHERE position = 1", "usage", "which is none"),
-        ("DELETE FROM usage_ids", "usage", "could come again"),
-        ("DELETE FROM usage_ids WHERE position = 2", "usage", "the id of the entry 2 is not known"),
-        ("UPDATE usage_ids SET position = position + 1000 WHERE position = 2", "usage", "the entry"),
-        ("UPDATE usage_head SET position = 1000000", "usage", "usage_head"),
-        ("DELETE FROM usage_head", "usage", "usage_head is empty"),
-        (
-            "UPDATE usage_ids SET fingerprint = fingerprint + 1 WHERE position = 3",
-            "usage",
-            "entry 3: its id was given to",
-        ),
-        ("INSERT INTO usage_periods VALUES ('u2', 0, 1, 2, '{}')", "usage", "user u2, closed period"),
-        ("INSERT INTO usage_warnings VALUES ('u2', 0, 50, 2, 0)", "usage", "user u2, warning of 50 per cent"),
-        ("UPDATE accounts SET user_id = 'u2'", "usage", "u"),
-        ("DELETE FROM accounts", "usage", &user),
+        ("UPDATE usage_log SET previous = 7 WHERE position = 1", "which is none"),
+        ("DELETE FROM usage_ids", "could come again"),
+        ("DELETE FROM usage_ids WHERE position = 2", "the id of the entry 2 is not known"),
+        ("UPDATE usage_ids SET position = position + 1000 WHERE position = 2", "the entry"),
+        ("UPDATE usage_head SET position = 1000000", "usage_head"),
+        ("DELETE FROM usage_head", "usage_head is empty"),
+        ("UPDATE usage_ids SET fingerprint = fingerprint + 1 WHERE position = 3", "entry 3: its id was given to"),
+        ("INSERT INTO usage_periods VALUES ('u2', 0, 1, 2, '{}')", "user u2, closed period"),
+        ("INSERT INTO usage_warnings VALUES ('u2', 0, 50, 2, 0)", "user u2, warning of 50 per cent"),
+        ("UPDATE accounts SET user_id = 'u2'", "u"),
+        ("DELETE FROM accounts", user),
     ] {
-        assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
-        let found = faults(&program);
-        assert!(!found.is_empty(), "{sql}: not found");
-        // A row that is wrong agrees neither with the totals nor with the revenue.
-        let both = sql.starts_with("UPDATE subscriptions ");
-        let named = |name: &str| name == check || both && name == "revenue";
-        assert!(found.iter().all(|(name, detail)| named(name) && detail.contains(words)), "{sql}: {found:?}");
-        let repaired = program.run(&["doctor", "--repair"]);
-        assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
-        let mut lines = repaired.stdout.lines().filter(|line| line.starts_with("found"));
-        assert!(lines.any(|line| line.contains(words)), "what it changes is named: {sql}: {repaired:?}");
-        assert_eq!(faults(&program), [], "{sql}");
+        is_named_and_mended(&program, sql, "usage", words);
     }
+}
+
+/// Spoils the database by this, and has it repaired.
+fn is_named_and_mended(program: &Program, sql: &str, check: &str, words: &str) {
+    assert!(program.database().execute(sql, []).expect(sql) > 0, "{sql}");
+    let found = faults(program);
+    assert!(!found.is_empty(), "{sql}: not found");
+    // A row that is wrong agrees neither with the totals nor with the revenue.
+    let both = sql.starts_with("UPDATE subscriptions ");
+    let named = |name: &str| name == check || both && name == "revenue";
+    assert!(found.iter().all(|(name, detail)| named(name) && detail.contains(words)), "{sql}: {found:?}");
+    let repaired = program.run(&["doctor", "--repair"]);
+    assert_eq!(repaired.code, Some(0), "{sql}: {repaired:?}");
+    let mut lines = repaired.stdout.lines().filter(|line| line.starts_with("found"));
+    assert!(lines.any(|line| line.contains(words)), "what it changes is named: {sql}: {repaired:?}");
+    assert_eq!(faults(program), [], "{sql}");
 }
 
 /// What the log does not say any more nobody can make up: it is named with its place, everything else is looked at all the same,
