@@ -9,6 +9,8 @@ use crate::usage::{Credits, Quantity, UsageError};
 
 /// Millionths of a unit, and microcredits of a credit.
 const MICRO: i128 = 1_000_000;
+/// The most units of a type, or credits, of a period, in millionths: half of what the arithmetic can hold.
+pub const COUNTED_MOST: i128 = 1 << 60;
 /// A minute in nanoseconds.
 const MINUTE_NS: i128 = 60_000_000_000;
 /// A millisecond in nanoseconds.
@@ -105,6 +107,9 @@ pub fn decide(
         return Err(Refusal::TrialOver);
     }
     let cost = credits_for(quantity, weight).map_err(Refusal::Uncountable)?;
+    if !is_countable(room, held, kind, quantity, cost) {
+        return Err(Refusal::Uncountable(UsageError::Overflow));
+    }
     let credits = credits_left(room, held, cost)?;
     let held = held.quantity(kind);
     let (per_day, per_month) = limit.map_or((None, None), |limit| (limit.per_day, limit.per_month));
@@ -119,6 +124,13 @@ pub fn decide(
         reset_ms: room.period_end_ms,
     })?;
     Ok(Remaining { credits, today, month })
+}
+
+/// Whether the account could count so much beside what is held of it: what is promised must count when it comes.
+pub fn is_countable(room: &Room, held: &Held, kind: &str, quantity: Quantity, cost: Credits) -> bool {
+    let size = quantity.micro().max(cost.micro());
+    let held = held.credits().micro().max(held.quantity(kind).micro());
+    size == 0 || room.counted().saturating_add(i128::from(held)).saturating_add(i128::from(size)) <= COUNTED_MOST
 }
 
 fn credits_left(room: &Room, held: &Held, cost: Credits) -> Result<Option<Credits>, Refusal> {

@@ -74,6 +74,7 @@ pub struct Room {
     /// The terms have ended.
     pub expired: bool,
     used: Vec<(Arc<str>, Quantity, Quantity)>,
+    counted: i128,
 }
 
 /// What a period gives, with what may go beyond it.
@@ -103,6 +104,11 @@ struct Standing<'a> {
 }
 
 impl Room {
+    /// The most that is counted in the period, of credits or of any type, in millionths.
+    pub fn counted(&self) -> i128 {
+        self.counted
+    }
+
     /// How much of a type was used on the day.
     pub fn today(&self, kind: &str) -> Quantity {
         self.of(kind).map_or(Quantity::ZERO, |(_, today, _)| *today)
@@ -172,7 +178,10 @@ impl Account {
         let period = &*standing.period;
         let expired = period.terms.is_over(now_ms);
         let used = self.kinds.iter();
+        let in_period = self.kinds.iter().map(|kind| i128::from(standing.in_period(kind).micro()));
+        let credits = i128::from(down(period.used_pico).micro());
         Ok(Room {
+            counted: in_period.fold(credits, i128::max),
             credits: if expired { Some(Credits::ZERO) } else { self.credits_left(period, now_ms) },
             until_ms: self.holds_until(&standing, now_ms),
             day_start_ms: standing.day.start_ms,

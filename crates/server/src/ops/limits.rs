@@ -53,15 +53,11 @@ pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quanti
     if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
-    let now = app.clock.now();
-    if usage::is_promised_in_vain(&slot.lock(), kind, quantity, weight, now) {
-        return Err(Error::invalid("/quantity", "this is more than an account can count"));
-    }
     // Where no tier limits the type, nobody has to find out in which one the user is.
     let is_limited = app.catalogue.tiers.iter().any(|tier| tier.limits.contains_key(&**kind));
     let tier = if is_limited { tier_of(app, slot) } else { None };
     let limit = tier.and_then(|tier| tier.limits.get(&**kind));
-    Ok(Demand { kind, quantity, weight, limit, now })
+    Ok(Demand { kind, quantity, weight, limit, now: app.clock.now() })
 }
 
 /// Whether what cannot be decided is let through: credits where the tier bills whatever goes beyond, caps and rates where the
@@ -95,7 +91,7 @@ pub(super) fn refused(slot: &Slot, demand: &Demand<'_>, numbers: &Numbers, refus
         // More than a whole minute's quota: no pause is long enough, and after this one the limit is whole again.
         Refusal::PerMinute { retry_after_ms: i64::MAX } => ("limit.minute", Some(Duration::from_secs(MINUTE_SECONDS))),
         Refusal::PerMinute { retry_after_ms } => ("limit.minute", Some(millis(*retry_after_ms))),
-        Refusal::Uncountable(_) => return Err(Error::invalid("/quantity", "this is more than can be counted")),
+        Refusal::Uncountable(_) => return Err(Error::invalid("/quantity", "this is more than an account can count")),
     };
     Ok(Refused { code, retry_after, limits })
 }

@@ -1,40 +1,18 @@
 //! Attempts to commit: while one may be on its way to the log nobody releases the reservation, in whichever process. Each has a claim of
 //! its own, `bh:{7}:k:<id>` holds those of all, so one that comes to nothing takes nothing from another that is in the log's queue.
 
-use std::sync::PoisonError;
-
 use jiff::Timestamp;
 use redis::Value;
 
 use super::notation::{garbage, text_of};
 use super::script::Args;
+use super::unheard::{Doubt, Untold};
 use super::{Outage, Redis, claim_life_ms, prefix};
 use crate::counters::book;
 use crate::counters::reservations::{Known, UNDER_WAY_MAX_MS};
 
-/// A claim that is to be given up.
-#[derive(Debug)]
-pub struct GivenUp {
-    key: String,
-    attempt: Box<str>,
-}
-
-/// A claim of which nobody knows whether Redis has it, or still has it: given up later where its caller goes away meanwhile.
-struct Unsure<'a> {
-    redis: &'a Redis,
-    key: &'a str,
-    attempt: &'a str,
-}
-
-impl Drop for Unsure<'_> {
-    fn drop(&mut self) {
-        let given_up = GivenUp { key: self.key.to_owned(), attempt: self.attempt.into() };
-        self.redis.given_up.lock().unwrap_or_else(PoisonError::into_inner).push(given_up);
-    }
-}
-
-fn key(id: &str, known: &Known) -> String {
-    format!("{}k:{id}", prefix(book::shard_of(&known.user)))
+fn key(id: &str, user: &str) -> String {
+    format!("{}k:{id}", prefix(book::shard_of(user)))
 }
 
 impl Redis {
@@ -50,12 +28,11 @@ impl Redis {
         attempt: &str,
         now: Timestamp,
     ) -> Result<bool, Outage> {
-        let key = key(id, known);
         let life_ms = claim_life_ms(known.expires_ms, now) + UNDER_WAY_MAX_MS;
-        let unsure = Unsure { redis: self, key: &key, attempt };
-        let may = self.place_claim(&key, attempt, life_ms).await;
+        let untold = Untold::new(self, known, id, Doubt::Attempt(attempt.into()));
+        let may = self.place_claim(&key(id, &known.user), attempt, life_ms).await;
         // Whoever hears this goes on at once, also where it is an outage: then it is no more ours to give up.
-        std::mem::forget(unsure);
+        untold.tell();
         may
     }
 
@@ -79,26 +56,14 @@ impl Redis {
     }
 
     pub(super) async fn unclaim_commit(&self, id: &str, known: &Known, attempt: &str) {
-        let key = key(id, known);
-        let unsure = Unsure { redis: self, key: &key, attempt };
-        if self.give_up_claim(&key, attempt).await.is_ok() {
-            std::mem::forget(unsure);
+        let untold = Untold::new(self, known, id, Doubt::Attempt(attempt.into()));
+        if self.give_up_claim(id, &known.user, attempt).await.is_ok() {
+            untold.tell();
         }
     }
 
-    async fn give_up_claim(&self, key: &str, attempt: &str) -> Result<(), Outage> {
-        let (keys, args) = (Args::of([key.as_bytes()]), Args::of([attempt.as_bytes()]));
+    pub(super) async fn give_up_claim(&self, id: &str, user: &str, attempt: &str) -> Result<(), Outage> {
+        let (keys, args) = (Args::of([key(id, user).as_bytes()]), Args::of([attempt.as_bytes()]));
         self.link.run(&self.scripts.give_up, &keys, &args).await.map(drop)
-    }
-
-    /// Tells Redis of claims that are given up. What it does not hear is told later.
-    pub(super) async fn give_up_claims(&self) -> Result<(), Outage> {
-        let given_up = || self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(GivenUp { key, attempt }) = { given_up().pop() } {
-            let unsure = Unsure { redis: self, key: &key, attempt: &attempt };
-            self.give_up_claim(&key, &attempt).await?;
-            std::mem::forget(unsure);
-        }
-        Ok(())
     }
 }

@@ -21,16 +21,15 @@ mod view;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use billing::limit::Refusal;
+use billing::limit::{self, Refusal};
 use billing::usage::{Quantity, UsageError};
 use jiff::Timestamp;
 use redis::Value;
 use secrecy::SecretString;
 
-use self::attempt::GivenUp;
 use self::claim::Claimed;
 use self::group::{Group, Lane, Word};
 pub use self::inspection::{About, Fault, Finding};
@@ -74,8 +73,6 @@ pub struct Redis {
     log: RwLock<Arc<str>>,
     /// What Redis may not have heard of, or we not its answer.
     unheard: Unheard,
-    /// Claims of commits that came to nothing and that may lie there still.
-    given_up: Mutex<Vec<GivenUp>>,
     /// Where the shards stand, as this process has published them.
     pub view: tokio::sync::Mutex<View>,
 }
@@ -92,7 +89,6 @@ impl Redis {
             process,
             log: RwLock::new(written(log)),
             unheard: Unheard::default(),
-            given_up: Mutex::default(),
             view: tokio::sync::Mutex::default(),
         }
     }
@@ -125,6 +121,13 @@ impl Redis {
             Ok(_) => return Ok(uncountable(UsageError::Overflow)),
             Err(error) => return Ok(uncountable(error)),
         };
+        {
+            let mut state = slot.lock();
+            let room = state.room(demand.now.as_millisecond()).map_err(|error| Outage(error.into()))?;
+            if !limit::is_countable(&room, &state.held, demand.kind, demand.quantity, cost) {
+                return Ok(uncountable(UsageError::Overflow));
+            }
+        }
         let question = Question { book, slot, demand, ask, rate, cost };
         let decided = tokio::time::timeout(HEARD_WITHIN, self.try_to_decide(&question)).await;
         let decided = decided.unwrap_or_else(|_| Err(Outage("those before it are not done".into())));
@@ -334,10 +337,10 @@ impl Port for Redis {
             return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
-        let untold = (here == Released::Now).then(|| Untold { redis: self, known, id });
+        let untold = (here == Released::Now).then(|| Untold::new(self, known, id, Doubt::Released));
         let there = self.release_there(slot.as_deref(), &known.user, id, Some(life)).await;
-        if let (Ok(_), Some(told)) = (&there, untold) {
-            std::mem::forget(told);
+        if let (Ok(_), Some(untold)) = (&there, untold) {
+            untold.tell();
         }
         match (there, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
@@ -393,7 +396,6 @@ impl Port for Redis {
     async fn sweep(&self, book: &Book, now: Timestamp) -> Result<usize, Outage> {
         let mut freed = embedded::sweep(book, now);
         self.put_right(book, now).await?;
-        self.give_up_claims().await?;
         freed += self.sweep_next(now).await?;
         Ok(freed)
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Redis, claim_life_ms};
 use crate::counters::Outage;
 use crate::counters::book::Book;
-use crate::counters::reservations::{Fate, Known};
+use crate::counters::reservations::{Fate, Known, UNDER_WAY_MAX_MS};
 
 /// So much is remembered. What is forgotten beyond it is over by itself in the end.
 const MAX: usize = 16_384;
@@ -28,12 +28,14 @@ struct Reservation {
     doubt: Doubt,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
     /// It was released here.
     Released,
     /// It may be held there, and nobody was told so. A caller's own id may have been asked for again elsewhere, and granted.
     Held { is_new: bool },
+    /// An attempt to commit it came to nothing, and its claim may lie there still.
+    Attempt(Box<str>),
 }
 
 impl Unheard {
@@ -54,16 +56,34 @@ impl Unheard {
     }
 }
 
-/// A release that Redis has not heard of, for as long as this lives: its caller may go away meanwhile.
+/// What Redis has not heard of, for as long as this lives: its caller may go away meanwhile.
 pub struct Untold<'a> {
-    pub redis: &'a Redis,
-    pub known: &'a Known,
-    pub id: &'a str,
+    redis: &'a Redis,
+    known: &'a Known,
+    id: &'a str,
+    /// Nothing once it is told.
+    doubt: Option<Doubt>,
+}
+
+impl<'a> Untold<'a> {
+    pub fn new(redis: &'a Redis, known: &'a Known, id: &'a str, doubt: Doubt) -> Self {
+        Self { redis, known, id, doubt: Some(doubt) }
+    }
+
+    /// Redis has heard it, or nobody has to tell it any more.
+    pub fn tell(mut self) {
+        self.doubt = None;
+    }
 }
 
 impl Drop for Untold<'_> {
     fn drop(&mut self) {
-        self.redis.unheard.note(&self.known.user, self.id, self.known.expires_ms, Doubt::Released);
+        let Known { user, expires_ms, .. } = self.known;
+        if let Some(doubt) = self.doubt.take() {
+            // A claim outlives the hold.
+            let more_ms = if matches!(doubt, Doubt::Attempt(_)) { UNDER_WAY_MAX_MS } else { 0 };
+            self.redis.unheard.note(user, self.id, expires_ms.saturating_add(more_ms), doubt);
+        }
     }
 }
 
@@ -86,7 +106,8 @@ impl Redis {
     /// undecided is somebody's work.
     async fn put_one_right(&self, book: &Book, one: &Reservation, now: Timestamp) -> Result<(), Outage> {
         let fate = book.reservations.get(&one.id).map(|known| known.fate);
-        let life_ms = match (one.doubt, fate) {
+        let life_ms = match (&one.doubt, fate) {
+            (Doubt::Attempt(attempt), _) => return self.give_up_claim(&one.id, &one.user, attempt).await,
             (Doubt::Released, Some(Fate::Held)) => return Ok(()), // asked for again, and granted
             (Doubt::Released, _) => Some(claim_life_ms(one.expires_ms, now)),
             (Doubt::Held { .. }, Some(Fate::Undecided | Fate::Committing { undecided: true, .. }))

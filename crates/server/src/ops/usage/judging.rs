@@ -4,12 +4,11 @@
 use std::collections::HashSet;
 
 use billing::account::{Account, AccountError};
-use billing::usage::{Credits, Quantity};
+use billing::limit::COUNTED_MOST;
 use jiff::Timestamp;
 
 use super::sameness::verdict_on;
 use super::writer::{Candidate, Draft, Place, Verdict};
-use crate::counters::book::State;
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::store::Tx;
@@ -40,8 +39,6 @@ const MICRO: i128 = 1_000_000;
 /// From a million units or credits on an entry is looked at before it is accepted: of smaller ones a group cannot have so many that an
 /// account gets from a quarter of what it can count to the half. One that has a quarter looks at all of them.
 const LARGE: i128 = 1_000_000 * MICRO;
-/// The most units or credits of a period, in millionths: half of what the arithmetic can hold.
-const MOST: i128 = 1 << 60;
 
 impl Draft<'_> {
     /// What is wrong with one candidate, or with the terms of one user, is the trouble of its batch: the others are recorded. What is
@@ -156,28 +153,11 @@ fn size(entry: &Entry) -> i128 {
     quantity.max(quantity * i128::from(entry.weight) / MICRO)
 }
 
-/// Whether an account could not count so much of a type, beside what is held of it: what is promised must count when it comes.
-pub(in crate::ops) fn is_promised_in_vain(
-    state: &State,
-    kind: &str,
-    quantity: Quantity,
-    weight: Credits,
-    now: Timestamp,
-) -> bool {
-    let quantity = i128::from(quantity.micro());
-    let size = quantity.max(quantity * i128::from(weight.micro()) / MICRO);
-    if size == 0 || (size < LARGE && !state.account.is_nearly_full()) {
-        return false;
-    }
-    let held = state.held.credits().micro().max(state.held.quantity(kind).micro());
-    is_beyond(&state.account, now, size + i128::from(held))
-}
-
 /// Whether an account could not hold so much more.
 fn is_beyond(account: &Account, now: Timestamp, more: i128) -> bool {
     let view = account.at(now.as_millisecond());
     let most = view.in_period.iter().map(|(_, quantity)| i128::from(quantity.micro())).max();
-    most.unwrap_or(0).max(i128::from(view.used.micro())) + more > MOST
+    most.unwrap_or(0).max(i128::from(view.used.micro())) + more > COUNTED_MOST
 }
 
 /// An account with what a group adds to it before it is appended.

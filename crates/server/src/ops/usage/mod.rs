@@ -38,7 +38,6 @@ use crate::store::accounts::{self, Stand};
 use crate::store::log::{self, Entry, Kind, Logged, Source};
 use crate::store::mirror::Resource;
 use crate::store::users::User;
-pub(super) use judging::is_promised_in_vain;
 pub use writer::{Candidate, Verdict};
 
 /// How far ahead of our clock an event may be.
