@@ -27,6 +27,7 @@ impl Port for Embedded {
     }
 
     async fn release(&self, book: &Book, id: &str, _: &Known, _: Timestamp) -> Result<Released, Outage> {
+        may_decide(book)?;
         Ok(release(book, id))
     }
 

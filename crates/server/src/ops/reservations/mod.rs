@@ -275,6 +275,8 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
         Ok(Released::Now | Released::Unknown | Released::Before(Fate::Released | Fate::Held | Fate::Undecided)) => {
             open::wait_until_written(app).await
         }
+        // What is held for it is held by another process.
+        Err(_) if !app.book.decides() => Err(limits::undecidable()),
         Err(outage) => Err(Error::Upstream {
             who: crate::error::Upstream::Redis,
             code: "redis.unavailable",

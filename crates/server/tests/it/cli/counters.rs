@@ -30,12 +30,18 @@ fn served(database: &Database, redis: Option<&str>) -> (Running, String) {
 }
 
 /// What a server says to a reservation of sixty credits.
-async fn reserved(base: &str, key: &str, user: &str) -> (u16, String) {
-    let ask = format!(r#"{{"user_id":"{user}","type":"inference","quantity":60}}"#);
+async fn reserved(base: &str, key: &str, user: &str, id: &str) -> (u16, String) {
+    let ask = format!(r#"{{"id":"{id}","user_id":"{user}","type":"inference","quantity":60}}"#);
     let headers = [("authorization", key), ("content-type", "application/json")];
     let url = format!("{base}/api/v1/usage/reservations");
     let answer = send(&client(), "POST", &url, &headers, &ask).await;
     (answer.status, answer.header("billing-degraded").unwrap_or_default().to_owned())
+}
+
+/// What a server says to a release; "x" was reserved.
+async fn released(base: &str, key: &str) -> u16 {
+    let url = format!("{base}/api/v1/usage/reservations/x");
+    send(&client(), "DELETE", &url, &[("authorization", key)], "").await.status
 }
 
 /// Of a trial's hundred credits sixty are held once, whoever is asked; and when the one that decides ends, the other does.
@@ -48,16 +54,20 @@ async fn i03_of_two_servers_without_a_redis_one_decides() {
     let key = told.run(&["key", "issue", "--name", "gateway", "--scope", "usage:write"]);
     let key = format!("Bearer {}", key.line());
     let (second, other) = served(&database, None);
-    assert_eq!(reserved(&one, &key, &user).await, (201, String::new()));
-    assert_eq!(reserved(&other, &key, &user).await, (503, "counters".to_owned()), "it cannot be decided there");
+    assert_eq!(reserved(&one, &key, &user, "x").await, (201, String::new()));
+    assert_eq!(reserved(&other, &key, &user, "y").await, (503, "counters".to_owned()), "it cannot be decided there");
+    // Ten times a second it is written down what is held.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(released(&other, &key).await, 503, "nor freed");
     first.stop();
     let start = Instant::now();
-    let mut said = reserved(&other, &key, &user).await;
+    let mut said = reserved(&other, &key, &user, "y").await;
     while said.0 == 503 && start.elapsed() < Duration::from_secs(20) {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        said = reserved(&other, &key, &user).await;
+        said = reserved(&other, &key, &user, "y").await;
     }
     assert_eq!(said, (402, String::new()), "what the first has held is held");
+    assert_eq!(released(&other, &key).await, 204);
     second.stop();
 }
 
