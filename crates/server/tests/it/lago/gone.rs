@@ -34,13 +34,19 @@ async fn change_tier(bench: &Bench, user: &str, tier: &str) {
     plans::follow(&bench.app).await.expect("followed");
 }
 
+/// Somebody who has used so much of inference, and Lago knows of it.
+async fn shipped(database: Database, store: Store, quantities: &[&str]) -> (Bench, String) {
+    let bench = Bench::new(database, store).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", quantities).await;
+    bench.ship().await;
+    (bench, user)
+}
+
 #[tokio::test]
 async fn another_lago_gets_customer_subscription_and_what_was_used_in_the_open_month() {
     for (database, store) in everywhere() {
-        let mut bench = Bench::new(database, store).await;
-        let user = bench.user("ada").await;
-        bench.use_some(&user, "inference", &["1", "2"]).await;
-        bench.ship().await;
+        let (mut bench, user) = shipped(database, store, &["1", "2"]).await;
         bench.later(24 * HOUR);
         bench.change_lago(store).await;
         bench.use_some(&user, "inference", &["4"]).await;
@@ -55,10 +61,7 @@ async fn another_lago_gets_customer_subscription_and_what_was_used_in_the_open_m
 #[tokio::test]
 async fn an_old_copy_of_lago_is_named_and_gets_everything_again() {
     for (database, store) in everywhere() {
-        let mut bench = Bench::new(database, store).await;
-        let user = bench.user("ada").await;
-        bench.use_some(&user, "inference", &["1", "2"]).await;
-        bench.ship().await;
+        let (mut bench, user) = shipped(database, store, &["1", "2"]).await;
         bench.later(24 * HOUR);
         bench.lose_lago(store).await;
         bench.use_some(&user, "inference", &["4"]).await;
@@ -85,10 +88,7 @@ async fn what_somebody_ended_at_lago_is_made_again_with_everything_that_was_not_
         (Store::ClickHouse, "/subscriptions"),
         (Store::ClickHouse, "/customers"),
     ] {
-        let bench = Bench::new(Database::sqlite(), store).await;
-        let user = bench.user("ada").await;
-        bench.use_some(&user, "inference", &["1"]).await;
-        bench.ship().await;
+        let (bench, user) = shipped(Database::sqlite(), store, &["1"]).await;
         bench.later(HOUR);
         bench.at_lago("DELETE", &format!("{path}/{user}"), &Value::Null).await;
         bench.later(HOUR);
@@ -112,10 +112,7 @@ async fn what_somebody_ended_at_lago_is_made_again_with_everything_that_was_not_
 #[tokio::test]
 async fn the_hourly_comparison_is_enough() {
     for (database, store) in everywhere() {
-        let mut bench = Bench::new(database, store).await;
-        let user = bench.user("ada").await;
-        bench.use_some(&user, "inference", &["1"]).await;
-        bench.ship().await;
+        let (mut bench, user) = shipped(database, store, &["1"]).await;
         bench.lose_lago(store).await;
         bench.use_some(&user, "inference", &["2"]).await;
         bench.ship().await;
@@ -129,10 +126,7 @@ async fn the_hourly_comparison_is_enough() {
 
 #[tokio::test]
 async fn who_cannot_be_made_again_is_named_until_it_is_done() {
-    let mut bench = Bench::new(Database::sqlite(), Store::Postgres).await;
-    let user = bench.user("ada").await;
-    bench.use_some(&user, "inference", &["1"]).await;
-    bench.ship().await;
+    let (mut bench, user) = shipped(Database::sqlite(), Store::Postgres, &["1"]).await;
     bench.lose_lago(Store::Postgres).await;
     bench.trouble(Fault::always("/api/v1/subscriptions", FaultKind::status(422)).method("POST"));
     bench.use_some(&user, "inference", &["2"]).await;
@@ -155,10 +149,7 @@ async fn who_cannot_be_made_again_is_named_until_it_is_done() {
 #[tokio::test]
 async fn a_change_of_tier_makes_what_is_gone_again_with_its_beginning() {
     for store in [Store::Postgres, Store::ClickHouse] {
-        let bench = Bench::new(Database::sqlite(), store).await;
-        let user = bench.user("ada").await;
-        bench.use_some(&user, "inference", &["1"]).await;
-        bench.ship().await;
+        let (bench, user) = shipped(Database::sqlite(), store, &["1"]).await;
         bench.later(HOUR);
         bench.at_lago("DELETE", &format!("/subscriptions/{user}"), &Value::Null).await;
         bench.later(HOUR);
@@ -177,10 +168,7 @@ async fn a_change_of_tier_makes_what_is_gone_again_with_its_beginning() {
 /// Somebody who has left and was ended at Lago is nobody's fault.
 #[tokio::test]
 async fn who_uses_nothing_any_more_may_be_ended_at_lago() {
-    let bench = Bench::new(Database::sqlite(), Store::Postgres).await;
-    let user = bench.user("ada").await;
-    bench.use_some(&user, "inference", &["1"]).await;
-    bench.ship().await;
+    let (bench, user) = shipped(Database::sqlite(), Store::Postgres, &["1"]).await;
     bench.go_to("2026-12-05T09:00:00Z");
     bench.at_lago("DELETE", &format!("/subscriptions/{user}"), &Value::Null).await;
     bench.assert_sound().await;
