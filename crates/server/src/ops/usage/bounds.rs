@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::draft::Draft;
 use super::totals;
-use super::writer::Draft;
 use crate::counters::book::Slot;
 use crate::counters::reading::Said;
 use crate::error::Result;

@@ -7,8 +7,10 @@ use billing::account::{Account, AccountError};
 use billing::limit::COUNTED_MOST;
 use jiff::Timestamp;
 
+use super::draft::Draft;
+use super::group::Place;
 use super::sameness::verdict_on;
-use super::writer::{Candidate, Draft, Place, Verdict};
+use super::writer::{Candidate, Verdict};
 use crate::counters::reading::Said;
 use crate::error::{Error, Result};
 use crate::store::Tx;

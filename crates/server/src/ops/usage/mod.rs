@@ -4,7 +4,9 @@ pub mod adoption;
 mod batch;
 mod bounds;
 pub mod corrections;
+mod draft;
 pub mod following;
+mod group;
 pub mod ids;
 mod judging;
 mod moving;
@@ -52,9 +54,9 @@ pub const NAME: &str = "expected 1 to 255 bytes, no control characters among the
 
 /// Whether a text can name something.
 pub fn may_name(text: &str) -> bool {
-    // Counted, not searched for: so the processor looks at many bytes at once.
-    let odd = text.bytes().filter(u8::is_ascii_control).count();
-    !text.is_empty() && text.len() <= 255 && odd == 0
+    // Looked at to the end, not searched: so the processor looks at many bytes at once.
+    let odd = text.bytes().fold(false, |odd, byte| odd | byte.is_ascii_control());
+    !text.is_empty() && text.len() <= 255 && !odd
 }
 
 /// An event as its sender tells it.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use billing::entry::PlanChange;
 
 use super::batch::Batch;
+use super::draft::{Draft, new_account, plan_entry};
 use super::following::written;
 use super::plans;
-use super::writer::{Draft, new_account, plan_entry};
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::counters::reading;
@@ -69,7 +69,8 @@ impl<'g> Draft<'g> {
         let is_here = self.people.has(tx, self.app, self.batches, id)?;
         // Something may be held of a user who has no entry yet: that account begins with this one.
         let in_memory = self.app.book.get(id);
-        let slot = if let Some(slot) = in_memory.as_ref().filter(|slot| slot.is_open()) {
+        let in_book = in_memory.as_ref().filter(|slot| slot.is_open());
+        let slot = if let Some(slot) = in_book {
             Some(Arc::clone(slot))
         } else {
             let held = in_memory.as_ref().filter(|_| is_owed);
@@ -83,6 +84,9 @@ impl<'g> Draft<'g> {
             return Ok(None);
         };
         let at = self.users.len();
+        if in_book.is_none() {
+            self.new.push(at);
+        }
         if slot.lock().account.is_nearly_full() {
             self.nearly_full.insert(at);
         }

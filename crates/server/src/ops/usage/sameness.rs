@@ -46,10 +46,15 @@ fn days(Candidate { entry, .. }: &Candidate) -> [i64; 3] {
 }
 
 /// Days beside its own on which a candidate may be known: those around it and, of a commit, those around the day on which it came.
-fn beside(Candidate { entry, .. }: &Candidate) -> impl Iterator<Item = i64> + use<> {
-    let [told, came] = entry.told_and_came();
+fn beside([told, came]: [i64; 2]) -> impl Iterator<Item = i64> {
     let days = [told - 1, told + 1, came - 1, came, came + 1];
     days.into_iter().take(if told == came { 2 } else { 5 })
+}
+
+/// Makes the range under a key, from the least to the most, reach over this one as well.
+fn widen<K: Ord>(ranges: &mut BTreeMap<K, (EntryId, EntryId)>, key: K, (first, last): (EntryId, EntryId)) {
+    let (least, most) = ranges.entry(key).or_insert((first, last));
+    (*least, *most) = ((*least).min(first), (*most).max(last));
 }
 
 /// Events that came before on a day beside their own (UTC). On its own day an id is met when it is appended.
@@ -65,23 +70,25 @@ impl Beside {
     /// look at each day.
     pub(super) fn of<'c>(tx: &mut Tx<'_>, candidates: impl Iterator<Item = &'c Candidate> + Clone) -> Result<Self> {
         let stamped = candidates.filter(|candidate| is_stamped(candidate));
-        let mut ranges: BTreeMap<i64, (EntryId, EntryId)> = BTreeMap::new();
-        let (mut first, mut last) = (i64::MAX, i64::MIN);
-        for candidate in stamped.clone() {
-            let ([_, day, _], id) = (days(candidate), candidate.entry.id);
-            (first, last) = (first.min(day), last.max(day));
-            for day in beside(candidate) {
-                let (least, most) = ranges.entry(day).or_insert((id, id));
-                (*least, *most) = ((*least).min(id), (*most).max(id));
-            }
+        // Most of a group are of one day: so each is looked at once.
+        let mut told: BTreeMap<[i64; 2], (EntryId, EntryId)> = BTreeMap::new();
+        for Candidate { entry, .. } in stamped.clone() {
+            widen(&mut told, entry.told_and_came(), (entry.id, entry.id));
         }
+        let mut ranges = BTreeMap::new();
+        for (days, ids) in &told {
+            beside(*days).for_each(|day| widen(&mut ranges, day, *ids));
+        }
+        let days = told.keys().map(|[day, _]| *day);
         let shared = log::days_between(tx, &ranges)?;
         let mut known = HashMap::new();
         if !shared.is_empty() {
-            let asked = stamped.flat_map(|candidate| beside(candidate).map(|day| (day, candidate.entry.id)));
+            let asked = stamped
+                .flat_map(|candidate| beside(candidate.entry.told_and_came()).map(|day| (day, candidate.entry.id)));
             known = log::known_among(tx, &asked.filter(|(day, _)| shared.contains(day)).collect::<Vec<_>>())?;
         }
-        Ok(Self { known, firsts: (first < last).then(HashMap::new) })
+        let are_several = days.clone().min() < days.max();
+        Ok(Self { known, firsts: are_several.then(HashMap::new) })
     }
 
     /// What the log knows of a candidate.
@@ -89,7 +96,7 @@ impl Beside {
         if self.known.is_empty() || !is_stamped(candidate) {
             return None;
         }
-        beside(candidate).find_map(|day| self.known.get(&(day, candidate.entry.id)).copied())
+        beside(candidate.entry.told_and_came()).find_map(|day| self.known.get(&(day, candidate.entry.id)).copied())
     }
 
     /// The place of the same event among those before it in this call; else this is its place.
@@ -98,7 +105,7 @@ impl Beside {
         let ([told, came], id) = (candidate.entry.told_and_came(), candidate.entry.id);
         // A commit may be that of another time whose day of coming is this one's own.
         let own = (candidate.entry.source == Source::Reservation).then_some(told);
-        let found = beside(candidate).chain(own).find_map(|day| firsts.get(&(day, id)).copied());
+        let found = beside(candidate.entry.told_and_came()).chain(own).find_map(|day| firsts.get(&(day, id)).copied());
         if found.is_none() {
             for day in [told, came] {
                 firsts.entry((day, id)).or_insert(place);
