@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::reservations;
 use crate::store::db::Dialect;
-use crate::store::leases;
+use crate::store::leases::{self, Presence};
 
 /// How long others take us for running after we have last said so.
 const HELD: Duration = Duration::from_secs(3);
@@ -18,8 +18,8 @@ const HELD: Duration = Duration::from_secs(3);
 pub const SAID: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody who was killed is over.
 const LOOK: Duration = Duration::from_millis(250);
-/// Serving processes, each with a lease of its own whose holder is its counters.
-const SERVING: &str = "caps %";
+/// Serving processes say by which counters.
+const SERVING: &str = "caps";
 /// Held by the one that decides where they are its own.
 const DECIDING: &str = "decides";
 /// The counters of a process whose they are alone.
@@ -67,17 +67,15 @@ pub async fn say(app: &App) -> Result<Say> {
     if app.db.dialect() == Dialect::Sqlite {
         return Ok(Say::Decides);
     }
-    let (lease, ours, holder) = (lease(app), counters(app), app.holder.clone());
+    let (ours, presence, holder) = (counters(app), presence(app), app.holder.clone());
     let held_ms = i64::try_from(HELD.as_millis()).map_err(Error::internal)?;
     let said = app.db.write(move |tx| {
-        // One after the other: two that start together would not see each other.
-        leases::take(tx, "caps", &ours, 0)?;
-        let others = leases::holders(tx, SERVING, &lease)?;
+        let others = presence.others(tx)?;
         let is_ours = ours != EMBEDDED;
         if is_ours && others.iter().any(|other| *other != ours && other != EMBEDDED) {
             return Ok(Say::Clashes);
         }
-        leases::take(tx, &lease, &ours, held_ms)?;
+        presence.say(tx, held_ms)?;
         let is_alone = others.iter().all(|other| other == EMBEDDED);
         let decides = is_ours || is_alone && leases::take(tx, DECIDING, &holder, held_ms)?.is_some();
         Ok(if decides { Say::Decides } else { Say::Listens })
@@ -94,17 +92,17 @@ pub async fn say(app: &App) -> Result<Say> {
 
 /// Says that we do not serve any more.
 pub async fn leave(app: &App) -> Result<()> {
-    let (lease, ours, holder) = (lease(app), counters(app), app.holder.clone());
+    let (presence, holder) = (presence(app), app.holder.clone());
     app.db
         .write(move |tx| {
             leases::release(tx, DECIDING, &holder)?;
-            leases::release(tx, &lease, &ours)
+            presence.end(tx)
         })
         .await
 }
 
-fn lease(app: &App) -> String {
-    SERVING.replace('%', &app.holder)
+fn presence(app: &App) -> Presence {
+    Presence::new(SERVING, &app.holder, counters(app))
 }
 
 /// Which counters these are. Two can be compared, and nobody learns from them where they are.

@@ -12,7 +12,8 @@ use super::lago::codes;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::db::{Dialect, Isolation};
-use crate::store::{Db, Tx, accounts, facts, leases};
+use crate::store::leases::Presence;
+use crate::store::{Db, Tx, accounts, facts};
 
 /// How long others take us for running after we have last said so.
 const HELD_MS: i64 = 15_000;
@@ -20,8 +21,8 @@ const HELD_MS: i64 = 15_000;
 pub const SAID: Duration = Duration::from_secs(5);
 /// How many accounts are looked at in one transaction.
 const PAGE: i64 = 200;
-/// Serving processes, each with a lease of its own whose holder is its catalogue.
-const SERVING: &str = "serve %";
+/// Serving processes say by which catalogue.
+const SERVING: &str = "serve";
 
 /// The catalogue that a command works by beside whoever serves: the database's. One that is new there is given `own`.
 pub async fn of_database(db: &Db, own: Catalogue) -> Result<Catalogue> {
@@ -123,15 +124,12 @@ pub async fn serve_by(db: &Db, catalogue: &Catalogue, holder: &str) -> Result<()
     if db.dialect() == Dialect::Sqlite {
         return Ok(());
     }
-    let (fingerprint, lease) = (catalogue.fingerprint(), lease(holder));
+    let (ours, presence) = (catalogue.fingerprint(), presence(catalogue, holder));
     db.write(move |tx| {
-        // One after the other: two that start together would not see each other.
-        leases::take(tx, "catalogue", &fingerprint, 0)?;
-        let others = leases::holders(tx, SERVING, &lease)?;
-        if others.iter().any(|other| *other != fingerprint) {
+        if presence.others(tx)?.iter().any(|theirs| *theirs != ours) {
             return Err(Error::Conflict { code: "catalogue.other", detail: OTHER.to_owned() });
         }
-        leases::take(tx, &lease, &fingerprint, HELD_MS).map(drop)
+        presence.say(tx, HELD_MS)
     })
     .await
 }
@@ -141,10 +139,10 @@ const OTHER: &str = "BILLHOOK_CATALOG: another billhook serve works on this data
 
 /// Says that we do not serve any more.
 pub async fn leave(app: &App) -> Result<()> {
-    let (lease, fingerprint) = (lease(&app.holder), app.catalogue.fingerprint());
-    app.db.write(move |tx| leases::release(tx, &lease, &fingerprint)).await
+    let presence = presence(&app.catalogue, &app.holder);
+    app.db.write(move |tx| presence.end(tx)).await
 }
 
-fn lease(holder: &str) -> String {
-    SERVING.replace('%', holder)
+fn presence(catalogue: &Catalogue, holder: &str) -> Presence {
+    Presence::new(SERVING, holder, catalogue.fingerprint())
 }

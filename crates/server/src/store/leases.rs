@@ -25,12 +25,39 @@ pub fn release(tx: &mut Tx<'_>, name: &str, holder: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whom the running leases of this kind belong to, one by one; `but` is not asked for. Those that are over are forgotten.
-pub fn holders(tx: &mut Tx<'_>, kind: &str, but: &str) -> Result<Vec<String>> {
-    let now_ms = now_ms(tx)?;
-    tx.run("DELETE FROM leases WHERE name LIKE ?1 AND name <> ?2 AND until_ms <= ?3", args![kind, but, now_ms])?;
-    let rows = tx.rows("SELECT holder FROM leases WHERE name LIKE ?1 AND name <> ?2", args![kind, but])?;
-    rows.iter().map(|row| row.text(0)).collect()
+/// A process among those that serve a database, and a word that it says there of itself, such as by which catalogue. Each has a
+/// lease of its own, whose holder is its word.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    kind: &'static str,
+    lease: String,
+    word: String,
+}
+
+impl Presence {
+    pub fn new(kind: &'static str, process: &str, word: String) -> Self {
+        Self { kind, lease: format!("{kind} {process}"), word }
+    }
+
+    /// What the others say that run. One after the other asks: of two that start together, the second sees the first.
+    pub fn others(&self, tx: &mut Tx<'_>) -> Result<Vec<String>> {
+        take(tx, self.kind, &self.word, 0)?;
+        let (all, now_ms) = (format!("{} %", self.kind), now_ms(tx)?);
+        let over = "DELETE FROM leases WHERE name LIKE ?1 AND name <> ?2 AND until_ms <= ?3";
+        tx.run(over, args![&*all, &*self.lease, now_ms])?;
+        let rows =
+            tx.rows("SELECT holder FROM leases WHERE name LIKE ?1 AND name <> ?2", args![&*all, &*self.lease])?;
+        rows.iter().map(|row| row.text(0)).collect()
+    }
+
+    /// Says the word, for so long.
+    pub fn say(&self, tx: &mut Tx<'_>, length_ms: i64) -> Result<()> {
+        take(tx, &self.lease, &self.word, length_ms).map(drop)
+    }
+
+    pub fn end(&self, tx: &mut Tx<'_>) -> Result<()> {
+        release(tx, &self.lease, &self.word)
+    }
 }
 
 /// Not that of the transaction, which may have waited since.
