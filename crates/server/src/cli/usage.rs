@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction, Effect};
 use crate::ops::usage::naming::Which;
 use crate::ops::usage::{Told, Verdict, recount};
+use crate::ops::usage::{history, packs};
 use crate::store::log::Source;
 
 #[derive(Debug, Subcommand)]
@@ -154,11 +155,11 @@ pub(super) async fn run(role: UsageRole) -> Result<(), Ending> {
                 expires_ms: expires.map(Timestamp::as_millisecond),
                 granted_ms: app.clock.now().as_millisecond(),
             };
-            let verdict = corrections::grant(&app, &user, &pack).await?;
+            let verdict = packs::grant(&app, &user, &pack).await?;
             done(verdict, &format!("granted {}: {} credits for {user}", pack.id, pack.amount))
         }
         UsageRole::Revoke { user, id } => {
-            let verdict = corrections::revoke(&app, &user, &id).await.map_err(no_such_pack)?;
+            let verdict = packs::revoke(&app, &user, &id).await.map_err(no_such_pack)?;
             done(verdict, &format!("revoked {id} of {user}, with what was left of it"))
         }
     }
@@ -257,11 +258,8 @@ async fn record(
     counts: &mut Counts,
 ) -> Result<(), Ending> {
     let (lines, events): (Vec<usize>, Vec<Told>) = batch.into_iter().unzip();
-    let verdicts = if dry_run {
-        corrections::try_backfill(app, events).await?
-    } else {
-        corrections::backfill(app, run, events).await?
-    };
+    let verdicts =
+        if dry_run { history::try_backfill(app, events).await? } else { history::backfill(app, run, events).await? };
     for (line, verdict) in lines.into_iter().zip(verdicts) {
         match verdict {
             Verdict::Recorded { .. } => counts.recorded += 1,

@@ -91,7 +91,7 @@ pub(super) fn again(known: &Known, user: &str, demand: &Demand<'_>) -> Verdict {
     match (known.differs(user, demand.kind, demand.quantity), known.fate) {
         (Some(member), _) => Verdict::Differs(member),
         (None, Fate::Held | Fate::Undecided | Fate::Committing { .. }) => Verdict::Again(known.clone()),
-        (None, Fate::Committed { .. } | Fate::Released) => Verdict::Resolved(known.clone()),
+        (None, Fate::Committed(_) | Fate::Released) => Verdict::Resolved(known.clone()),
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn release(book: &Book, id: &str) -> Released {
             part.resolve(id, Fate::Released);
             Released::Now
         }
-        fate @ (Fate::Committing { .. } | Fate::Committed { .. } | Fate::Released) => Released::Before(fate),
+        fate @ (Fate::Committing { .. } | Fate::Committed(_) | Fate::Released) => Released::Before(fate),
     }
 }
 

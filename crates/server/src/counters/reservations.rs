@@ -59,13 +59,18 @@ pub enum Fate {
         /// How many say so at this moment: as long as one of them may still be recorded, nobody releases it.
         attempts: u32,
     },
-    /// It is in the log.
-    Committed {
-        quantity: Quantity,
-        position: i64,
-        late: bool,
-    },
+    /// It is in the log: as this, unless only Redis has told so.
+    Committed(Option<Recorded>),
     Released,
+}
+
+/// A commit as the log has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    pub position: i64,
+    pub quantity: Quantity,
+    /// Nothing was held for it any more. It counts all the same.
+    pub late: bool,
 }
 
 impl Known {
@@ -165,12 +170,12 @@ impl Reservations {
     }
 
     /// The commit of a reservation is counted. Whether it was late is what was found when the commit came, in whichever process.
-    pub fn committed(&self, id: &str, quantity: Quantity, position: i64, late: bool) {
+    pub fn committed(&self, id: &str, recorded: Recorded) {
         let mut part = self.part(id);
         match part.get(id).map(|known| known.fate) {
-            None | Some(Fate::Committed { .. }) => {}
+            None | Some(Fate::Committed(_)) => {}
             Some(Fate::Committing { .. } | Fate::Held | Fate::Undecided | Fate::Released) => {
-                part.resolve(id, Fate::Committed { quantity, position, late });
+                part.resolve(id, Fate::Committed(Some(recorded)));
             }
         }
     }
@@ -236,7 +241,7 @@ impl Part {
             Some(Fate::Held) => (false, 0),
             Some(Fate::Undecided) => (true, 0),
             Some(Fate::Committing { undecided, attempts }) => (undecided, attempts),
-            Some(Fate::Committed { .. }) | None => return true,
+            Some(Fate::Committed(_)) | None => return true,
             Some(Fate::Released) => return false,
         };
         self.resolve(id, Fate::Committing { undecided, attempts: before.saturating_add(1) });
@@ -282,7 +287,7 @@ impl Part {
 
     pub fn resolve(&mut self, id: &str, fate: Fate) {
         let Some(Remembered { known, since_ms }) = self.known.get_mut(id) else { return };
-        if known.is_open() && matches!(fate, Fate::Committed { .. } | Fate::Released) {
+        if known.is_open() && matches!(fate, Fate::Committed(_) | Fate::Released) {
             self.pen.ended(&Ended { id, expires_ms: known.expires_ms, is_old: is_old(*since_ms, self.noted_ms) });
         }
         known.fate = fate;
@@ -301,7 +306,7 @@ impl Part {
                 // Nothing is held for it.
             } else if known.is_open() {
                 self.pen.opened(&known.opened(id));
-            } else if matches!(known.fate, Fate::Committed { .. } | Fate::Released) {
+            } else if matches!(known.fate, Fate::Committed(_) | Fate::Released) {
                 self.pen.ended(&Ended { id, expires_ms: known.expires_ms, is_old: is_old(*since_ms, now_ms) });
             }
         }
@@ -338,7 +343,7 @@ impl Part {
             return; // a new life: its own end is looked at as well
         }
         match known.fate {
-            Fate::Committed { .. } | Fate::Released => drop(self.known.remove(&id)),
+            Fate::Committed(_) | Fate::Released => drop(self.known.remove(&id)),
             Fate::Held | Fate::Undecided => {
                 self.freed.push(Arc::clone(&known.user));
                 self.over.push_back((expires_ms, id));

@@ -9,7 +9,7 @@ use super::Tx;
 use super::db::{Arg, Dialect, Row, Value, args};
 use crate::error::{Error, Result};
 
-pub use ids::{Known, day_back, days_between, forget_ids, known, known_among, lost_days};
+pub use ids::{Known, day_back, days_between, forget_ids, known, known_among, lost_days, newest};
 
 pub const DAY_MS: i64 = 86_400_000;
 /// No window for live events is longer.

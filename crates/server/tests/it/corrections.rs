@@ -2,7 +2,7 @@
 
 use billhook::error::Error;
 use billhook::ops::usage::corrections::Effect;
-use billhook::ops::usage::{self, Candidate, Told, Verdict, corrections};
+use billhook::ops::usage::{self, Candidate, Told, Verdict, corrections, history, packs};
 use billhook::store::log::{self, Entry, Kind, Source};
 use billhook::store::users;
 use billing::entry::Pack;
@@ -50,7 +50,7 @@ async fn is_whole(world: &World) {
 
 async fn a_pack_is_given_once(database: Database) {
     let (world, user) = somewhere(database).await;
-    let grant = async |credits: &str| corrections::grant(&world.app, &user, &pack(&world, credits)).await;
+    let grant = async |credits: &str| packs::grant(&world.app, &user, &pack(&world, credits)).await;
     assert!(matches!(grant("50").await, Ok(Some(Verdict::Recorded { .. }))));
     for _ in 0..3 {
         world.clock.set(world.now() + DAY * 20);
@@ -120,7 +120,7 @@ async fn what_counted_is_taken_back(database: Database) {
     usage::record(&world.app, vec![one("live", "2026-11-20T00:00:00Z", Source::Own)]).await.expect("recorded");
     let past = [("old", "2025-02-03T00:00:00Z"), ("new", "2026-11-02T00:00:00Z"), ("gone", "2026-09-02T00:00:00Z")];
     let history = past.map(|(id, time)| one(id, time, Source::Backfill)).to_vec();
-    corrections::backfill(&world.app, "import", history.clone()).await.expect("brought in");
+    history::backfill(&world.app, "import", history.clone()).await.expect("brought in");
     assert_eq!(stands(&world, &user).await.0, "20", "the live one and the new one");
     for preview in [true, false, false] {
         let before = stands(&world, &user).await.0;
@@ -338,8 +338,8 @@ async fn s32_history_and_corrections_are_judged_as_what_comes_by_a_wire() {
             source: Source::Backfill,
             ..told(id, &user, "1")
         };
-        let tried = corrections::try_backfill(&world.app, vec![event.clone()]).await.expect("verdicts");
-        let done = corrections::backfill(&world.app, "run", vec![event]).await.expect("verdicts");
+        let tried = history::try_backfill(&world.app, vec![event.clone()]).await.expect("verdicts");
+        let done = history::backfill(&world.app, "run", vec![event]).await.expect("verdicts");
         for verdict in tried.iter().chain(&done) {
             match (verdict, pointer) {
                 (Verdict::Recorded { .. }, None) => {}
@@ -350,9 +350,9 @@ async fn s32_history_and_corrections_are_judged_as_what_comes_by_a_wire() {
     }
     let tomorrow = Told { at: Some(world.now() + DAY), source: Source::Backfill, ..told("e2", &user, "1") };
     let early = Verdict::Refused { code: "too_early", pointer: "/timestamp", detail: "expected a time that is over" };
-    assert_eq!(corrections::backfill(&world.app, "run", vec![tomorrow]).await.expect("verdicts"), [early]);
+    assert_eq!(history::backfill(&world.app, "run", vec![tomorrow]).await.expect("verdicts"), [early]);
     for id in ["", "a\u{0}b", "a\nb", &"x".repeat(256)] {
-        let granted = corrections::grant(&world.app, &user, &Pack { id: id.to_owned(), ..pack(&world, "5") }).await;
+        let granted = packs::grant(&world.app, &user, &Pack { id: id.to_owned(), ..pack(&world, "5") }).await;
         let adjusted = corrections::adjust(&world.app, told(id, &user, "1"), false, "n", false).await;
         let long =
             corrections::adjust(&world.app, told("good", &user, "1"), false, &"n".repeat(16 * 1_024), false).await;

@@ -198,7 +198,7 @@ async fn a_kept_answer_ends_with_the_first_pack_that_is_over() {
             expires_ms: Some(instant(expires).as_millisecond()),
             granted_ms: world.now().as_millisecond(),
         };
-        usage::corrections::grant(&world.app, &user, &pack).await.expect("granted");
+        usage::packs::grant(&world.app, &user, &pack).await.expect("granted");
     }
     for (at, remaining) in [
         ("2026-11-22T11:59:00Z", 1110),

@@ -20,7 +20,7 @@ use self::state::closed_row;
 use super::publishing::Moves;
 use super::reading::{LATE_COMMIT, Said};
 use super::redis::There;
-use super::reservations::{Fate, Reservations, UNDER_WAY_MAX_MS, place};
+use super::reservations::{Fate, Recorded, Reservations, UNDER_WAY_MAX_MS, place};
 use crate::error::Error;
 use crate::store::accounts::{Closed, Day, Page, Snapshot, Stand, Warning};
 use crate::store::log::Kind;
@@ -422,7 +422,8 @@ impl Turn<'_> {
         drop(state);
         if let Some(id) = released {
             let late = said.body == Some(LATE_COMMIT);
-            self.book.reservations.committed(id, Quantity::from_micro(said.quantity), said.position, late);
+            let (position, quantity) = (said.position, Quantity::from_micro(said.quantity));
+            self.book.reservations.committed(id, Recorded { position, quantity, late });
         }
         let period_start_ms = folded.period;
         let warning = |percent| Warning {

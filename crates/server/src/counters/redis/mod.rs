@@ -228,7 +228,7 @@ impl Redis {
         let mut publication = Publication::default();
         for id in self.held_there(&slot.user).await? {
             match book.reservations.get(&id).map(|known| known.fate) {
-                Some(Fate::Committed { .. }) => publication.commit(&slot.user, &id),
+                Some(Fate::Committed(_)) => publication.commit(&slot.user, &id),
                 Some(Fate::Released) => released.push(id),
                 Some(Fate::Held | Fate::Undecided | Fate::Committing { .. }) | None => {}
             }
@@ -344,7 +344,7 @@ impl Port for Redis {
         }
         match (there, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
-            (Ok(Released::Before(fate @ Fate::Committed { .. })), Released::Now) => {
+            (Ok(Released::Before(fate @ Fate::Committed(_))), Released::Now) => {
                 // Its commit was faster, or is on the way: that says how it ends.
                 embedded::hold_again(book, id);
                 Ok(Released::Before(fate))
@@ -428,7 +428,7 @@ impl Redis {
             }
             "unknown" => Ok(Released::Unknown),
             "released" => Ok(Released::Before(Fate::Released)),
-            "committed" => Ok(Released::Before(Fate::Committed { quantity: Quantity::ZERO, position: 0, late: false })),
+            "committed" => Ok(Released::Before(Fate::Committed(None))),
             other => Err(Outage(format!("the script said {other:?}").into())),
         }
     }

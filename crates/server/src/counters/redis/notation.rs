@@ -225,17 +225,16 @@ pub fn hold_of(text: &str) -> Result<Known, Outage> {
         let mut parts = text.splitn(5, ':');
         let (state, quantity, credits, expires, kind) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let quantity = Quantity::from_micro(quantity.trim_start().parse().ok()?);
         Some(Known {
             user: Arc::from(""),
             kind: kind.into(),
-            quantity,
+            quantity: Quantity::from_micro(quantity.trim_start().parse().ok()?),
             credits: Credits::from_micro(credits.parse().ok()?),
             expires_ms: expires.parse().ok()?,
             fate: match state {
                 "h" => Fate::Held,
                 "r" => Fate::Released,
-                "c" => Fate::Committed { quantity, position: 0, late: false },
+                "c" => Fate::Committed(None),
                 _ => return None,
             },
         })

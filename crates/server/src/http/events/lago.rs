@@ -26,7 +26,7 @@ use crate::http::extract::{Service, Writer};
 use crate::ops::lago::codes::{self, Codes};
 use crate::ops::usage::{Told, Verdict, properties};
 use crate::ops::{identities, usage};
-use crate::store::log::{self, Logged, Source};
+use crate::store::log::{Logged, Source};
 
 /// Events of one batch, as Lago has it by default.
 const EVENTS_MAX: usize = 100;
@@ -146,12 +146,12 @@ pub async fn show(State(app): State<App>, who: Result<Service>, Path(id): Path<S
     if let Err(error) = who {
         return lago_errors::failed(error, NOT_READABLE);
     }
-    match usage::corrections::find(&app, &id, None).await {
-        Ok(Some(found)) if found.kind == log::Kind::Usage => match codes::known(&app).await {
+    match usage::naming::live(&app, &id).await {
+        Ok(Some(found)) => match codes::known(&app).await {
             Ok(codes) => rendered(&app, "event", stored(&codes, found)),
             Err(error) => lago_errors::failed(error, NOT_READABLE),
         },
-        Ok(_) => lago_errors::not_found(),
+        Ok(None) => lago_errors::not_found(),
         Err(error) => lago_errors::failed(error, NOT_READABLE),
     }
 }

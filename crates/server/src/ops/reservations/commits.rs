@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{TTL_MAX_MS, conflict, find, remaining, resolved_otherwise};
 use crate::app::App;
 use crate::counters::reading::LATE_COMMIT;
-use crate::counters::reservations::{Fate, Known};
+use crate::counters::reservations::{Fate, Known, Recorded};
 use crate::error::{Error, Result};
 use crate::ops::limits::{self, rule};
 use crate::ops::usage::{self, Candidate, Verdict, ids};
@@ -61,18 +61,16 @@ pub async fn commit(app: &App, id: &str, commit: Commit) -> Result<Committed> {
             return Err(conflict("type"));
         }
         match *fate {
-            Fate::Committed { quantity, position, late } => {
-                let before = Before { quantity, position, late };
-                return before.again(app, id, user, kind, commit.quantity).await;
-            }
+            Fate::Committed(Some(recorded)) => return again(app, id, user, kind, commit.quantity, recorded).await,
             Fate::Released => return Err(resolved_otherwise("this reservation was released")),
-            Fate::Held | Fate::Undecided | Fate::Committing { .. } => {}
+            Fate::Committed(None) | Fate::Held | Fate::Undecided | Fate::Committing { .. } => {}
         }
     }
-    let is_live = known.as_ref().is_some_and(|known| !known.is_over(now.as_millisecond()));
+    let is_live = |known: &Known| known.fate != Fate::Committed(None) && !known.is_over(now.as_millisecond());
+    let is_live = known.as_ref().is_some_and(is_live);
     // What is remembered as held is in no entry yet. Of the rest, the log knows.
-    if !is_live && let Some((before, entry)) = in_log(app, id).await? {
-        return before.again(app, id, &entry.user, &entry.event_type, commit.quantity).await;
+    if !is_live && let Some((recorded, entry)) = in_log(app, id).await? {
+        return again(app, id, &entry.user, &entry.event_type, commit.quantity, recorded).await;
     }
     let missing = |pointer| {
         Error::invalid(pointer, "this reservation is unknown or long over: say user_id and type to commit it")
@@ -106,29 +104,20 @@ struct Wanted<'a> {
     now: Timestamp,
 }
 
-/// A commit that is in the log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Before {
-    pub(super) quantity: Quantity,
-    position: i64,
-    late: bool,
-}
-
-impl Before {
-    async fn again(self, app: &App, id: &str, user: &str, kind: &str, quantity: Quantity) -> Result<Committed> {
-        if quantity != self.quantity {
-            return Err(rule("usage.conflict", "/quantity", "differs from what was committed under this id"));
-        }
-        let remaining = remaining(app, user, kind).await;
-        Ok(Committed {
-            id: id.to_owned(),
-            position: self.position,
-            quantity,
-            late: self.late,
-            remaining,
-            replayed: true,
-        })
+/// The answer to who commits again.
+async fn again(
+    app: &App,
+    id: &str,
+    user: &str,
+    kind: &str,
+    quantity: Quantity,
+    Recorded { position, quantity: recorded, late }: Recorded,
+) -> Result<Committed> {
+    if quantity != recorded {
+        return Err(rule("usage.conflict", "/quantity", "differs from what was committed under this id"));
     }
+    let remaining = remaining(app, user, kind).await;
+    Ok(Committed { id: id.to_owned(), position, quantity, late, remaining, replayed: true })
 }
 
 /// A commit that is under way in this process. Until it is handed to the writer of the log, it has come to nothing where nobody
@@ -178,9 +167,9 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
         Some(Verdict::Refused { code, pointer, detail }) => return Err(rule(code, pointer, detail)),
         // Somebody was faster with the same id.
         Some(Verdict::Duplicate { .. } | Verdict::Conflict { .. }) | None => {
-            let (before, entry) =
+            let (recorded, entry) =
                 in_log(app, wanted.id).await?.ok_or_else(|| Error::internal("a known commit is not in the log"))?;
-            return before.again(app, wanted.id, &entry.user, &entry.event_type, wanted.quantity).await;
+            return again(app, wanted.id, &entry.user, &entry.event_type, wanted.quantity, recorded).await;
         }
     };
     if app.book.applied() < position {
@@ -208,7 +197,7 @@ const ANSWERED_MS: i64 = 60_000;
 
 /// Whoever commits again finds the same answer, also for a reservation that was unknown here.
 fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
-    let fate = Fate::Committed { quantity: wanted.quantity, position, late: wanted.late };
+    let fate = Fate::Committed(Some(Recorded { position, quantity: wanted.quantity, late: wanted.late }));
     let mut part = app.book.reservations.part(wanted.id);
     if part.get(wanted.id).is_some() {
         part.resolve(wanted.id, fate);
@@ -262,24 +251,24 @@ fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
 }
 
 /// The commit of a reservation in the log, on whichever day of the window it happened or came.
-pub(super) async fn in_log(app: &App, id: &str) -> Result<Option<(Before, log::Logged)>> {
+pub(super) async fn in_log(app: &App, id: &str) -> Result<Option<(Recorded, log::Logged)>> {
     let (now_ms, window_ms) = (app.clock.now().as_millisecond(), millis(app.config.usage_window)?);
     in_log_on(app, id, now_ms.saturating_sub(window_ms)..=now_ms.saturating_add(log::DAY_MS)).await
 }
 
 /// The same where it came on this day or the one before: so long an id stands for that reservation, whoever asks for it anew.
-pub(super) async fn lately_in_log(app: &App, id: &str) -> Result<Option<(Before, log::Logged)>> {
+pub(super) async fn lately_in_log(app: &App, id: &str) -> Result<Option<(Recorded, log::Logged)>> {
     let now_ms = app.clock.now().as_millisecond();
     in_log_on(app, id, now_ms.saturating_sub(log::DAY_MS)..=now_ms).await
 }
 
-async fn in_log_on(app: &App, id: &str, span_ms: RangeInclusive<i64>) -> Result<Option<(Before, log::Logged)>> {
+async fn in_log_on(app: &App, id: &str, span_ms: RangeInclusive<i64>) -> Result<Option<(Recorded, log::Logged)>> {
     let entry_id = ids::entry_id(SPACE, id);
     let days = span_ms.start().div_euclid(log::DAY_MS)..=span_ms.end().div_euclid(log::DAY_MS);
-    let entry = app.db.read(move |tx| committed_on(tx, days.clone(), &entry_id)).await?;
+    let entry = app.db.read(move |tx| log::newest(tx, days.clone(), &entry_id)).await?;
     Ok(entry.map(|entry| {
-        let (quantity, position) = (Quantity::from_micro(entry.quantity), entry.position);
-        (Before { quantity, position, late: entry.body.as_deref() == Some(LATE_COMMIT) }, entry)
+        let (position, quantity) = (entry.position, Quantity::from_micro(entry.quantity));
+        (Recorded { position, quantity, late: entry.body.as_deref() == Some(LATE_COMMIT) }, entry)
     }))
 }
 
@@ -290,15 +279,5 @@ fn millis(length: Duration) -> Result<i64> {
 /// Whether a reservation was committed by now. Nobody commits before it is held, nor is it held for longer than a day.
 pub(super) fn is_committed(tx: &mut Tx<'_>, id: &str, expires_ms: i64, now_ms: i64) -> Result<bool> {
     let days = (expires_ms - TTL_MAX_MS).div_euclid(log::DAY_MS)..=now_ms.div_euclid(log::DAY_MS) + 1;
-    Ok(committed_on(tx, days, &ids::entry_id(SPACE, id))?.is_some())
-}
-
-/// The newest first: that is where nearly all of them are.
-fn committed_on(tx: &mut Tx<'_>, days: RangeInclusive<i64>, id: &log::EntryId) -> Result<Option<log::Logged>> {
-    for day in days.rev() {
-        if let Some(known) = log::known(tx, day, id)? {
-            return log::at(tx, known.position);
-        }
-    }
-    Ok(None)
+    Ok(log::newest(tx, days, &ids::entry_id(SPACE, id))?.is_some())
 }

@@ -169,7 +169,7 @@ async fn committed_before(app: &App, id: &str, ask: &Ask, now: Timestamp) -> Res
     if app.book.reservations.get(id).is_some_and(|known| !known.is_over(now.as_millisecond())) {
         return Ok(None);
     }
-    let Some((before, entry)) = lately_in_log(app, id).await? else { return Ok(None) };
+    let Some((recorded, entry)) = lately_in_log(app, id).await? else { return Ok(None) };
     if entry.user != ask.user {
         return Err(conflict("user_id"));
     }
@@ -179,7 +179,7 @@ async fn committed_before(app: &App, id: &str, ask: &Ask, now: Timestamp) -> Res
     Ok(Some(Reservation {
         id: id.to_owned(),
         status: ReservationStatus::Committed,
-        quantity: before.quantity,
+        quantity: recorded.quantity,
         expires_at: instant(entry.received_ms),
         remaining: remaining(app, &ask.user, &ask.kind).await,
         replayed: true,
@@ -192,7 +192,7 @@ fn replayed(id: String, known: &Known) -> Reservation {
         id,
         status: match known.fate {
             Fate::Held | Fate::Undecided | Fate::Committing { .. } => ReservationStatus::Held,
-            Fate::Committed { .. } => ReservationStatus::Committed,
+            Fate::Committed(_) => ReservationStatus::Committed,
             Fate::Released => ReservationStatus::Released,
         },
         quantity: known.quantity,
@@ -268,7 +268,7 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
         return Err(if in_log(app, id).await?.is_some() { committed() } else { Error::NotFound });
     };
     match app.counters.release(&app.book, id, &known, app.clock.now()).await {
-        Ok(Released::Before(Fate::Committing { .. } | Fate::Committed { .. })) => Err(committed()),
+        Ok(Released::Before(Fate::Committing { .. } | Fate::Committed(_))) => Err(committed()),
         // It was written down and is not held any more.
         Ok(Released::Unknown) if in_log(app, id).await?.is_some() => Err(committed()),
         // Answered is remembered, also by who comes after `kill -9`.

@@ -125,7 +125,7 @@ pub async fn open_in(app: &App, shards: &BTreeSet<i64>) -> Result<Vec<(Arc<Slot>
     let open = still_open(app, move |user| shards.contains(&book::shard_of(user))).await?;
     let is_resolved = |id: &str| {
         let known = app.book.reservations.get(id);
-        known.is_some_and(|known| matches!(known.fate, Fate::Released | Fate::Committed { .. }))
+        known.is_some_and(|known| matches!(known.fate, Fate::Released | Fate::Committed(_)))
     };
     let open = open.into_iter().filter(|open| !is_resolved(&open.row.id));
     Ok(open.map(|Open { row, slot }| (slot, row.id.clone(), known(&row).hold())).collect())

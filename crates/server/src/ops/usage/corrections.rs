@@ -1,8 +1,6 @@
-//! Corrections: what was recorded is never changed, another entry says what is to be said about it. And history from
-//! elsewhere.
+//! Corrections: what was recorded is never changed, another entry says what is to be said about it.
 
 use billing::account::Account;
-use billing::entry::Pack;
 use billing::usage::{Credits, Quantity};
 use jiff::Timestamp;
 
@@ -12,37 +10,11 @@ use crate::app::App;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::Tx;
-use crate::store::log::{self, DAY_MS, Entry, EntryId, Kind, Logged, Source};
+use crate::store::log::{self, Entry, EntryId, Kind, Logged, Source};
 use crate::store::users::{self, User};
 
 /// Millionths of a microcredit.
 const PICO: i128 = 1_000_000;
-/// The most credits of a pack: sums of many can still be counted.
-const PACK_MAX: Credits = Credits::from_micro(1_000_000_000_000 * 1_000_000);
-
-/// The entry that a transaction id names; `near` its time, where the same id was used on several days.
-pub async fn find(app: &App, transaction_id: &str, near: Option<Timestamp>) -> Result<Option<Logged>> {
-    let id = ids::entry_id("", transaction_id);
-    let now = app.clock.now().as_millisecond();
-    let days: Vec<i64> = if let Some(at) = near {
-        log::days(at.as_millisecond()).to_vec()
-    } else {
-        let window = i64::try_from(app.config.usage_window.as_secs() / 86_400).unwrap_or(35);
-        let today = now.div_euclid(DAY_MS);
-        (today - window - 1..=today + 1).rev().collect()
-    };
-    app.db
-        .read(move |tx| {
-            for day in &days {
-                if let Some(known) = log::known(tx, *day, &id)? {
-                    return log::at(tx, known.position);
-                }
-            }
-            Ok(None)
-        })
-        .await
-}
-
 /// What a void of an event would do, and what it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
@@ -166,7 +138,7 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
 }
 
 /// Whether the log has an entry of this name: a correction or a pack.
-async fn is_named(app: &App, id: &EntryId) -> Result<bool> {
+pub(super) async fn is_named(app: &App, id: &EntryId) -> Result<bool> {
     let id = *id;
     app.db.read(move |tx| Ok(log::known(tx, log::NAMED, &id)?.is_some())).await
 }
@@ -215,91 +187,7 @@ fn shown(cost_pico: i128) -> Result<Credits> {
     i64::try_from(micro).map(Credits::from_micro).map_err(Error::internal)
 }
 
-async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
+pub(super) async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {
     // Its id is known by its name and not by a day, so no other day is searched for it.
     Ok(app.usage.append(app, vec![Candidate { entry, timed: true }]).await?.pop())
-}
-
-/// Gives a user a pack of credits. The same pack again is a duplicate, whenever that is said.
-pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>> {
-    named(&pack.id, "/id")?;
-    if pack.amount <= Credits::ZERO || pack.amount > PACK_MAX {
-        return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
-    }
-    let mut entry = pack_entry(app, Kind::Grant, user, &pack.id, pack.encode());
-    let is_over = pack.expires_ms.is_some_and(|expires_ms| expires_ms <= entry.received_ms);
-    if is_over && !is_named(app, &entry.id).await? {
-        return Err(Error::invalid("/expires", "expected a time to come"));
-    }
-    let content = Entry { body: Some(Pack { granted_ms: 0, ..pack.clone() }.encode()), ..entry.clone() };
-    entry.fingerprint = ids::fingerprint(&content, false);
-    append_one(app, entry).await
-}
-
-/// Takes a pack away, with what is left of it.
-pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
-    named(pack, "/id")?;
-    if !is_named(app, &pack_id(Kind::Grant, user, pack)).await? {
-        return Err(Error::NotFound);
-    }
-    append_one(app, pack_entry(app, Kind::Revoke, user, pack, pack.to_owned())).await
-}
-
-/// A pack's time is over.
-pub async fn expire(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>> {
-    append_one(app, pack_entry(app, Kind::Expire, user, pack, pack.to_owned())).await
-}
-
-fn pack_id(kind: Kind, user: &str, pack: &str) -> EntryId {
-    ids::entry_id(kind.as_str(), &format!("{user} {pack}"))
-}
-
-fn pack_entry(app: &App, kind: Kind, user: &str, pack: &str, body: String) -> Entry {
-    let now_ms = app.clock.now().as_millisecond();
-    let mut entry = Entry {
-        kind,
-        user: user.to_owned(),
-        event_type: String::new(),
-        quantity: 0,
-        weight: Credits::ZERO.micro(),
-        event_ms: now_ms,
-        received_ms: now_ms,
-        id: pack_id(kind, user, pack),
-        fingerprint: 0,
-        transaction_id: pack.to_owned(),
-        source: if kind == Kind::Expire { Source::Program } else { Source::CommandLine },
-        body: Some(body),
-    };
-    entry.fingerprint = ids::fingerprint(&entry, false);
-    entry
-}
-
-/// Brings in history of any age under the name of a run. The same run again adds nothing. Where an event's period is over it is
-/// shown on its day and counts for nothing else; an event that came live before is a duplicate.
-pub async fn backfill(app: &App, run: &str, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let (verdicts, candidates) = of_history(app, told);
-    tracing::info!(run, events = candidates.len(), "history is brought in");
-    Ok(in_order(verdicts, app.usage.append(app, candidates).await?))
-}
-
-/// What would become of history, each call for itself.
-pub async fn try_backfill(app: &App, told: Vec<Told>) -> Result<Vec<Verdict>> {
-    let (verdicts, candidates) = of_history(app, told);
-    Ok(in_order(verdicts, app.usage.try_out(app, candidates).await?))
-}
-
-/// What is to be appended of history, and what is refused by itself, in its place.
-fn of_history(app: &App, told: Vec<Told>) -> (Vec<Option<Verdict>>, Vec<Candidate>) {
-    let now = app.clock.now();
-    let mut candidates = Vec::with_capacity(told.len());
-    let mut judge = |event: Told| {
-        let event = Told { source: Source::Backfill, at: Some(event.at.unwrap_or(now)), ..event };
-        super::judged(app, event, now, Timestamp::MIN..=now).map(|candidate| candidates.push(candidate)).err()
-    };
-    (told.into_iter().map(&mut judge).collect(), candidates)
-}
-
-fn in_order(refused: Vec<Option<Verdict>>, said: Vec<Verdict>) -> Vec<Verdict> {
-    let mut said = said.into_iter();
-    refused.into_iter().filter_map(|verdict| verdict.or_else(|| said.next())).collect()
 }

@@ -2,7 +2,7 @@
 
 use billing::account::Account;
 
-use super::{corrections, failed};
+use super::{failed, packs};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::accounts;
@@ -54,7 +54,7 @@ impl Upkeep {
 /// wrong with the database is everybody's.
 async fn expire(app: &App, user: &str, packs: Vec<String>) -> Result<()> {
     for pack in packs {
-        match corrections::expire(app, user, &pack).await {
+        match packs::expire(app, user, &pack).await {
             Ok(_) => {}
             Err(outage @ Error::Upstream { .. }) => return Err(outage),
             Err(error) => tracing::error!(user.id = user, pack, %error, "a pack whose time is over could not expire"),

@@ -1,9 +1,9 @@
 //! Ids that are in the log: which entry each stands for, and how long that is remembered.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use super::{EntryId, HISTORY, entry_id};
+use super::{EntryId, HISTORY, Logged, entry_id};
 use crate::error::{Error, Result};
 use crate::store::db::{Dialect, Row, Value, args};
 use crate::store::{Tx, facts};
@@ -19,6 +19,16 @@ pub struct Known {
 pub fn known(tx: &mut Tx<'_>, day: i64, id: &EntryId) -> Result<Option<Known>> {
     let sql = "SELECT position, fingerprint FROM usage_ids WHERE day = ?1 AND id = ?2";
     tx.row(sql, args![day, id.to_vec()])?.map(|row| found(&row, 0)).transpose()
+}
+
+/// The entry of an id on the last of these days that knows it: nearly all that is asked for is of late.
+pub fn newest(tx: &mut Tx<'_>, days: RangeInclusive<i64>, id: &EntryId) -> Result<Option<Logged>> {
+    for day in days.rev() {
+        if let Some(known) = known(tx, day, id)? {
+            return super::at(tx, known.position);
+        }
+    }
+    Ok(None)
 }
 
 /// Which of these ids and UTC days are known, in one question.

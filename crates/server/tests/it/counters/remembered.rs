@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use billhook::counters::reservations::{Fate, Known, Reservations};
+use billhook::counters::reservations::{Fate, Known, Recorded, Reservations};
 use billhook::store::reservations::note;
 use billing::usage::{Credits, Quantity};
 
@@ -17,6 +17,10 @@ fn held(expires_ms: i64) -> Known {
         expires_ms,
         fate: Fate::Held,
     }
+}
+
+fn recorded() -> Recorded {
+    Recorded { position: 7, quantity: Quantity::from_micro(1), late: false }
 }
 
 fn reserve(all: &Reservations, id: &str, expires_ms: i64) {
@@ -74,7 +78,7 @@ fn what_happens_is_to_be_written_down_once() {
     assert_eq!(noted(&all, 3_000), (vec![], vec![]), "nothing of it has ended");
     all.resolve("released", Fate::Released);
     for id in ["committed", "undecided"] {
-        all.committed(id, Quantity::from_micro(1), 7, false);
+        all.committed(id, recorded());
     }
     all.resolve("released", Fate::Released);
     let ended = vec![("committed".to_owned(), false), ("released".to_owned(), false)];
@@ -157,8 +161,8 @@ fn a_commit_under_way_is_waited_for() {
         assert!(all.expire(now_ms).is_empty());
         assert!(all.get("a").is_some(), "{now_ms}");
     }
-    all.committed("a", Quantity::from_micro(1), 7, false);
-    assert!(all.get("a").is_some_and(|known| matches!(known.fate, Fate::Committed { .. })));
+    all.committed("a", recorded());
+    assert!(all.get("a").is_some_and(|known| matches!(known.fate, Fate::Committed(_))));
     all.expire(2 * HOUR_MS);
     assert_eq!((all.get("a"), all.get("b")), (None, None));
 }

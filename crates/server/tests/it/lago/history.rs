@@ -1,7 +1,7 @@
 //! History that is brought in: Lago gets what lies in its running month, and nothing that it would have to count in another one.
 
 use billhook::ops::lago::details;
-use billhook::ops::usage::{Told, corrections};
+use billhook::ops::usage::{Told, corrections, history};
 use billhook::store::log::Source;
 use sandbox::lago::Store;
 
@@ -13,7 +13,7 @@ async fn bring_in(bench: &Bench, user: &str, events: &[(&str, &str, &str)]) {
         source: Source::Backfill,
         ..named(id, user, quantity, instant)
     };
-    let verdicts = corrections::backfill(&bench.app, "import", events.iter().map(history).collect()).await;
+    let verdicts = history::backfill(&bench.app, "import", events.iter().map(history).collect()).await;
     assert_eq!(verdicts.expect("brought in").len(), events.len());
 }
 

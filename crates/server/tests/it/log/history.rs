@@ -1,7 +1,7 @@
 //! History is bounded like everything else: what is in the log can be counted, and the sums of a day can be kept.
 
 use billhook::app::App;
-use billhook::ops::usage::{self, Told, Verdict, corrections};
+use billhook::ops::usage::{self, Told, Verdict, history};
 
 use super::{add_users, now, one, program, record, settled, told};
 use crate::harness::Database;
@@ -20,7 +20,7 @@ async fn bring_in(app: &App, user: &str, kind: &str, portions: std::ops::Range<u
     let (mut many, at) = (0, "2024-03-05T10:00:00Z".parse().expect("an instant"));
     for portion in portions {
         let event = |number| told(&format!("{kind}-{portion}-{number}"), user, kind, GREATEST, at);
-        let verdicts = corrections::backfill(app, "run", (0..1_000).map(event).collect()).await.expect("verdicts");
+        let verdicts = history::backfill(app, "run", (0..1_000).map(event).collect()).await.expect("verdicts");
         many += refused(&verdicts);
         usage::totals::write_down_now(app).await.expect("written down");
     }
@@ -69,14 +69,14 @@ async fn a_dry_run_says_what_would_be_done(database: Database) {
         |id: &str, quantity| told(id, &user, "tts", quantity, "2025-03-05T10:00:00Z".parse().expect("an instant"));
     let head = async || app.db.read(billhook::store::log::head).await.expect("the head");
     assert!(matches!(
-        corrections::backfill(&app, "run", vec![event("a", 1)]).await.expect("verdicts")[..],
+        history::backfill(&app, "run", vec![event("a", 1)]).await.expect("verdicts")[..],
         [Verdict::Recorded { .. }]
     ));
     let (before, first) = (head().await, 2);
     let file = || vec![event("a", 1), event("a", 2), event("b", 1), Told { user: "nobody".into(), ..event("c", 1) }];
-    let tried = corrections::try_backfill(&app, file()).await.expect("verdicts");
+    let tried = history::try_backfill(&app, file()).await.expect("verdicts");
     assert_eq!(head().await, before, "nothing is recorded");
-    assert_eq!(tried, corrections::backfill(&app, "run", file()).await.expect("verdicts"));
+    assert_eq!(tried, history::backfill(&app, "run", file()).await.expect("verdicts"));
     assert_eq!(tried[..2], [Verdict::Duplicate { position: first }, Verdict::Conflict { member: "quantity" }]);
     assert!(
         matches!(tried[2..], [Verdict::Recorded { .. }, Verdict::Refused { code: "user.unknown", .. }]),

@@ -1,8 +1,8 @@
 //! Packs whose time is over: the log says so, also of users whom nobody has asked about since.
 
 use billhook::app::App;
-use billhook::ops::usage::corrections;
 use billhook::ops::usage::ids;
+use billhook::ops::usage::packs;
 use billhook::ops::usage::totals;
 use billhook::ops::usage::upkeep::Upkeep;
 use billhook::store::db::Value;
@@ -38,7 +38,7 @@ async fn a_pack_expires_also_where_the_account_is_not_in_memory(database: Databa
     users.sort();
     for user in &users {
         for pack in [pack("short", "2026-11-23T00:00:00Z"), pack("long", "2026-12-24T00:00:00Z")] {
-            corrections::grant(&app, user, &pack).await.expect("given");
+            packs::grant(&app, user, &pack).await.expect("given");
         }
     }
     totals::write_down_now(&app).await.expect("written down");
@@ -65,7 +65,7 @@ async fn a_pack_that_cannot_expire_holds_up_nobody_elses() {
     let mut users = add_users(&app, 3).await;
     users.sort();
     for user in &users {
-        corrections::grant(&app, user, &pack("short", "2026-11-23T00:00:00Z")).await.expect("given");
+        packs::grant(&app, user, &pack("short", "2026-11-23T00:00:00Z")).await.expect("given");
     }
     for user in &users[..2] {
         let id = ids::entry_id("expire", &format!("{user} short")).to_vec();

@@ -73,7 +73,7 @@ async fn i04_ids_that_are_gone_are_known_again(database: Database) {
     };
     let told = || (0..4).map(days).chain([usage::Told { at: None, ..one("timeless", &users[0]) }]).collect::<Vec<_>>();
     record(&app, told()).await;
-    usage::corrections::backfill(&app, "run", vec![one("history", &users[0])]).await.expect("history");
+    usage::history::backfill(&app, "run", vec![one("history", &users[0])]).await.expect("history");
     settled(&app).await;
     for sql in [
         "DELETE FROM usage_ids",
@@ -149,7 +149,7 @@ async fn i04_names_that_are_gone_are_known_again(database: Database) {
         let granted_ms = clock.now().as_millisecond();
         let amount = Credits::parse("5").expect("credits");
         let pack = Pack { id: "p1".to_owned(), amount, priority: 0, expires_ms: None, granted_ms };
-        let granted = usage::corrections::grant(&app, &users[0], &pack).await.expect("a pack");
+        let granted = usage::packs::grant(&app, &users[0], &pack).await.expect("a pack");
         let told = usage::Told { at: None, ..one("a1", &users[0]) };
         let adjusted = usage::corrections::adjust(&app, told, true, "note", false).await.expect("a correction");
         let voided = usage::corrections::void(&app, "e1", None, false).await.expect("a void");
@@ -330,8 +330,7 @@ async fn i04_history_and_live_events_are_one(database: Database) {
     let app = program(&database, &clock).await;
     let users = add_users(&app, 1).await;
     record(&app, vec![one("live-first", &users[0])]).await;
-    let run =
-        async |id: &str| usage::corrections::backfill(&app, "run", vec![one(id, &users[0])]).await.expect("a run");
+    let run = async |id: &str| usage::history::backfill(&app, "run", vec![one(id, &users[0])]).await.expect("a run");
     assert_eq!(run("live-first").await, [Verdict::Duplicate { position: 2 }]);
     assert_eq!(run("history-first").await, [Verdict::Recorded { position: 3, late: false }]);
     assert_eq!(record(&app, vec![one("history-first", &users[0])]).await, [Verdict::Duplicate { position: 3 }]);

@@ -2,7 +2,7 @@
 
 use billhook::clock::Clock;
 use billhook::ops::usage::upkeep::Upkeep;
-use billhook::ops::usage::{Told, Verdict, corrections, ids, totals};
+use billhook::ops::usage::{Told, Verdict, history, ids, packs, totals};
 use billhook::store::log::{self, Kind};
 use billing::entry::Pack;
 use billing::usage::Credits;
@@ -55,7 +55,7 @@ async fn history_that_may_have_come_live_is_refused(database: Database) {
     let user = add_users(&app, 1).await.remove(0);
     let on = |id: &str, day: &str| Told { at: Some(instant(&format!("{day}T10:00:00Z"))), ..one(id, &user) };
     let backfill = async |told: Vec<Told>| {
-        corrections::backfill(&app, "run", told).await.expect("verdicts").iter().map(word).collect::<Vec<_>>()
+        history::backfill(&app, "run", told).await.expect("verdicts").iter().map(word).collect::<Vec<_>>()
     };
     // Its id is forgotten as well; nothing came live on that day.
     assert_eq!(backfill(vec![on("first-file", "2026-09-01")]).await, ["recorded"]);
@@ -88,7 +88,7 @@ async fn history_that_may_have_come_live_is_refused(database: Database) {
         app.db.write(move |tx| tx.run(sql, &[])).await.expect(sql);
     }
     let app = program_with(&database.address(), &clock, &window).await;
-    let again = corrections::backfill(&app, "run", told).await.expect("verdicts");
+    let again = history::backfill(&app, "run", told).await.expect("verdicts");
     let expected: Vec<_> = expected.iter().map(|word| if *word == "recorded" { "duplicate" } else { word }).collect();
     assert_eq!(again.iter().map(word).collect::<Vec<_>>(), expected);
     settled(&app).await;
@@ -116,7 +116,7 @@ async fn i04_a_clock_that_was_ahead_once_forgets_nothing_that_may_come_again(dat
         expires_ms: Some(instant("2026-12-24T00:00:00Z").as_millisecond()),
         granted_ms: instant(NOW).as_millisecond(),
     };
-    corrections::grant(&app, &users[0], &pack).await.expect("given");
+    packs::grant(&app, &users[0], &pack).await.expect("given");
     totals::write_down_now(&app).await.expect("written down");
     drop(app);
     clock.set(instant(NOW) + day * 60);

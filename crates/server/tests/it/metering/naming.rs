@@ -2,7 +2,7 @@
 
 use billhook::error::Error;
 use billhook::ops::usage::naming::Which;
-use billhook::ops::usage::{self, Told, Verdict, corrections};
+use billhook::ops::usage::{self, Told, Verdict, corrections, history};
 use billhook::store::log::Source;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ async fn a_void_finds_whatever_was_counted_under_the_id() {
     let app = &meter.world.app;
     // Older than any window, from a reservation, from a producer.
     let old = told(&meter, "bf-5", "2024-06-10T10:00:00Z", Source::Backfill);
-    corrections::backfill(app, "run", vec![old]).await.expect("history");
+    history::backfill(app, "run", vec![old]).await.expect("history");
     let hold = json!({ "id": "only-res-1", "user_id": meter.user, "type": "tts", "quantity": 5, "ttl_seconds": 60 });
     assert_eq!(meter.post("/api/v1/usage/reservations", &hold.to_string()).await.status, 201);
     let commit = "/api/v1/usage/reservations/only-res-1/commit";
