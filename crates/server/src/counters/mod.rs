@@ -15,6 +15,7 @@ pub use self::embedded::Embedded;
 pub use self::redis::{About, Fault, Finding, Mark, Pending, Redis, View};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use billing::catalogue::Limit;
 use billing::limit::{self, Gcra, Refusal};
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 
 use self::book::{Book, Slot, State};
 use self::reservations::{Fate, Known};
+use crate::error::{Error, Upstream};
 
 /// What somebody wants to use.
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +115,13 @@ impl Outage {
 impl std::fmt::Display for Outage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "counters: {}", self.0)
+    }
+}
+
+impl From<Outage> for Error {
+    fn from(outage: Outage) -> Self {
+        let retry_after = Duration::from_secs(1);
+        Self::Upstream { who: Upstream::Redis, code: "redis.unavailable", retry_after, cause: Some(outage.into()) }
     }
 }
 
@@ -286,6 +295,11 @@ impl Counters {
 }
 
 impl Numbers {
+    /// Credits that are left, as they are shown.
+    pub fn remaining(&self) -> Option<Credits> {
+        self.credits.map(|credits| credits.max(Credits::ZERO))
+    }
+
     /// The same after so much more is held.
     fn with_held(self, quantity: Quantity, cost: Credits) -> Self {
         let more = |sum: Quantity| sum.plus(quantity).unwrap_or(sum);

@@ -43,16 +43,26 @@ pub async fn show(State(app): State<App>, caller: Caller, query: Query, headers:
     answered(&app, judged(&app, &caller, &query, &headers).await.map_err(|error| placed(error, &query)))
 }
 
-/// A rule that is broken, said of where its value came from.
-fn placed(error: Error, query: &Query) -> Error {
-    let Error::Rule { code, mut fault } = error else { return error };
-    fault.pointer = match (code, query.one("type")) {
-        ("user.unknown", _) => "X-Billhook-User".to_owned(),
-        ("type.unknown", Ok(Some(_))) => "?type".to_owned(),
-        ("type.unknown", _) => "X-Billhook-Type".to_owned(),
-        _ => fault.pointer,
+/// What is wrong with a value, said of where it came from.
+fn placed(mut error: Error, query: &Query) -> Error {
+    let faults = match &mut error {
+        Error::Rule { fault, .. } => std::slice::from_mut(fault),
+        Error::Invalid(faults) => faults.as_mut_slice(),
+        _ => &mut [],
     };
-    Error::Rule { code, fault }
+    let in_query = |name| matches!(query.one(name), Ok(Some(_)));
+    for fault in faults {
+        let place = match &*fault.pointer {
+            "/user_id" => "X-Billhook-User",
+            "/type" if in_query("type") => "?type",
+            "/type" => "X-Billhook-Type",
+            "/quantity" if in_query("quantity") => "?quantity",
+            "/quantity" => "X-Billhook-Quantity",
+            _ => continue,
+        };
+        place.clone_into(&mut fault.pointer);
+    }
+    error
 }
 
 async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) -> Result<Response> {
@@ -69,11 +79,10 @@ async fn judged(app: &App, caller: &Caller, query: &Query, headers: &HeaderMap) 
         None => said(TYPE)?.ok_or_else(|| Error::invalid("?type", "is required"))?,
     };
     let quantity = match (query.one("quantity")?, said(QUANTITY)?) {
-        (Some(text), _) => quantity(text, "?quantity")?,
-        (None, Some(text)) => quantity(text, "X-Billhook-Quantity")?,
+        (Some(text), _) | (None, Some(text)) => quantity(text, "/quantity")?,
         (None, None) => Quantity::from_micro(1_000_000),
     };
-    all_named(&[(user, "X-Billhook-User"), (kind, "?type")])?;
+    all_named(&[(user, "/user_id"), (kind, "/type")])?;
     users::let_in(app, user).await?;
     let standing = if may_use_up(caller) {
         reservations::pass(app, user, kind, quantity).await?

@@ -45,7 +45,8 @@ pub struct StandingView {
     allowed: bool,
     /// Why not, as in `/docs/errors`; null where it is allowed.
     code: Option<&'static str>,
-    /// Credits that are left, with what is reserved taken off; null without a limit.
+    /// Credits that are left, with what is reserved taken off; null without a limit, or where it cannot be told
+    /// (`Billing-Degraded`).
     remaining: Option<Number>,
     limits: Vec<limits::View>,
 }
@@ -122,7 +123,7 @@ pub struct View {
     quantity: Number,
     /// When it is released by itself.
     expires_at: Time,
-    /// Credits that are left beside it; null without a limit.
+    /// Credits that are left beside it; null without a limit, or where it cannot be told (`Billing-Degraded`).
     remaining: Option<Number>,
     /// It could not be decided whether it fits, and the limit lets it through then.
     undecided: bool,
@@ -213,7 +214,7 @@ pub struct CommitView {
     position: i64,
     /// The reservation was over already. It counts all the same.
     late: bool,
-    /// Credits that are left; null without a limit.
+    /// Credits that are left; null without a limit, or where it cannot be told (`Billing-Degraded`).
     remaining: Option<Number>,
 }
 
@@ -244,7 +245,8 @@ pub async fn commit(
         late: committed.late,
         remaining: committed.remaining.map(Number::from),
     };
-    Ok(verdicts::replayed(answer::view(&app, StatusCode::OK, &view)?, committed.replayed))
+    let response = limits::degraded(&app, answer::view(&app, StatusCode::OK, &view)?);
+    Ok(verdicts::replayed(response, committed.replayed))
 }
 
 /// What cannot name a reservation names none.

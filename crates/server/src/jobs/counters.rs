@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{publishing, reservations};
 
 /// How long what has moved may wait to be published together with what moves next.
@@ -53,7 +53,13 @@ pub async fn publish(app: App, mut stop: watch::Receiver<bool>) {
             _ = verify.tick() => look(&app, &mut ours).await,
         };
         if let Err(error) = done {
-            tracing::debug!(%error, "the counters were not published; it will be tried again");
+            match error {
+                // Redis that does not answer is told once where it happens.
+                Error::Upstream { .. } => {
+                    tracing::debug!(%error, "the counters were not published; it will be tried again")
+                }
+                _ => tracing::error!(%error, "the counters were not published; it will be tried again"),
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

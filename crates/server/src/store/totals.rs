@@ -92,7 +92,7 @@ fn read(tx: &mut Tx<'_>, sql: &'static str) -> Result<Vec<Total>> {
         .iter()
         .map(|row| {
             Ok(Total {
-                currency: Currency::parse(&row.text(0)?).map_err(|error| Error::internal(error.to_string()))?,
+                currency: Currency::parse(&row.text(0)?).map_err(Error::internal)?,
                 tier: row.text(1)?,
                 status: Status::parse(&row.text(2)?),
                 count: row.count(3)?,

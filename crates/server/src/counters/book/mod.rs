@@ -399,7 +399,7 @@ impl Turn<'_> {
             state.changed = true;
             self.changed.slots.push(Arc::clone(slot));
         }
-        let folded = match folded.and_then(|folded| folded.map_err(|error| Error::internal(error.to_string()))) {
+        let folded = match folded.and_then(|folded| folded.map_err(Error::internal)) {
             Ok(folded) => folded,
             Err(error) => {
                 // It is in the log and stays there. What cannot be counted is said, not dropped.

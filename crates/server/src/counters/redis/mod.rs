@@ -20,7 +20,7 @@ mod unheard;
 mod view;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -73,8 +73,10 @@ pub struct Redis {
     log: RwLock<Arc<str>>,
     /// What Redis may not have heard of, or we not its answer.
     unheard: Unheard,
-    /// Where the shards stand, as this process has published them.
+    /// Where the shards stand, as this process has published them. Held as long as it publishes, which may take seconds.
     pub view: tokio::sync::Mutex<View>,
+    /// The shard whose ended holds are freed next.
+    swept: AtomicI64,
 }
 
 impl Redis {
@@ -90,6 +92,7 @@ impl Redis {
             log: RwLock::new(written(log)),
             unheard: Unheard::default(),
             view: tokio::sync::Mutex::default(),
+            swept: AtomicI64::new(0),
         }
     }
 

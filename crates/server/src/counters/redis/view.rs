@@ -1,6 +1,7 @@
 //! The published view: at which entry of the log each shard stands, and how it is moved on.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -30,16 +31,11 @@ pub struct View {
     marks: Vec<Option<i64>>,
     /// What is to be published, by shard.
     pub pending: BTreeMap<i64, Pending>,
-    swept: i64,
 }
 
 impl Default for View {
     fn default() -> Self {
-        Self {
-            marks: vec![None; usize::try_from(book::SHARDS).unwrap_or_default()],
-            pending: BTreeMap::new(),
-            swept: 0,
-        }
+        Self { marks: vec![None; usize::try_from(book::SHARDS).unwrap_or_default()], pending: BTreeMap::new() }
     }
 }
 
@@ -226,12 +222,7 @@ impl Redis {
 
     /// Frees what has expired in the next few shards, or in all of them where that is one question; how much that was.
     pub(super) async fn sweep_next(&self, now: Timestamp) -> Result<usize, Outage> {
-        let first = {
-            let mut view = self.view.lock().await;
-            let first = view.swept;
-            view.swept = (first + SWEPT) % i64::try_from(book::SHARDS).unwrap_or(i64::MAX);
-            first
-        };
+        let first = self.swept.fetch_add(SWEPT, Ordering::Relaxed).rem_euclid(i64::try_from(book::SHARDS).unwrap_or(1));
         let count = if self.link.is_cluster().await? { SWEPT } else { 1 };
         let (mut freed, mut args) = (0, Args::default());
         args.number(now.as_millisecond());

@@ -19,7 +19,7 @@ use super::exact;
 use super::lago_errors::{self, Fields, field};
 use super::read::named;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::answer;
 use crate::http::body::{self, Kind};
 use crate::http::extract::{Service, Writer};
@@ -148,7 +148,10 @@ pub async fn show(State(app): State<App>, who: Result<Service>, Path(id): Path<S
     }
     match usage::naming::live(&app, &id).await {
         Ok(Some(found)) => match codes::known(&app).await {
-            Ok(codes) => rendered(&app, "event", stored(&codes, found)),
+            Ok(codes) => match stored(&codes, found) {
+                Ok(event) => rendered(&app, "event", event),
+                Err(error) => lago_errors::failed(error, NOT_READABLE),
+            },
             Err(error) => lago_errors::failed(error, NOT_READABLE),
         },
         Ok(None) => lago_errors::not_found(),
@@ -340,19 +343,19 @@ impl<'a> Read<'a> {
 }
 
 /// An entry of the log as Lago would show it.
-fn stored(codes: &Codes, entry: Logged) -> Option<Event<'static>> {
-    let (at, received) =
-        (Timestamp::from_millisecond(entry.event_ms).ok()?, Timestamp::from_millisecond(entry.received_ms).ok()?);
+fn stored(codes: &Codes, entry: Logged) -> Result<Event<'static>> {
+    let instant = |at_ms| Timestamp::from_millisecond(at_ms).map_err(Error::internal);
+    let (at, received) = (instant(entry.event_ms)?, instant(entry.received_ms)?);
     let code = Some(codes.of(&entry).to_owned()).filter(|code| !code.is_empty());
     let units = format!(r#"{{"units":"{}"}}"#, Quantity::from_micro(entry.quantity));
-    Some(Event {
+    Ok(Event {
         lago_id: lago_id(entry.position),
         transaction_id: entry.transaction_id,
         lago_customer_id: None,
         code: code.unwrap_or(entry.event_type),
         timestamp: to_the_millisecond(at),
         precise_total_amount_cents: None,
-        properties: Cow::Owned(RawValue::from_string(entry.body.unwrap_or(units)).ok()?),
+        properties: Cow::Owned(RawValue::from_string(entry.body.unwrap_or(units)).map_err(Error::internal)?),
         lago_subscription_id: None,
         external_subscription_id: entry.user,
         created_at: billing::time::wire(received),

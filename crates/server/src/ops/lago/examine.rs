@@ -8,7 +8,7 @@ use super::reconcile::{self, Which};
 use super::setup::{self, Mode, Outcome};
 use super::{Details, Status, details, owed, status};
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Upstream};
 use crate::ops::doctor::Report;
 use crate::store::lago;
 
@@ -24,6 +24,19 @@ const COMPARED_MAX: u64 = 2_000;
 const PASSING: [&str; 2] = ["lago.unavailable", "lago.rate_limited"];
 
 const CHECK: &str = "lago";
+const LATER: &str = "try again later";
+
+/// What was asked of Lago. Where it cannot be asked, that is a line of the report; our own database away is no fault of Lago's.
+fn heard<T>(asked: Result<T>, what: &str, fix: &'static str, report: &mut Report) -> Result<Option<T>> {
+    match asked {
+        Err(Error::Upstream { who: Upstream::Lago, code, cause, .. }) => {
+            let why = cause.map_or_else(|| code.to_owned(), |cause| cause.to_string());
+            report.fault(CHECK, format!("{what}{why}"), fix);
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
+}
 
 /// Every check of Lago's side; nothing where Lago is not configured.
 pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
@@ -32,18 +45,8 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
     }
     let (status, details) = (status(app).await?, details(app).await?);
     outbox(&status, &details, report);
-    let lines = match setup::run(app, Mode::Look).await {
-        Ok(lines) => lines,
-        Err(Error::Upstream { cause: Some(cause), .. }) => {
-            report.fault(
-                CHECK,
-                cause,
-                "check LAGO_API_URL, LAGO_API_KEY and the way there; usage waits and is not lost",
-            );
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
+    let fix = "check LAGO_API_URL, LAGO_API_KEY and the way there; usage waits and is not lost";
+    let Some(lines) = heard(setup::run(app, Mode::Look).await, "", fix, report)? else { return Ok(()) };
     arrangements(&lines, report);
     sent(app, report).await?;
     let which = if details.subscriptions > COMPARED_MAX { Which::Moved } else { Which::All };
@@ -53,18 +56,8 @@ pub async fn examine(app: &App, report: &mut Report) -> Result<()> {
 
 /// The month that ended last, as it is on Lago's invoices.
 async fn last_month(app: &App, report: &mut Report) -> Result<()> {
-    let billed = match billed::run(app).await {
-        Ok(billed) => billed,
-        Err(Error::Upstream { cause: Some(cause), .. }) => {
-            report.fault(
-                CHECK,
-                format!("the month that ended last was not compared to its end: {cause}"),
-                "try again later",
-            );
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
+    let what = "the month that ended last was not compared to its end: ";
+    let Some(billed) = heard(billed::run(app).await, what, LATER, report)? else { return Ok(()) };
     let (year, number) = month(billed.month.0);
     for one in &billed.compared {
         for difference in &one.differences {
@@ -148,14 +141,8 @@ async fn sent(app: &App, report: &mut Report) -> Result<()> {
 }
 
 async fn counts(app: &App, which: Which, report: &mut Report) -> Result<()> {
-    let compared = match reconcile::run(app, which).await {
-        Ok(compared) => compared,
-        Err(Error::Upstream { cause: Some(cause), .. }) => {
-            report.fault(CHECK, format!("the comparison did not come to its end: {cause}"), "try again later");
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
+    let what = "the comparison did not come to its end: ";
+    let Some(compared) = heard(reconcile::run(app, which).await, what, LATER, report)? else { return Ok(()) };
     let now_ms = app.clock.now().as_millisecond();
     for one in compared.iter().filter(|one| !one.differences.is_empty()) {
         for difference in &one.differences {

@@ -14,10 +14,11 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::app::App;
 use crate::counters::book::{self, Slot};
-use crate::counters::{Counters, Mark, Outage, Pending, Redis, View};
-use crate::error::{Error, Result, Upstream};
+use crate::counters::{Counters, Mark, Pending, Redis, View};
+use crate::error::{Error, Result};
 use crate::ops::reservations;
-use crate::ops::usage::failed;
+use crate::ops::usage::following;
+use crate::store::accounts::Snapshot;
 use crate::store::db::Dialect;
 use crate::store::log::Source;
 use crate::store::{Tx, accounts, facts, leases, log};
@@ -75,8 +76,8 @@ pub async fn verify(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     {
         let mut view = shared.view.lock().await;
-        let shards: Vec<i64> = (0..i64::try_from(book::SHARDS).map_err(failed)?).collect();
-        let marks = shared.marks(&shards).await.map_err(unavailable)?;
+        let shards: Vec<i64> = (0..i64::try_from(book::SHARDS).map_err(Error::internal)?).collect();
+        let marks = shared.marks(&shards).await?;
         for (shard, there) in shards.into_iter().zip(marks) {
             if view.mark(shard).is_some_and(|known| there != Mark::At(known)) {
                 view.set(shard, None);
@@ -88,7 +89,7 @@ pub async fn verify(app: &App) -> Result<()> {
 
 async fn publish(app: &App, shared: &Redis, view: &mut View, shard: i64, to: i64) -> Result<()> {
     let (Some(from), Some(pending)) = (view.mark(shard), view.pending.get(&shard)) else { return Ok(()) };
-    let there = shared.publish(shard, Mark::At(from), to, pending, app.clock.now()).await.map_err(unavailable)?;
+    let there = shared.publish(shard, Mark::At(from), to, pending, app.clock.now()).await?;
     if there == Mark::At(to) {
         view.set(shard, Some(to));
         view.pending.remove(&shard);
@@ -103,7 +104,7 @@ async fn publish(app: &App, shared: &Redis, view: &mut View, shard: i64, to: i64
 async fn find_out(app: &App, shared: &Redis, view: &mut View, shards: &[i64], to: i64) -> Result<()> {
     let mut behind = BTreeMap::new();
     let mut anew = BTreeSet::new();
-    let marks = shared.marks(shards).await.map_err(unavailable)?;
+    let marks = shared.marks(shards).await?;
     for (shard, mark) in shards.iter().zip(marks) {
         match mark {
             Mark::At(position) if position > to => return ahead(app, shared, position).await,
@@ -185,11 +186,9 @@ async fn source_of(app: &App, user: &str) -> Result<Kept> {
         return Ok(Kept::Memory(slot));
     }
     let asked = user.to_owned();
-    let state = app.db.read(move |tx| accounts::get(tx, &asked)).await?;
-    Ok(match state {
-        Some(state) => Kept::Written(Box::new(Account::decode(&state).map_err(failed)?)),
-        None => Kept::Nowhere,
-    })
+    let account =
+        app.db.read(move |tx| accounts::whole(tx, &asked)?.map_or(Ok(None), |kept| readable(tx, &kept))).await?;
+    Ok(account.map_or(Kept::Nowhere, |account| Kept::Written(Box::new(account))))
 }
 
 /// Publishes all accounts of these shards: those in memory, and of the others what is written down.
@@ -244,20 +243,27 @@ async fn publish_whole(
     for (user, account) in written {
         pending.account(&user, account);
     }
-    let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await.map_err(unavailable);
-    (shard, pending, Some(there))
+    let there = shared.publish(shard, Mark::None, to, &pending, app.clock.now()).await;
+    (shard, pending, Some(there.map_err(Error::from)))
 }
 
 fn written(tx: &mut Tx<'_>, shard: i64) -> Result<Vec<(String, Account)>> {
-    let rows = accounts::of_shard(tx, shard)?;
-    rows.into_iter().map(|row| Ok((row.user, Account::decode(&row.state).map_err(failed)?))).collect()
+    let mut written = Vec::new();
+    for kept in accounts::of_shard(tx, shard)? {
+        if let Some(account) = readable(tx, &kept)? {
+            written.push((kept.user, account));
+        }
+    }
+    Ok(written)
 }
 
-pub(super) fn unavailable(outage: Outage) -> Error {
-    Error::Upstream {
-        who: Upstream::Redis,
-        code: "redis.unavailable",
-        retry_after: std::time::Duration::from_secs(1),
-        cause: Some(outage.into()),
+/// A written account; nothing where neither it nor its entries can be read: others are published without it.
+fn readable(tx: &mut Tx<'_>, kept: &Snapshot) -> Result<Option<Account>> {
+    match following::account_of(tx, kept) {
+        Err(Error::Internal(cause)) => {
+            tracing::error!(user.id = kept.user, %cause, "an account cannot be published");
+            Ok(None)
+        }
+        account => account.map(Some),
     }
 }

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use billing::account::Account;
 use billing::hold::Hold;
 
-use super::unavailable;
 use crate::app::App;
 use crate::counters::{About, Counters, Fault, Redis};
 use crate::error::{Error, Result};
 use crate::ops::reservations;
-use crate::ops::usage::{failed, following, plans};
+use crate::ops::usage::{following, plans};
 use crate::store::{accounts, users};
 
 /// Accounts that are compared at a time.
@@ -89,11 +88,11 @@ async fn mend(app: &App, shared: &Redis, users: BTreeSet<String>) -> Result<BTre
     for user in users {
         let Some(account) = account(app, &user).await? else { continue };
         let (open, now) = (held(app, &all, &user), app.clock.now());
-        let found = shared.inspect(&user, &account, &open, now).await.map_err(unavailable)?;
+        let found = shared.inspect(&user, &account, &open, now).await?;
         if found.faults.is_empty() {
             continue;
         }
-        if shared.mend(&user, &account, &open, &found, now).await.map_err(unavailable)? {
+        if shared.mend(&user, &account, &open, &found, now).await? {
             tracing::info!(user.id = user, "an account was put right in Redis");
         } else {
             moved.insert(user);
@@ -180,7 +179,7 @@ async fn look(
     let before = differing.remove(&user).unwrap_or_default();
     let Some(account) = account else { return Ok(()) };
     let open = held(app, open, &user);
-    let found = shared.inspect(&user, &account, &open, app.clock.now()).await.map_err(unavailable)?;
+    let found = shared.inspect(&user, &account, &open, app.clock.now()).await?;
     let (now, is_compared) = (Instant::now(), found.is_compared());
     let since: BTreeMap<&About, Instant> = before.iter().map(|doubt| (&doubt.fault.about, doubt.since)).collect();
     let doubt = |fault: Fault| Doubt { since: since.get(&fault.about).copied().unwrap_or(now), last: now, fault };
@@ -203,12 +202,12 @@ async fn account(app: &App, user: &str) -> Result<Option<Account>> {
     let (asked, catalogue, now) = (user.to_owned(), Arc::clone(&app.catalogue), app.clock.now());
     app.db
         .read(move |tx| {
-            if let Some(state) = accounts::get(tx, &asked)? {
-                return Account::decode(&state).map(Some).map_err(failed);
+            if let Some(kept) = accounts::whole(tx, &asked)? {
+                return following::account_of(tx, &kept).map(Some);
             }
             let Some(known) = users::get(tx, &asked)? else { return Ok(None) };
             let terms = plans::terms(tx, &catalogue, &known, now)?;
-            Account::new(terms, now.as_millisecond()).map(Some).map_err(failed)
+            Account::new(terms, now.as_millisecond()).map(Some).map_err(Error::internal)
         })
         .await
 }

@@ -104,7 +104,7 @@ async fn stand(app: &App, user: &str, kind: &str, quantity: Quantity, rate: Rate
     Ok(Standing {
         allowed: refusal.is_none(),
         refusal,
-        remaining: answer.numbers.credits.map(|credits| credits.max(Credits::ZERO)),
+        remaining: answer.numbers.remaining(),
         limits: limits::states(&slot, &demand, &answer.numbers),
     })
 }
@@ -237,12 +237,17 @@ fn resolved_otherwise(detail: &str) -> Error {
     rule("usage.conflict", "/status", detail)
 }
 
-/// What a user has left; nothing where it cannot be said.
+/// What a user has left; nothing where there is no limit, or where it cannot be said: what was done stays done.
 async fn remaining(app: &App, user: &str, kind: &str) -> Option<Credits> {
-    let slot = limits::slot_of(app, user).await.ok()?;
-    let demand = limits::demand(app, &slot, kind, Quantity::ZERO).ok()?;
-    let answer = app.counters.check(&app.book, &slot, &demand, Rate::Kept).await.ok()?;
-    answer.numbers.credits.map(|credits| credits.max(Credits::ZERO))
+    let asked = async {
+        let slot = limits::slot_of(app, user).await?;
+        let demand = limits::demand(app, &slot, kind, Quantity::ZERO)?;
+        Ok(app.counters.check(&app.book, &slot, &demand, Rate::Kept).await?.numbers.remaining())
+    };
+    asked.await.unwrap_or_else(|error: Error| {
+        tracing::debug!(user.id = user, %error, "what is left cannot be said");
+        None
+    })
 }
 
 /// A reservation, wherever it is remembered: here, where it is held, or in the database.
@@ -277,11 +282,6 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
         }
         // What is held for it is held by another process.
         Err(_) if !app.book.decides() => Err(limits::undecidable()),
-        Err(outage) => Err(Error::Upstream {
-            who: crate::error::Upstream::Redis,
-            code: "redis.unavailable",
-            retry_after: Duration::from_secs(1),
-            cause: Some(outage.into()),
-        }),
+        Err(outage) => Err(outage.into()),
     }
 }

@@ -41,14 +41,14 @@ pub async fn of_customer(app: &App, customer: &str) -> Result<History> {
     }
     let mut movements = Vec::new();
     for points in by_currency.values() {
-        movements.extend(movement::movements(points).map_err(|error| Error::internal(error.to_string()))?);
+        movements.extend(movement::movements(points).map_err(Error::internal)?);
     }
     Ok(History { movements, points })
 }
 
 /// As the statistics count it: what is past due counts, or not, as the catalogue says.
 fn worth(point: &Point, past_due: PastDue) -> Result<Money> {
-    let currency = Currency::parse(&point.currency).map_err(|error| Error::internal(error.to_string()))?;
+    let currency = Currency::parse(&point.currency).map_err(Error::internal)?;
     let excluded = past_due == PastDue::Exclude && point.status == Some(Status::PastDue);
     Ok(Money::new(if excluded { 0 } else { point.monthly_minor }, currency))
 }

@@ -30,8 +30,7 @@ pub async fn overview(app: &App) -> Result<Mirrored<Overview>> {
             if configured && (customers_as_of.is_none() || subscriptions_as_of.is_none()) {
                 return Err(mirror::never_mirrored());
             }
-            let stats =
-                revenue::stats(&catalogue, &totals::all(tx)?).map_err(|error| Error::internal(error.to_string()))?;
+            let stats = revenue::stats(&catalogue, &totals::all(tx)?).map_err(Error::internal)?;
             let customers = totals::mirrored(tx, Resource::Customers)?;
             Ok(Mirrored { value: Overview { customers, stats }, as_of: customers_as_of.min(subscriptions_as_of) })
         })

@@ -259,7 +259,7 @@ impl<'g> Draft<'g> {
 }
 
 pub(super) fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
-    Account::new(terms, now.as_millisecond()).map_err(|error| Error::internal(error.to_string()))
+    Account::new(terms, now.as_millisecond()).map_err(Error::internal)
 }
 
 /// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::counters::book::{Slot, Turn};
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
+use crate::store::accounts::Snapshot;
 use crate::store::db::Dialect;
 use crate::store::log::{self, Kind, Source};
 use crate::store::{Change, Tx, accounts};
@@ -16,17 +17,21 @@ use crate::store::{Change, Tx, accounts};
 /// How many entries are read at a time.
 const READ: i64 = 5_000;
 
-/// An account as it was written down; where that cannot be read (another version wrote it, or it was damaged), as its entries
-/// in the log say.
+/// The account of a user as it was written down, put into a slot of its own.
 pub(super) fn written(tx: &mut Tx<'_>, id: &str) -> Result<Option<Arc<Slot>>> {
     let Some(kept) = accounts::whole(tx, id)? else { return Ok(None) };
-    match Account::decode(&kept.state) {
-        Ok(account) => Ok(Some(Slot::new(id, account))),
-        Err(error) => {
-            tracing::error!(user.id = id, %error, "an account cannot be read and is counted anew from the log");
-            recount::account(tx, id, kept.position).map(Some)
-        }
-    }
+    Ok(Some(Slot::new(id, account_of(tx, &kept)?)))
+}
+
+/// An account as it was written down; where that cannot be read (another version wrote it, or it was damaged), as its entries
+/// in the log say.
+pub(in crate::ops) fn account_of(tx: &mut Tx<'_>, kept: &Snapshot) -> Result<Account> {
+    Account::decode(&kept.state).or_else(|error| {
+        tracing::error!(user.id = kept.user, %error, "an account cannot be read and is counted anew from the log");
+        let slot = recount::account(tx, &kept.user, kept.position)?;
+        let account = slot.lock().account.clone();
+        Ok(account)
+    })
 }
 
 /// Counts what others have appended, up to `head`. Must run where nobody else appends.
@@ -101,7 +106,7 @@ pub fn opened_by(entry: &log::Logged) -> Result<Arc<Slot>> {
         return Err(Error::internal(format!("the entry {} is the first of its user and has no terms", entry.position)));
     };
     let (_, terms, _) = reading::plan(body)?;
-    let account = Account::new(terms, entry.received_ms).map_err(|error| Error::internal(error.to_string()))?;
+    let account = Account::new(terms, entry.received_ms).map_err(Error::internal)?;
     Ok(Slot::new(&entry.user, account))
 }
 

@@ -283,7 +283,7 @@ async fn read_account(app: &App, user: &User) -> Result<(Arc<Slot>, Stand)> {
                 return Ok((slot, written));
             }
             let terms = plans::terms(tx, &catalogue, &user, now)?;
-            let account = billing::account::Account::new(terms, now.as_millisecond()).map_err(failed)?;
+            let account = billing::account::Account::new(terms, now.as_millisecond()).map_err(Error::internal)?;
             Ok((Slot::new(&user.id, account), written))
         })
         .await
@@ -375,8 +375,4 @@ pub fn kind<'a>(app: &'a App, named: &str) -> Option<(&'a Arc<str>, Credits)> {
 /// Credits for one of a type, as the catalogue weighs it now.
 pub fn weight(app: &App, named: &str) -> Option<Credits> {
     kind(app, named).map(|(_, weight)| weight)
-}
-
-pub(crate) fn failed(error: impl std::fmt::Display) -> Error {
-    Error::internal(error.to_string())
 }

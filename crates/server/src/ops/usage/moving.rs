@@ -30,7 +30,7 @@ pub(super) fn change(
     let midway = catalogue.tier(&terms.tier).map_or(TierChange::KeepUsed, |_| catalogue.plan_change);
     let (change, running_ms, last) = {
         let account = &slot.lock().account;
-        let change = account.change_to(terms, midway, now_ms).map_err(|error| Error::internal(error.to_string()))?;
+        let change = account.change_to(terms, midway, now_ms).map_err(Error::internal)?;
         (change, account.at(now_ms).period.start.as_millisecond(), account.position())
     };
     if change != PlanChange::Reset || began_ms <= running_ms || now_ms <= began_ms {

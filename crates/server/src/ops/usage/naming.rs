@@ -7,7 +7,7 @@ use billing::time;
 use billing::usage::Quantity;
 use jiff::Timestamp;
 
-use super::{failed, ids};
+use super::ids;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::log::{self, DAY_MS, Kind, Logged};
@@ -47,7 +47,7 @@ impl From<Option<Timestamp>> for Which {
 /// The usage that a transaction id of ours or of Lago's names, the newest within the window.
 pub async fn live(app: &App, transaction_id: &str) -> Result<Option<Logged>> {
     let id = ids::entry_id("", transaction_id);
-    let window = i64::try_from(app.config.usage_window.as_millis()).map_err(failed)?;
+    let window = i64::try_from(app.config.usage_window.as_millis()).map_err(Error::internal)?;
     let now_ms = app.clock.now().as_millisecond();
     let [first, last] = [now_ms - window, now_ms].map(|at_ms| at_ms.div_euclid(DAY_MS));
     let found = app.db.read(move |tx| log::newest(tx, first..=last + 1, &id)).await?;

@@ -83,7 +83,7 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
     let anchor = current.anchor.or(current.period.as_ref().map(|period| period.start)).unwrap_or(current.created);
     let monthly = current.interval.as_deref() == Some("month") && current.interval_count == Some(1);
     let trialing = current.status == billing::subscription::Status::Trialing;
-    let month = time::monthly_window(anchor, now).map_err(|error| Error::internal(error.to_string()))?;
+    let month = time::monthly_window(anchor, now).map_err(Error::internal)?;
     Ok(match current.period {
         Some(period) if monthly && !trialing && period.start <= now && now < period.end && period != month => {
             PeriodRule::Fixed(period)
@@ -96,7 +96,7 @@ fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
 /// when a subscription no longer holds.
 pub fn began(tx: &mut Tx<'_>, user: &User, terms: &Terms, now: Timestamp) -> Result<Timestamp> {
     let Some(current) = paying(tx, user)? else { return Ok(now) };
-    let month = terms.period_at(now).map_err(|error| Error::internal(error.to_string()))?;
+    let month = terms.period_at(now).map_err(Error::internal)?;
     // The first month of a trial or of a later anchor is a part of one.
     let own = current.period.map_or(current.created, |period| period.start);
     Ok(month.start.max(own).min(now))

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::ahead::Ahead;
 use self::kept::Rows;
-use super::{failed, following};
+use super::following;
 use crate::app::App;
 use crate::counters::book::{Book, Slot, Turn};
 use crate::counters::reading::Said;
@@ -116,7 +116,7 @@ pub async fn recount(app: &App) -> Result<Recount> {
 
 /// The first day of which events are still accepted: each of its entries has to be known by its id.
 fn oldest_day(app: &App) -> Result<i64> {
-    let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(failed)?;
+    let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(Error::internal)?;
     Ok((app.clock.now().as_millisecond() - window_ms).div_euclid(DAY_MS))
 }
 

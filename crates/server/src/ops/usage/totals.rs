@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use tokio::sync::oneshot;
 
-use super::{failed, following};
+use super::following;
 use crate::app::App;
 use crate::counters::book::Taken;
 use crate::error::{Error, Result};
@@ -81,17 +81,17 @@ const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// Days since 1970 of a date.
 fn day_number(date: Date) -> Result<i64> {
-    Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(failed)?.get_days()))
+    Ok(i64::from(EPOCH.until((Unit::Day, date)).map_err(Error::internal)?.get_days()))
 }
 
 /// Days since 1970 of the local date at an instant.
 pub(super) fn day_of(at_ms: i64, zone: &TimeZone) -> Result<i64> {
-    let at = Timestamp::from_millisecond(at_ms).map_err(failed)?;
+    let at = Timestamp::from_millisecond(at_ms).map_err(Error::internal)?;
     day_number(zone.to_datetime(at).date())
 }
 
 pub(super) fn date_of(day: i64) -> Result<Date> {
-    EPOCH.checked_add(jiff::Span::new().try_days(day).map_err(failed)?).map_err(failed)
+    EPOCH.checked_add(jiff::Span::new().try_days(day).map_err(Error::internal)?).map_err(Error::internal)
 }
 
 /// A page of totals. What is counted and not on disk yet is written down first, so that nothing is missing.
@@ -116,9 +116,9 @@ pub async fn totals(app: &App, asked: Totals, after: Option<TotalsAfter>, limit:
                 user: day.user,
                 kind: day.event_type,
                 quantity: Quantity::from_micro(day.quantity),
-                events: u64::try_from(day.events).map_err(failed)?,
+                events: u64::try_from(day.events).map_err(Error::internal)?,
                 credits: Credits::from_micro(
-                    i64::try_from((day.cost_pico + MICRO / 2).div_euclid(MICRO)).map_err(failed)?,
+                    i64::try_from((day.cost_pico + MICRO / 2).div_euclid(MICRO)).map_err(Error::internal)?,
                 ),
             })
         })

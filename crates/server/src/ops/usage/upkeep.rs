@@ -2,7 +2,7 @@
 
 use billing::account::Account;
 
-use super::{failed, packs};
+use super::packs;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::accounts;
@@ -74,7 +74,7 @@ async fn passed_ms(app: &App) -> Result<i64> {
 /// Forgets the ids of days that are over by the clock and by the log: as many later days as the window is long have events. So
 /// those of yesterday and today are always kept, whatever a clock has said in between; a quiet log keeps few ids of many days.
 async fn forget_ids(app: &App) -> Result<()> {
-    let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(failed)?;
+    let window_ms = i64::try_from(app.config.usage_window.as_millis()).map_err(Error::internal)?;
     let by_clock = (app.clock.now().as_millisecond() - window_ms).div_euclid(DAY_MS) - SPARE_DAYS;
     let days = (window_ms + DAY_MS - 1).div_euclid(DAY_MS) + SPARE_DAYS + 1;
     let Some(by_log) = app.db.read(move |tx| log::day_back(tx, days)).await? else { return Ok(()) };

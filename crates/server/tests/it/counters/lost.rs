@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use billhook::counters::book;
+use billhook::counters::{Counters, book};
 use billhook::ops::publishing::{self, proof};
+use billhook::store::db::Value;
 
 use super::lines::settled;
 use super::server::wait_for;
@@ -61,6 +62,39 @@ async fn f23_what_lost_holds_sum_to_is_free_when_their_time_is_over() {
     assert_eq!(code(rig.reserve("most", "inference", "4").await), "ok");
     assert_eq!(code(rig.reserve("more", "inference", "0.5").await), "credits.exhausted", "the long one is held");
     assert_eq!(agrees(&rig).await, [""; 0]);
+}
+
+/// An account that nobody can read, nor count anew, is the trouble of its user: everybody else's is published.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_keeps_nobody_elses_from_redis() {
+    let mut rig = Rig::new(Adapter::Redis).await;
+    let (broken, _) = rig.world.user("broken@example.com", None, false).await;
+    rig.record("good", "inference", "1").await;
+    let good = std::mem::replace(&mut rig.user, broken.clone());
+    rig.record("bad", "inference", "1").await;
+    billhook::ops::usage::totals::write_down(rig.app()).await.expect("written down");
+    let spoil = |sql: &'static str, args: Vec<Value>| rig.app().db.write(move |tx| tx.run(sql, &args));
+    let state = Value::from(Vec::<u8>::new());
+    spoil("UPDATE accounts SET state = ?2 WHERE user_id = ?1", vec![broken.clone().into(), state])
+        .await
+        .expect("spoilt");
+    spoil("DELETE FROM usage_log WHERE user_id = ?1", vec![broken.clone().into()]).await.expect("lost");
+    let rig = rig.after_a_crash().await;
+    let server = rig.server.as_ref().expect("a Redis");
+    server.ask(&["FLUSHALL"]);
+    publishing::verify(rig.app()).await.expect("published");
+    let there = |user: &str| server.ask(&["EXISTS", &format!("bh:{{{}}}:a:{user}", book::shard_of(user))]);
+    assert_eq!([there(&good), there(&broken)], ["1", "0"]);
+}
+
+/// Publishing a million accounts takes seconds: what has expired is free meanwhile.
+#[tokio::test]
+async fn what_has_expired_is_freed_while_accounts_are_published() {
+    let rig = Rig::new(Adapter::Redis).await;
+    let Counters::Redis(shared) = &rig.app().counters else { panic!("counters in Redis") };
+    let _publishing = shared.view.lock().await;
+    let freed = rig.app().counters.sweep(&rig.app().book, rig.app().clock.now());
+    tokio::time::timeout(Duration::from_secs(5), freed).await.expect("waits for nobody").expect("freed");
 }
 
 /// The same with real servers: replicas are cut off, masters written to and killed.

@@ -86,6 +86,9 @@ async fn what_is_not_known_is_refused() {
         ("?type=inference&quantity=-1", vec![key, user], (422, "invalid", "?quantity")),
         ("?type=inference&quantity=%221%22", vec![key, user], (422, "invalid", "?quantity")),
         ("?type=inference", vec![key, user, ("x-billhook-quantity", "1e3")], (422, "invalid", "X-Billhook-Quantity")),
+        ("?type=inference&quantity=2000000000", vec![key, user], (422, "invalid", "?quantity")),
+        ("", vec![key, user, ("x-billhook-type", "")], (422, "invalid", "X-Billhook-Type")),
+        ("", vec![key, user, ("x-billhook-type", "telepathy")], (422, "type.unknown", "X-Billhook-Type")),
     ] {
         let answer = asked(&meter, query, &headers).await;
         let (status, code, pointers) = fault(&answer);
