@@ -25,7 +25,7 @@ fn asked(line: &str) -> String {
     let option = |name: &str| words.split_whitespace().find_map(|word| word.strip_prefix(name));
     let (day, month) = (option("day=").map(quantity), option("month=").map(quantity));
     let limit = Limit { per_day: day, per_month: month, per_minute: None, when_unknown: WhenUnknown::Open };
-    let mut held = Held::new();
+    let mut held = Held::default();
     if let Some(amount) = option("held=") {
         let (quantity, credits) = (quantity(amount), credits(amount));
         held.place("h", Hold { kind: "inference".into(), quantity, credits, expires_ms: i64::MAX });
@@ -87,7 +87,7 @@ type Worth = fn(Quantity, Credits) -> i64;
 fn overspends(cap: i64, asks: &[(i64, i64, bool)], worth: Worth) -> bool {
     let terms = Terms { included: Credits::from_micro(cap), ..terms("0 block") };
     let at_ms = 1_794_268_800_000;
-    let (mut account, mut held) = (Account::new(terms, at_ms).expect("an account"), Held::new());
+    let (mut account, mut held) = (Account::new(terms, at_ms).expect("an account"), Held::default());
     let mut spent_pico = 0;
     for (position, (quantity, weight, done)) in (1..).zip(asks) {
         let (quantity, weight) = (Quantity::from_micro(*quantity), Credits::from_micro(*weight));
@@ -140,7 +140,7 @@ fn i03_the_check_sees_holds_that_are_rounded_down() {
 fn i03_a_cap_of_five_grants_fifty_tenths() {
     let account = Account::new(terms("5 block"), 1_794_268_800_000).expect("an account");
     let room = account.room(1_794_268_800_000).expect("room");
-    let (mut held, tenth) = (Held::new(), credits("0.1"));
+    let (mut held, tenth) = (Held::default(), credits("0.1"));
     let mut granted = 0;
     for place in 0..1_000 {
         if limit::decide(&room, &held, None, "tts", quantity("1"), tenth).is_ok() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use billing::account::Account;
 use billing::entry::{Entry, Fact};
-use billing::hold::{Held, Hold, Placed};
+use billing::hold::{Held, Hold};
 use billing::limit;
 use billing::usage::{Credits, Quantity};
 
@@ -59,6 +59,8 @@ enum Operation {
 struct State {
     account: Account,
     held: Held,
+    /// Ids whose hold was taken, until it would have expired.
+    resolved: BTreeMap<String, i64>,
     /// Credits that `FreesTwice` has freed too often.
     freed_too_often: i64,
     /// The keys of the log and how often each was counted, and the quantity.
@@ -79,7 +81,8 @@ impl State {
     fn new() -> State {
         State {
             account: Account::new(terms(CAP), START_MS).expect("an account"),
-            held: Held::new(),
+            held: Held::default(),
+            resolved: BTreeMap::new(),
             freed_too_often: 0,
             log: BTreeMap::new(),
             uncounted: BTreeSet::new(),
@@ -97,12 +100,16 @@ impl State {
         let mut key = vec![self.passed, self.late, self.freed_too_often, set(&self.uncounted), set(&self.released)];
         for client in 0..3 {
             let id = client.to_string();
-            let held = self.held.get(&id).map_or(0, |hold| hold.expires_ms - START_MS);
+            let held = self.hold(&id).map_or(0, |hold| hold.expires_ms - START_MS);
             let counted = self.log.get(&client).map_or(0, |(times, _)| i64::from(*times));
-            let resolved = i64::from(self.held.was_resolved(&id));
+            let resolved = i64::from(self.resolved.contains_key(&id));
             key.extend([held, resolved, counted, i64::from(self.granted[client]), self.done[client]]);
         }
         key
+    }
+
+    fn hold(&self, id: &str) -> Option<&Hold> {
+        self.held.iter().find(|(held, _)| *held == id).map(|(_, hold)| hold)
     }
 
     fn now_ms(&self) -> i64 {
@@ -135,9 +142,11 @@ impl State {
         if self.passed < passes {
             let mut state = self.clone();
             state.passed += 1;
+            let now_ms = state.now_ms();
             if bug != Bug::KeepsExpired {
-                state.held.expire(state.now_ms());
+                state.held.expire(now_ms);
             }
+            state.resolved.retain(|_, until_ms| *until_ms > now_ms);
             found.push(state);
         }
         for client in &self.uncounted {
@@ -151,28 +160,27 @@ impl State {
 
     fn reserve(&mut self, client: usize, bug: Bug) {
         let id = client.to_string();
-        if self.log.contains_key(&client) || self.held.get(&id).is_some() || self.held.was_resolved(&id) {
+        if self.log.contains_key(&client) || self.hold(&id).is_some() || self.resolved.contains_key(&id) {
             return; // the same answer again
         }
         let room = self.account.room(self.now_ms()).expect("room");
-        let nothing = Held::new();
+        let nothing = Held::default();
         let held = if bug == Bug::ForgetsHolds { &nothing } else { &self.held };
         let quantity = units(ASKS[client]);
         if limit::decide(&room, held, None, "inference", quantity, WEIGHT).is_ok() {
             let credits = limit::credits_for(quantity, WEIGHT).expect("credits");
             let expires_ms = self.now_ms() + TTL_MS;
-            let placed = self.held.place(id.as_str(), Hold { kind: "inference".into(), quantity, credits, expires_ms });
-            assert_eq!(placed, Placed::New);
+            self.held.place(id.as_str(), Hold { kind: "inference".into(), quantity, credits, expires_ms });
             self.granted[client] += 1;
         }
     }
 
     fn commit(&mut self, client: usize, bug: Bug) {
         let id = client.to_string();
-        if (self.log.contains_key(&client) && bug != Bug::CountsTwice) || self.held.was_resolved(&id) {
+        if (self.log.contains_key(&client) && bug != Bug::CountsTwice) || self.resolved.contains_key(&id) {
             return; // a duplicate, or given back before
         }
-        if self.held.get(&id).is_none() {
+        if self.hold(&id).is_none() {
             self.late += USES[client] * WEIGHT.micro();
         }
         if bug == Bug::FreesBeforeItCounts {
@@ -192,16 +200,14 @@ impl State {
 
     fn take(&mut self, client: usize, bug: Bug) -> bool {
         let id = client.to_string();
-        if bug == Bug::FreesTwice && self.held.was_resolved(&id) {
+        if bug == Bug::FreesTwice && self.resolved.contains_key(&id) {
             self.freed_too_often += ASKS[client] * WEIGHT.micro();
         }
-        let taken = self.held.take(&id).is_some();
-        if bug == Bug::ForgetsIds {
-            let mut fresh = Held::new();
-            self.held.iter().for_each(|(id, hold)| assert_eq!(fresh.place(id, hold.clone()), Placed::New));
-            self.held = fresh;
+        let Some(hold) = self.held.take(&id) else { return false };
+        if bug != Bug::ForgetsIds {
+            self.resolved.insert(id, hold.expires_ms);
         }
-        taken
+        true
     }
 
     fn count(&mut self, client: usize) {

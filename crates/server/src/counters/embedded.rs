@@ -123,7 +123,7 @@ pub(super) fn disown(book: &Book, id: &str, user: &str) {
 pub(super) fn hold_again(book: &Book, id: &str) {
     let mut part = book.reservations.part(id);
     let Some(known) = part.get(id).filter(|known| known.fate == Fate::Released) else { return };
-    book.change_held(&known.user, |held| held.put_back(id));
+    book.change_held(&known.user, |held| held.place(id, known.hold()));
     part.resolve(id, Fate::Held);
 }
 

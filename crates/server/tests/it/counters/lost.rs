@@ -97,6 +97,19 @@ async fn what_has_expired_is_freed_while_accounts_are_published() {
     tokio::time::timeout(Duration::from_secs(5), freed).await.expect("waits for nobody").expect("freed");
 }
 
+/// An id that is held anew has the end of its new life, also where nobody has looked at the old one's end.
+#[tokio::test]
+async fn f26_what_is_held_anew_is_put_back_as_well() {
+    let rig = Rig::new(Adapter::Redis).await;
+    rig.reserve_for("again", "inference", "3", Duration::from_secs(20)).await.expect("held");
+    rig.world.clock.advance(Duration::from_secs(21));
+    rig.reserve_for("again", "inference", "3", Duration::from_mins(2)).await.expect("held anew");
+    rig.app().counters.sweep(&rig.app().book, rig.app().clock.now()).await.expect("freed");
+    rig.server.as_ref().expect("a Redis").ask(&["FLUSHALL"]);
+    assert_eq!(code(rig.reserve("more", "inference", "2.5").await), "credits.exhausted");
+    assert_eq!(code(rig.reserve("fits", "inference", "2").await), "ok");
+}
+
 /// The same with real servers: replicas are cut off, masters written to and killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
