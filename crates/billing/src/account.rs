@@ -31,7 +31,7 @@ use period::{Period, Span};
 use crate::entry::{Entry, Fact, Terms, TermsError};
 use crate::money::Money;
 use crate::time::{TimeError, Window};
-use crate::usage::{Credits, Quantity};
+use crate::usage::{Credits, PICO_IN_MICRO, Quantity};
 
 /// How long after the end of a period its events still count in it, in milliseconds: an hour, like Stripe's invoices.
 pub const GRACE_MS: i64 = 3_600_000;
@@ -262,7 +262,7 @@ impl Account {
 
     /// Whether so much of the running period is counted that many small events could be more than it can count: a quarter of that.
     pub fn is_nearly_full(&self) -> bool {
-        let quantities = self.kinds.iter().map(|kind| i128::from(kind.period.micro()).saturating_mul(period::PICO));
+        let quantities = self.kinds.iter().map(|kind| i128::from(kind.period.micro()).saturating_mul(PICO_IN_MICRO));
         quantities.fold(self.period.used_pico, i128::max) >= period::MOST / 4
     }
 

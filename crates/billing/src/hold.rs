@@ -6,8 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
-
 use crate::usage::{Credits, Quantity};
 
 /// What is held for one piece of work.
@@ -26,7 +24,7 @@ pub struct Hold {
 /// All holds of an account, and their sums.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Held {
-    holds: HashMap<Arc<str>, Hold, RandomState>,
+    holds: HashMap<Arc<str>, Hold>,
     /// Their ids by the end of their time.
     due: BTreeSet<(i64, Arc<str>)>,
     sums: Sums,

@@ -7,6 +7,12 @@ use crate::money::Money;
 
 /// Decimals of credits and quantities.
 const PLACES: u32 = 6;
+/// Millionths of a credit or a unit in a whole one.
+pub const MICRO: i64 = 1_000_000;
+/// Picocredits in a microcredit. A quantity times its weight is picocredits, exactly.
+pub const PICO_IN_MICRO: i128 = 1_000_000;
+/// Picocredits in a credit.
+pub const PICO_IN_CREDIT: i128 = 1_000_000_000_000;
 
 /// Credits, exact to six decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -56,6 +62,15 @@ impl From<DecimalError> for UsageError {
 impl Credits {
     /// None.
     pub const ZERO: Credits = Credits(0);
+
+    /// Picocredits as credits, rounded half up: what is shown of a cost.
+    ///
+    /// # Errors
+    /// [`UsageError::Overflow`] beyond what credits can be.
+    pub fn of_pico(pico: i128) -> Result<Credits, UsageError> {
+        let micro = pico.saturating_add(PICO_IN_MICRO / 2).div_euclid(PICO_IN_MICRO);
+        i64::try_from(micro).map(Credits).map_err(|_| UsageError::Overflow)
+    }
 
     /// So many microcredits.
     pub const fn from_micro(micro: i64) -> Credits {

@@ -116,8 +116,10 @@ impl Account {
         let at = known.unwrap_or(self.kinds.len());
         let kind = self.kinds.get(at).or(fresh.as_ref()).ok_or(AccountError::Overflow)?;
         let sums = kind.with(counted.quantity, place)?;
-        let (in_packs, from_packs) = (self.packs.left_at(at_ms), self.packs.used_in(place.before));
         let period = if place.before { &mut self.before } else { &mut self.period };
+        // After a trial nobody may use their packs, so what happened all the same costs nothing of them.
+        let in_packs = if period.terms.is_over(at_ms) { 0 } else { self.packs.left_at(at_ms) };
+        let from_packs = self.packs.used_in(place.before);
         let charge = period.charge(counted.cost_pico, in_packs, from_packs)?;
         let start_ms = period.span.start_ms;
 

@@ -11,14 +11,12 @@ use super::AccountError;
 use crate::entry::{Terms, first_ms};
 use crate::money::Money;
 use crate::time::{self, Window};
-use crate::usage::Credits;
+use crate::usage::{Credits, PICO_IN_MICRO};
 
-/// Picocredits of a microcredit.
-pub(super) const PICO: i128 = 1_000_000;
 /// Picocredits of the thousand credits that have a price.
 const PRICED: i128 = 1_000_000_000_000_000;
 /// The most that one amount of an account may be, in picocredits; sums of four still fit into the credits that are shown.
-pub(super) const MOST: i128 = 2_305_843_009_213_693_951 * PICO;
+pub(super) const MOST: i128 = 2_305_843_009_213_693_951 * PICO_IN_MICRO;
 /// The most that overage may cost, in minor units times [`PRICED`]: rounded up to any currency's step it still is money.
 const OWED_MOST: i128 = (9_223_372_036_854_775_807 - 1_000) * PRICED;
 
@@ -217,22 +215,22 @@ pub(super) fn instant(at_ms: i64) -> Result<Timestamp, AccountError> {
 
 /// Credits in picocredits.
 pub(super) fn pico(credits: Credits) -> i128 {
-    i128::from(credits.micro()).saturating_mul(PICO) // 64 bits times 20 always fit
+    i128::from(credits.micro()).saturating_mul(PICO_IN_MICRO) // 64 bits times 20 always fit
 }
 
 /// Picocredits as credits, half up. Amounts of an account are within [`MOST`], so that four of them fit.
 pub(super) fn half_up(amount: i128) -> Credits {
-    whole(amount.saturating_add(PICO / 2).div_euclid(PICO))
+    Credits::of_pico(amount).unwrap_or(Credits::from_micro(i64::MAX))
 }
 
 /// Picocredits as credits, half down: what is left then adds up with what is used and rounded half up.
 pub(super) fn half_down(amount: i128) -> Credits {
-    whole(amount.saturating_add(PICO / 2).saturating_sub(1).div_euclid(PICO))
+    whole(amount.saturating_add(PICO_IN_MICRO / 2).saturating_sub(1).div_euclid(PICO_IN_MICRO))
 }
 
 /// Picocredits as credits, never too many.
 pub(super) fn down(amount: i128) -> Credits {
-    whole(amount.div_euclid(PICO))
+    whole(amount.div_euclid(PICO_IN_MICRO))
 }
 
 fn whole(micro: i128) -> Credits {

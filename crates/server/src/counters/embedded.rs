@@ -26,9 +26,9 @@ impl Port for Embedded {
         Ok(check(slot, demand, rate))
     }
 
-    async fn release(&self, book: &Book, id: &str, _: &Known, _: Timestamp) -> Result<Released, Outage> {
+    async fn release(&self, book: &Book, id: &str, _: &Known, now: Timestamp) -> Result<Released, Outage> {
         may_decide(book)?;
-        Ok(release(book, id))
+        Ok(release(book, id, now))
     }
 
     async fn counted(&self, _: &Slot, _: Timestamp) {}
@@ -96,16 +96,19 @@ pub(super) fn again(known: &Known, user: &str, demand: &Demand<'_>) -> Verdict {
 }
 
 /// Frees a hold of this process's own memory.
-pub(super) fn release(book: &Book, id: &str) -> Released {
+pub(super) fn release(book: &Book, id: &str, now: Timestamp) -> Released {
     let mut part = book.reservations.part(id);
     let Some(known) = part.get(id).cloned() else { return Released::Unknown };
     match known.fate {
+        // Time has freed it. Whoever says later that the work was done is late, and heard.
+        Fate::Held | Fate::Undecided if known.is_over(now.as_millisecond()) => Released::Before,
         Fate::Held | Fate::Undecided => {
             book.change_held(&known.user, |held| held.take(id));
             part.resolve(id, Fate::Released);
             Released::Now
         }
-        fate @ (Fate::Committing { .. } | Fate::Committed(_) | Fate::Released) => Released::Before(fate),
+        Fate::Committing { .. } | Fate::Committed(_) => Released::Committed,
+        Fate::Released => Released::Before,
     }
 }
 

@@ -96,8 +96,9 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
     Now,
-    /// It was resolved in this way before.
-    Before(Fate),
+    Before,
+    /// It is committed, or its commit is on the way.
+    Committed,
     Unknown,
 }
 
@@ -268,8 +269,8 @@ impl Counters {
     }
 
     /// Another process has released it: so it is released here.
-    pub fn released_elsewhere(&self, book: &Book, id: &str) {
-        embedded::release(book, id);
+    pub fn released_elsewhere(&self, book: &Book, id: &str, now: Timestamp) {
+        embedded::release(book, id, now);
     }
 
     pub async fn give_up_commit(&self, id: &str, known: &Known, attempt: &str) {

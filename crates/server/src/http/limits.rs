@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use billing::usage::Credits;
+use billing::usage::{Credits, MICRO};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,7 +19,6 @@ const STATE: HeaderName = HeaderName::from_static("ratelimit");
 const DEGRADED: HeaderName = HeaderName::from_static("billing-degraded");
 /// The largest integer of a structured field.
 const INTEGER_MAX: i64 = 999_999_999_999_999;
-const MICRO: i64 = 1_000_000;
 
 /// A limit that applies to what was asked for.
 #[derive(Debug, Serialize, ToSchema)]

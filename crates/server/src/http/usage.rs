@@ -87,7 +87,7 @@ pub struct Credits {
     responses((status = 200, body = View)), extensions(("x-role" = json!("customer"))), security(("session" = [])))]
 pub async fn show(State(app): State<App>, me: Customer, query: Query, held: Validator) -> Result<Response> {
     let Some(position) = position(&query)? else { return shown(&app, &me, &held).await };
-    let is_counted = ops::usage::wait_for(&app, position, PATIENCE).await;
+    let is_counted = app.book.wait_for(position, PATIENCE).await;
     let counted = if is_counted { None } else { Some(app.book.applied()) };
     let mut response = shown(&app, &me, &held).await?;
     if let Some(counted) = counted {

@@ -1,7 +1,7 @@
 //! Numbers and times as they stand on the wire: printed from integers, never through a float.
 
 use billing::money::Money;
-use billing::usage::{Credits, Quantity};
+use billing::usage::{Credits, MICRO, Quantity};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -11,8 +11,6 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::events::exact;
 use crate::error::{Error, Fault, Result};
-
-const MICRO: i64 = 1_000_000;
 
 /// Money: a JSON number with the decimals of its currency (`49.00`, `4900` yen).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

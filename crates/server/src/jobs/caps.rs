@@ -1,15 +1,14 @@
 //! Others that serve the same database are told by which counters we decide.
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
+use super::every;
 use crate::app::App;
 use crate::ops::caps::{self, SAID, Say};
 
 /// Says so until it is told to stop, and then that it is over.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let mut tick = tokio::time::interval(SAID);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = every(SAID);
     let mut before = None;
     loop {
         tokio::select! {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
 
+use super::every;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::{publishing, reservations};
@@ -53,12 +53,12 @@ pub async fn publish(app: App, mut stop: watch::Receiver<bool>) {
             _ = verify.tick() => look(&app, &mut ours).await,
         };
         if let Err(error) = done {
-            match error {
-                // Redis that does not answer is told once where it happens.
-                Error::Upstream { .. } => {
-                    tracing::debug!(%error, "the counters were not published; it will be tried again")
-                }
-                _ => tracing::error!(%error, "the counters were not published; it will be tried again"),
+            const AGAIN: &str = "the counters were not published; it will be tried again";
+            // Redis that does not answer is told once where it happens.
+            if let Error::Upstream { .. } = error {
+                tracing::debug!(%error, "{AGAIN}");
+            } else {
+                tracing::error!(%error, "{AGAIN}");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -99,12 +99,6 @@ pub async fn tidy(app: App, mut stop: watch::Receiver<bool>) {
             }
         }
     }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut tick = tokio::time::interval(period);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick
 }
 
 async fn look(app: &App, ours: &mut bool) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
 
+use super::every;
 use crate::app::App;
 use crate::ops::usage::upkeep::Upkeep;
 use crate::ops::usage::{following, plans, totals};
@@ -60,12 +60,6 @@ pub async fn look_after(app: App, mut stop: watch::Receiver<bool>) {
         _ = stop.changed() => {}
         () = working => {}
     }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut tick = tokio::time::interval(period);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick
 }
 
 fn following(app: &App) -> Duration {

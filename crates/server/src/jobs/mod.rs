@@ -12,9 +12,11 @@ mod verify;
 mod webhooks;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::app::App;
 use crate::counters::Counters;
@@ -64,10 +66,17 @@ impl Jobs {
     /// Tells the jobs to end and waits for them; what is under way goes on from its checkpoint at the next start.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
-        let grace = std::time::Duration::from_secs(5);
+        let grace = Duration::from_secs(5);
         let ended = tokio::time::timeout(grace, async { while self.running.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             self.running.shutdown().await;
         }
     }
+}
+
+/// A tick that comes so long after the one before it was heard.
+fn every(period: Duration) -> Interval {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }

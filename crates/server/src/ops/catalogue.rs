@@ -119,7 +119,7 @@ fn keep(tx: &mut Tx<'_>, fingerprint: &str, catalogue: &Catalogue) -> Result<()>
 }
 
 /// Says that `holder` serves by a catalogue, for a while; refused while somebody serves by another one, or two would price the
-/// same usage in turns. A SQLite file has one server anyway (`store::db::claim`).
+/// same usage in turns. A SQLite file has one server anyway (`store::db::serve_lock`).
 pub async fn serve_by(db: &Db, catalogue: &Catalogue, holder: &str) -> Result<()> {
     if db.dialect() == Dialect::Sqlite {
         return Ok(());

@@ -80,6 +80,7 @@ impl Report {
 
 const REPAIR: &str = "run billhook doctor --repair";
 const BACKUP: &str = "put a backup of the database back, or this row right";
+const RECOUNT: &str = "run billhook doctor --repair, which takes the log as it is: where that may have been changed by hand, compare it with a backup first";
 /// Counted anew from a log that lacks something, what is kept would lack it as well.
 const LOG_FIRST: &str = "see to the log first: --repair would count it as it is now";
 
@@ -308,7 +309,7 @@ async fn log(app: &App, report: &mut Report) -> Result<()> {
         report.fault("usage", damage.what, damage.remedy);
     }
     for difference in recount.differences {
-        report.fault("usage", difference, if is_whole { REPAIR } else { LOG_FIRST });
+        report.fault("usage", difference, if is_whole { RECOUNT } else { LOG_FIRST });
     }
     let reservations = reservations::proof::compare(app).await?;
     if reservations.is_empty() {

@@ -3,6 +3,8 @@
 //! All of it belongs to one position of the log, the fact `accounts_position`, and moves in one transaction with it. What was
 //! thrown away and counted anew is another edition, the fact `accounts_edition`: it may stand where the former one stood.
 
+use billing::usage::PICO_IN_CREDIT;
+
 use super::db::{Arg, Dialect, Row, Value, args};
 use super::{Tx, facts};
 use crate::error::{Error, Result};
@@ -61,9 +63,6 @@ pub struct Page {
     pub closed: Vec<Closed>,
     pub warnings: Vec<Warning>,
 }
-
-/// Picocredits of one credit.
-const PICO: i128 = 1_000_000_000_000;
 
 /// Where the written accounts stand: two that differ are not the same accounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -198,8 +197,8 @@ fn add_days(tx: &mut Tx<'_>, days: &[Day]) -> Result<()> {
         return Ok(());
     }
     let split = |day: &Day| -> Result<(i64, i64)> {
-        let whole = i64::try_from(day.cost_pico.div_euclid(PICO)).map_err(Error::internal)?;
-        Ok((whole, i64::try_from(day.cost_pico.rem_euclid(PICO)).map_err(Error::internal)?))
+        let whole = i64::try_from(day.cost_pico.div_euclid(PICO_IN_CREDIT)).map_err(Error::internal)?;
+        Ok((whole, i64::try_from(day.cost_pico.rem_euclid(PICO_IN_CREDIT)).map_err(Error::internal)?))
     };
     let costs = days.iter().map(split).collect::<Result<Vec<_>>>()?;
     if tx.dialect() == Dialect::Postgres {
@@ -285,7 +284,7 @@ pub fn days(tx: &mut Tx<'_>, asked: &DaysAsked, most: i64) -> Result<Vec<Day>> {
                 event_type: row.text(2)?,
                 quantity: row.int(3)?,
                 events: row.int(4)?,
-                cost_pico: i128::from(row.int(5)?) * PICO + i128::from(row.int(6)?),
+                cost_pico: i128::from(row.int(5)?) * PICO_IN_CREDIT + i128::from(row.int(6)?),
             })
         })
         .collect()

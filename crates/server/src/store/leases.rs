@@ -19,6 +19,11 @@ pub fn take(tx: &mut Tx<'_>, name: &str, holder: &str, length_ms: i64) -> Result
     taken.map(|row| row.int(0)).transpose()
 }
 
+/// Whether work is ours that one process may do at a time: a SQLite file has one that serves, elsewhere it takes the lease.
+pub fn is_ours(tx: &mut Tx<'_>, name: &str, holder: &str, length_ms: i64) -> Result<bool> {
+    Ok(tx.dialect() == Dialect::Sqlite || take(tx, name, holder, length_ms)?.is_some())
+}
+
 /// Gives a lease back.
 pub fn release(tx: &mut Tx<'_>, name: &str, holder: &str) -> Result<()> {
     tx.run("UPDATE leases SET until_ms = 0 WHERE name = ?1 AND holder = ?2", args![name, holder])?;

@@ -296,6 +296,19 @@ async fn a_hold_is_taken_off_until_it_is_committed_released_or_over() {
     }
 }
 
+/// What time has freed is not released any more: whoever says afterwards that the work was done is late, and heard.
+#[tokio::test]
+async fn i04_a_release_after_its_time_forbids_no_commit() {
+    for adapter in BOTH {
+        let rig = Rig::new(adapter).await;
+        rig.reserve_for("a", "inference", "1", Duration::from_secs(10)).await.expect("held");
+        rig.world.clock.advance(Duration::from_secs(10));
+        rig.release("a").await.expect("nothing is held");
+        let late = rig.commit("a", "1").await.expect("committed");
+        assert_eq!((late.late, rig.left().await.as_str()), (true, "4"), "{adapter:?}");
+    }
+}
+
 /// I-04, S-36: the same id again is the same answer; another content is named.
 #[tokio::test]
 async fn i04_an_id_stands_for_one_thing() {

@@ -58,6 +58,8 @@ pub struct Book {
     unwritten: AtomicUsize,
     /// The log is counted as far as it was when somebody last looked. While the book begins anew, what is not in it may be old.
     is_whole: AtomicBool,
+    /// The log was found to end before what was counted.
+    set_back: AtomicBool,
     /// How often it was begun anew: an account taken in hand before that is not one of this book any more.
     edition: AtomicU64,
     /// Reservations by id.
@@ -197,6 +199,7 @@ impl Book {
             count: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             is_whole: AtomicBool::new(false),
+            set_back: AtomicBool::new(false),
             edition: AtomicU64::new(0),
             reservations: Reservations::default(),
             moves: Moves::default(),
@@ -311,6 +314,12 @@ impl Book {
         self.is_whole.load(Ordering::Acquire)
     }
 
+    /// Whether the log was found to end before what was counted of it, since this was asked last: then what was published of it is
+    /// of a log that does not exist any more.
+    pub fn was_set_back(&self) -> bool {
+        self.set_back.swap(false, Ordering::AcqRel)
+    }
+
     /// The latest acceptance of an entry that was counted here, in milliseconds.
     pub fn latest_ms(&self) -> i64 {
         self.latest_ms.load(Ordering::Relaxed)
@@ -319,6 +328,13 @@ impl Book {
     /// Which edition of the book this is; another one after every new beginning.
     pub fn edition(&self) -> u64 {
         self.edition.load(Ordering::Acquire)
+    }
+
+    /// Waits until an entry is counted; whether it is.
+    pub async fn wait_for(&self, position: i64, at_most: Duration) -> bool {
+        let mut moved = self.watch();
+        let arrived = moved.wait_for(|applied| *applied >= position);
+        tokio::time::timeout(at_most, arrived).await.is_ok_and(|moved| moved.is_ok())
     }
 
     /// Hears of every move.
@@ -372,8 +388,8 @@ impl Book {
 }
 
 impl Turn<'_> {
-    /// Counts an entry, unless the account has it already. `released` is the reservation that it commits.
-    pub fn fold(&mut self, slot: &Arc<Slot>, said: Said<'_>, released: Option<&str>) -> bool {
+    /// Counts an entry, unless the account has it already. `committed` is the reservation whose commit it is.
+    pub fn fold(&mut self, slot: &Arc<Slot>, said: Said<'_>, committed: Option<&str>) -> bool {
         let mut state = slot.lock();
         if said.position <= state.account.position() {
             return false;
@@ -386,13 +402,13 @@ impl Turn<'_> {
         } else {
             said.read(|entry| state.account.fold(entry))
         };
-        if let Some(id) = released {
+        if let Some(id) = committed {
             state.held.take(id);
             if self.book.is_shared {
                 state.there.note_untold(id);
             }
         }
-        self.book.moves.note(slot, &mut state.noted, released);
+        self.book.moves.note(slot, &mut state.noted, committed);
         self.book.latest_ms.fetch_max(said.received_ms, Ordering::Relaxed);
         self.book.unwritten.fetch_add(1, Ordering::Relaxed);
         if !state.changed {
@@ -420,7 +436,7 @@ impl Turn<'_> {
             }
         }
         drop(state);
-        if let Some(id) = released {
+        if let Some(id) = committed {
             let late = said.body == Some(LATE_COMMIT);
             let (position, quantity) = (said.position, Quantity::from_micro(said.quantity));
             self.book.reservations.committed(id, Recorded { position, quantity, late });
@@ -509,6 +525,11 @@ impl Turn<'_> {
         self.book.unwritten.fetch_add(taken.entries, Ordering::Relaxed);
         self.changed.closed.extend(taken.page.closed);
         self.changed.warnings.extend(taken.page.warnings);
+    }
+
+    /// What was counted is not in the log any more.
+    pub fn set_back(&self) {
+        self.book.set_back.store(true, Ordering::Release);
     }
 
     /// Forgets every account: they are read and folded anew from what is written at this position.

@@ -3,10 +3,13 @@
 -- ARGV: prefix, expected position, new position, log, the life of accounts that begin here, then lists, each with its length before
 --       it: fields that an account does not have where they are 0, accounts (user, entry, until, its fields and values with their
 --       number before them), holds (user, id, hold, expires), commits (user, id), sights (user, the field in which a program counts
---       what it does, its count). An empty expected position neither looks nor moves. Answers the life of the last account.
+--       what it does, its count). An empty expected position neither looks nor moves. Answers the life of the last account;
+--       `later` and its name where something there is of a log with a later one.
 local prefix, expected, new, log, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if expected ~= '' then
   local there = redis.call('GET', KEYS[1]) or 'none'
+  local theirs = string.match(there, '^(.*):%d+$')
+  if theirs and theirs > log then return {'later', theirs} end
   if there ~= expected then return {'behind', there} end
 end
 local shard = string.match(prefix, '%d+')
@@ -20,6 +23,8 @@ for _ = 1, tonumber(next()) do
   at = first - 1 + tonumber(next())
   local key = prefix .. 'a:' .. user
   local there = redis.pcall('HMGET', key, 'log', 'entry', 'until', 'life')
+  -- Names of logs grow with time: whoever works by an earlier one has not heard yet that it has another.
+  if not there.err and there[1] and there[1] > log then return {'later', there[1]} end
   if there.err or there[1] ~= log then
     redis.call('DEL', key, prefix .. 'h:' .. user) -- of another log, of another kind, or what an eviction left
     redis.call('HSET', key, 'log', log, 'life', life, 'entry', entry, 'until', until_ms, unpack(ARGV, first, at))

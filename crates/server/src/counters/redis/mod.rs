@@ -21,7 +21,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use billing::limit::{self, Refusal};
@@ -71,6 +71,8 @@ pub struct Redis {
     field: String,
     /// Which log the published accounts are of: those of another database are none of ours.
     log: RwLock<Arc<str>>,
+    /// A log with a later name than ours, of which something lies there.
+    later: Mutex<Option<String>>,
     /// What Redis may not have heard of, or we not its answer.
     unheard: Unheard,
     /// Where the shards stand, as this process has published them. Held as long as it publishes, which may take seconds.
@@ -90,6 +92,7 @@ impl Redis {
             field: format!("n:{process}"),
             process,
             log: RwLock::new(written(log)),
+            later: Mutex::default(),
             unheard: Unheard::default(),
             view: tokio::sync::Mutex::default(),
             swept: AtomicI64::new(0),
@@ -274,7 +277,13 @@ impl Redis {
         let keys = Args::of([format!("{prefix}wm").as_bytes(), self.ends(shard).await?.as_bytes()]);
         // Each step could begin an account.
         let args = publication.args([&prefix, expected, new, &self.log(), &self.new_life()], &self.kinds);
-        self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await
+        let answer = self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await?;
+        if text_at(&answer, 0)? == "later" {
+            let later = text_at(&answer, 1)?;
+            *self.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(unwritten(&later).to_owned());
+            return Err(Outage(format!("what is published is of a later log, {later}").into()));
+        }
+        Ok(answer)
     }
 
     /// No two accounts begin the same life, in whichever process.
@@ -332,11 +341,8 @@ impl Port for Redis {
 
     async fn release(&self, book: &Book, id: &str, known: &Known, now: Timestamp) -> Result<Released, Outage> {
         // Here first: what is released must not be put back by somebody who finds it missing there.
-        let here = embedded::release(book, id);
-        if let Released::Before(_) = here {
-            return Ok(here);
-        }
-        if known.fate == Fate::Undecided {
+        let here = embedded::release(book, id, now);
+        if matches!(here, Released::Before | Released::Committed) || known.fate == Fate::Undecided {
             return Ok(here);
         }
         let (slot, life) = (book.get(&known.user), claim_life_ms(known.expires_ms, now));
@@ -347,10 +353,10 @@ impl Port for Redis {
         }
         match (there, here) {
             (Ok(Released::Unknown), Released::Now) => Ok(Released::Now),
-            (Ok(Released::Before(fate @ Fate::Committed(_))), Released::Now) => {
-                // Its commit was faster, or is on the way: that says how it ends.
+            (Ok(Released::Committed), Released::Now) => {
+                // Its commit was faster: that says how it ends.
                 embedded::hold_again(book, id);
-                Ok(Released::Before(fate))
+                Ok(Released::Committed)
             }
             (Ok(there), _) => Ok(there),
             (Err(outage), Released::Now) => {
@@ -430,8 +436,8 @@ impl Redis {
                 Ok(Released::Now)
             }
             "unknown" => Ok(Released::Unknown),
-            "released" => Ok(Released::Before(Fate::Released)),
-            "committed" => Ok(Released::Before(Fate::Committed(None))),
+            "released" => Ok(Released::Before),
+            "committed" => Ok(Released::Committed),
             other => Err(Outage(format!("the script said {other:?}").into())),
         }
     }
@@ -448,6 +454,11 @@ fn prefix(shard: i64) -> String {
 /// The log of which accounts are, as they are written now: those of an earlier version are none of ours.
 fn written(log: &str) -> Arc<str> {
     format!("2.{log}").into()
+}
+
+/// Its name alone.
+fn unwritten(log: &str) -> &str {
+    log.split_once('.').map_or(log, |(_, name)| name)
 }
 
 /// The keys of an account.

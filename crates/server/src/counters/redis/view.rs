@@ -13,7 +13,7 @@ use redis::Value;
 use super::notation::{garbage, text_at, text_of};
 use super::publication::Publication;
 use super::script::Args;
-use super::{Outage, Redis, prefix, written};
+use super::{Outage, Redis, prefix, unwritten, written};
 use crate::counters::book::{self, Slot};
 use crate::counters::publishing::Move;
 
@@ -186,6 +186,16 @@ impl Redis {
     /// The log is another one than was published: a database that was set back.
     pub fn set_log(&self, log: &str) {
         *self.log.write().unwrap_or_else(PoisonError::into_inner) = written(log);
+    }
+
+    /// By which name of the log this process works.
+    pub fn log_name(&self) -> String {
+        unwritten(&self.log()).to_owned()
+    }
+
+    /// A later name of the log that was seen in Redis since this was asked last.
+    pub fn later_log(&self) -> Option<String> {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Publishes a shard and moves it from where it stands to a position, by compare-and-set; where it stands then.

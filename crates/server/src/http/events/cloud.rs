@@ -74,6 +74,17 @@ impl<'a> Wire<'a> for Item<'a> {
     fn id_of(text: &'a str) -> Option<Cow<'a, str>> {
         member(text, "id")
     }
+
+    fn place(pointer: &str) -> Option<&'static str> {
+        Some(match pointer {
+            "/transaction_id" => "/id",
+            "/user_id" => "/subject",
+            "/timestamp" => "/time",
+            "/quantity" => "/data/quantity",
+            "/properties" => "/data",
+            _ => return None,
+        })
+    }
 }
 
 fn quantity(data: &str, faults: &mut Vec<Fault>) -> Option<billing::usage::Quantity> {

@@ -1,13 +1,12 @@
 //! Quantities and instants from the text of a request: exact, never through a float, and fast where the text is ordinary.
 
-use billing::usage::Quantity;
+use billing::usage::{MICRO, Quantity};
 use jiff::Timestamp;
 
 use crate::error::Fault;
 
 /// Whole units with up to so many digits need no wide arithmetic.
 const DIGITS_MAX: usize = 12;
-const MICRO: i64 = 1_000_000;
 
 /// Reads a quantity from JSON text: a number or a string, at most six decimals, no exponent, not negative.
 pub fn quantity(json: &str) -> Option<Quantity> {

@@ -278,8 +278,12 @@ impl<'a> Sent<'a> {
         if quantity.is_none() {
             faults.insert("properties", ["value_is_invalid"]);
         }
-        let kind =
-            app.catalogue.events.iter().find(|(_, event)| event.lago_code == code).map(|(kind, _)| kind.to_string());
+        let mut kinds = app.catalogue.events.iter().filter(|(_, event)| event.lago_code == code);
+        let kind = match (kinds.next(), kinds.next()) {
+            (Some((kind, _)), None) => Some(kind.to_string()),
+            // A code of two types means neither: they may weigh differently.
+            _ => None,
+        };
         if kind.is_none() {
             faults.entry("code").or_insert(["billable_metric_not_found"]);
         }

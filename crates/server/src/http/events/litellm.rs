@@ -84,6 +84,9 @@ pub fn as_json(text: &str) -> Cow<'_, str> {
     Cow::Owned(json)
 }
 
+/// Where the user is looked for first.
+const END_USER: &str = "/metadata/user_api_key_end_user_id";
+
 /// What a logged call counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
@@ -111,6 +114,10 @@ impl<'a> Wire<'a> for ByCall<'a> {
     fn id_of(text: &'a str) -> Option<Cow<'a, str>> {
         Call::id_of(text)
     }
+
+    fn place(pointer: &str) -> Option<&'static str> {
+        Call::place(pointer)
+    }
 }
 
 impl<'a> Wire<'a> for ByTokens<'a> {
@@ -120,6 +127,10 @@ impl<'a> Wire<'a> for ByTokens<'a> {
 
     fn id_of(text: &'a str) -> Option<Cow<'a, str>> {
         Call::id_of(text)
+    }
+
+    fn place(pointer: &str) -> Option<&'static str> {
+        Call::place(pointer)
     }
 }
 
@@ -133,7 +144,7 @@ impl<'a> Call<'a> {
         let mut faults = Vec::new();
         named(&id, "/id", &mut faults);
         let user = self.user();
-        named(&user, "/metadata/user_api_key_end_user_id", &mut faults);
+        named(&user, END_USER, &mut faults);
         let kind = self.call_type.as_deref().map(kind_of).unwrap_or_default();
         named(kind, "/call_type", &mut faults);
         let at = self.at(&mut faults);
@@ -154,6 +165,18 @@ impl<'a> Call<'a> {
 
     fn id_of(text: &'a str) -> Option<Cow<'a, str>> {
         ["call_id", "litellm_call_id", "id"].into_iter().find_map(|name| super::read::member(text, name))
+    }
+
+    fn place(pointer: &str) -> Option<&'static str> {
+        Some(match pointer {
+            "/transaction_id" => "/id",
+            "/user_id" => END_USER,
+            "/type" => "/call_type",
+            "/timestamp" => "/endTime",
+            "/quantity" => "/total_tokens",
+            "/properties" => "",
+            _ => return None,
+        })
     }
 
     fn user(&mut self) -> Cow<'a, str> {

@@ -23,7 +23,7 @@ pub use list::{__path_list, list};
 
 use self::cloud::binary;
 use self::litellm::{ByCall, ByTokens, Count};
-use self::read::{Read, Wire};
+use self::read::{Places, Wire};
 use super::body::{self, Kind};
 use super::extract::Writer;
 use super::query::Query;
@@ -137,13 +137,13 @@ pub async fn create(State(app): State<App>, _: Writer, headers: HeaderMap, body:
     let bytes = noted(&app, body::whole(body).await)?;
     let text = noted(&app, read::text(&bytes))?;
     match kind {
-        Kind::CloudEvent => one(&app, alone(text).and_then(read::one::<cloud::Item<'_>>)).await,
-        Kind::CloudEvents => many(&app, read::many::<cloud::Item<'_>>(text)).await,
+        Kind::CloudEvent => one(&app, alone(text).and_then(read::one::<cloud::Item<'_>>), cloud::Item::place).await,
+        Kind::CloudEvents => many::<cloud::Item<'_>>(&app, text).await,
         Kind::Json if binary::is_binary(&headers) => {
-            one(&app, alone(text).and_then(|text| binary::one(&headers, text))).await
+            one(&app, alone(text).and_then(|text| binary::one(&headers, text)), binary::place).await
         }
-        Kind::Json if read::is_array(text) => many(&app, read::many::<own::Item<'_>>(text)).await,
-        Kind::Json | Kind::Lines => one(&app, alone(text).and_then(read::one::<own::Item<'_>>)).await,
+        Kind::Json if read::is_array(text) => many::<own::Item<'_>>(&app, text).await,
+        Kind::Json | Kind::Lines => one(&app, alone(text).and_then(read::one::<own::Item<'_>>), own::Item::place).await,
     }
 }
 
@@ -166,17 +166,17 @@ fn noted<T>(app: &App, read: Result<T>) -> Result<T> {
 const TAKEN: &str =
     "Send Content-Type: application/json, application/cloudevents+json or application/cloudevents-batch+json.";
 
-async fn one(app: &App, read: Result<(Cow<'_, str>, Vec<Told>)>) -> Result<Response> {
+async fn one(app: &App, read: Result<(Cow<'_, str>, Vec<Told>)>, places: Places) -> Result<Response> {
     let (id, told) = noted(app, read)?;
     let verdicts = usage::record(app, told).await?;
     let verdict = verdicts.first().ok_or_else(|| Error::internal("an event without a verdict"))?;
-    verdicts::single(app, &id, verdict)
+    verdicts::single(app, &id, verdict, places)
 }
 
-async fn many(app: &App, read: Result<Read<'_>>) -> Result<Response> {
-    let read = noted(app, read)?;
+async fn many<'a, W: Wire<'a>>(app: &App, text: &'a str) -> Result<Response> {
+    let read = noted(app, read::many::<W>(text))?;
     let verdicts = if read.told.is_empty() { Vec::new() } else { usage::record(app, read.told).await? };
-    Ok(verdicts::batch(app, &read.lines, verdicts))
+    Ok(verdicts::batch(app, &read.lines, verdicts, W::place))
 }
 
 /// Record calls as LiteLLM's generic callback sends them
@@ -247,7 +247,7 @@ async fn in_groups<'a, W: Wire<'a>>(app: &App, items: &[&'a RawValue]) -> Result
             }
         }
     }
-    Ok(verdicts::batch(app, &lines, verdicts))
+    Ok(verdicts::batch(app, &lines, verdicts, W::place))
 }
 
 /// What is said of events that others before them have come through, and they have not.

@@ -25,7 +25,15 @@ pub trait Wire<'a>: Deserialize<'a> {
 
     /// Which event it is, where the rest cannot be read.
     fn id_of(text: &'a str) -> Option<Cow<'a, str>>;
+
+    /// Where this notation has what ours has at a pointer; nothing where that is the same place.
+    fn place(_: &str) -> Option<&'static str> {
+        None
+    }
 }
+
+/// The same of a notation ([`Wire::place`]).
+pub type Places = fn(&str) -> Option<&'static str>;
 
 /// What was read from a body.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
-use super::read::{Line, Outcome};
+use super::read::{Line, Outcome, Places};
 use crate::app::App;
 use crate::error::{Error, Fault, Result};
 use crate::http::answer;
@@ -22,15 +22,15 @@ const ROOM: usize = 96;
 pub const DIFFERS: &str = "differs from what was recorded under this id";
 
 /// The answer for one event.
-pub fn single(app: &App, id: &str, verdict: &Verdict) -> Result<Response> {
+pub fn single(app: &App, id: &str, verdict: &Verdict, places: Places) -> Result<Response> {
     let (status, word, position, late) = match verdict {
         Verdict::Recorded { position, late } => (StatusCode::CREATED, "recorded", position, *late),
         Verdict::Duplicate { position } => (StatusCode::OK, "duplicate", position, false),
         Verdict::Conflict { member } => {
-            let fault = Fault { pointer: format!("/{member}"), detail: DIFFERS.to_owned() };
+            let fault = Fault { pointer: placed(&format!("/{member}"), places).to_owned(), detail: DIFFERS.to_owned() };
             return Err(Error::Rule { code: "usage.conflict", fault });
         }
-        Verdict::Refused { code, pointer, detail } => return Err(refused(code, pointer, detail)),
+        Verdict::Refused { code, pointer, detail } => return Err(refused(code, placed(pointer, places), detail)),
     };
     let mut out = Vec::with_capacity(ROOM + id.len());
     out.extend_from_slice(b"{\"transaction_id\":");
@@ -44,13 +44,18 @@ pub fn single(app: &App, id: &str, verdict: &Verdict) -> Result<Response> {
     Ok(response)
 }
 
+/// A pointer into what was sent.
+fn placed(pointer: &str, places: Places) -> &str {
+    places(pointer).unwrap_or(pointer)
+}
+
 fn refused(code: &'static str, pointer: &str, detail: &str) -> Error {
     let fault = Fault { pointer: pointer.to_owned(), detail: detail.to_owned() };
     if code == "invalid" { Error::Invalid(vec![fault]) } else { Error::Rule { code, fault } }
 }
 
 /// The answer for a batch: one result for each line, in order. `verdicts` are of the lines that told something.
-pub fn batch(app: &App, lines: &[Line<'_>], verdicts: Vec<Verdict>) -> Response {
+pub fn batch(app: &App, lines: &[Line<'_>], verdicts: Vec<Verdict>, places: Places) -> Response {
     let mut tally = Tally::default();
     let mut results = Vec::with_capacity(ROOM * lines.len());
     let mut verdicts = verdicts.into_iter();
@@ -62,7 +67,7 @@ pub fn batch(app: &App, lines: &[Line<'_>], verdicts: Vec<Verdict>) -> Response 
         }
         match &line.outcome {
             Outcome::Told => match verdicts.next() {
-                Some(verdict) => tally.judged(&mut results, index, &verdict),
+                Some(verdict) => tally.judged(&mut results, index, &verdict, places),
                 // The use case answers for each event that it was told.
                 None => tally.rejected(&mut results, "rejected", "internal", index, "", "was not judged"),
             },
@@ -97,7 +102,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn judged(&mut self, out: &mut Vec<u8>, index: usize, verdict: &Verdict) {
+    fn judged(&mut self, out: &mut Vec<u8>, index: usize, verdict: &Verdict, places: Places) {
         match verdict {
             Verdict::Recorded { position, late } => {
                 self.recorded += 1;
@@ -115,10 +120,11 @@ impl Tally {
                 number(out, *position);
             }
             Verdict::Conflict { member } => {
-                self.rejected(out, "conflict", "usage.conflict", index, &format!("/{member}"), DIFFERS);
+                let pointer = format!("/{member}");
+                self.rejected(out, "conflict", "usage.conflict", index, placed(&pointer, places), DIFFERS);
             }
             Verdict::Refused { code, pointer, detail } => {
-                self.rejected(out, "rejected", code, index, pointer, detail);
+                self.rejected(out, "rejected", code, index, placed(pointer, places), detail);
             }
         }
     }

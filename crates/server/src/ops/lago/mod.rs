@@ -33,7 +33,6 @@ pub use examine::examine;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::lago as gateway;
-use crate::store::db::Dialect;
 use crate::store::{lago, leases, log};
 use crate::telemetry::LagoNumbers;
 
@@ -73,11 +72,8 @@ const LEASE_MS: i64 = 60 * 1000;
 /// Whether this process is the one that ships, among those that share the database. Two at once would send the same bytes
 /// twice, which counts them once and costs requests.
 pub async fn is_ours(app: &App) -> Result<bool> {
-    if app.db.dialect() == Dialect::Sqlite {
-        return Ok(true);
-    }
     let holder = app.holder.clone();
-    app.db.write(move |tx| Ok(leases::take(tx, LEASE, &holder, LEASE_MS)?.is_some())).await
+    app.db.write(move |tx| leases::is_ours(tx, LEASE, &holder, LEASE_MS)).await
 }
 
 /// How far everything has come.

@@ -176,12 +176,12 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
         let event = Event::read(&letter.event)?;
         if is_held {
             let reason = HELD.to_owned();
-            raised.refused.push(Dead { reason, dead_ms: now_ms, ..letter });
+            raised.refused.push(Dead { reason, dead_ms: now_ms, replay: false, ..letter });
             continue;
         }
         // Its month may have ended since somebody asked.
         if is_billed(&letter, now_ms)? {
-            raised.refused.push(letter);
+            raised.refused.push(Dead { replay: false, ..letter });
             continue;
         }
         if letter.stored {
@@ -218,7 +218,7 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
             }
             Some(Err(reason)) => {
                 let reason = if is_again(&letter) { format!("{AGAIN}; {reason}") } else { reason.clone() };
-                raised.refused.push(Dead { reason, dead_ms: now_ms, ..letter });
+                raised.refused.push(Dead { reason, dead_ms: now_ms, replay: false, ..letter });
             }
             None => {}
         }

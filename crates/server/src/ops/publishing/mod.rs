@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::ops::reservations;
 use crate::ops::usage::following;
 use crate::store::accounts::Snapshot;
-use crate::store::db::Dialect;
 use crate::store::log::Source;
 use crate::store::{Tx, accounts, facts, leases, log};
 
@@ -36,22 +35,28 @@ const BEHIND_MAX: i64 = 200_000;
 /// Whether this process is the one that publishes; asked every second or so.
 pub async fn is_ours(app: &App) -> Result<bool> {
     let Counters::Redis(shared) = &app.counters else { return Ok(false) };
-    if app.db.dialect() == Dialect::Sqlite {
-        return Ok(true); // one process serves
+    if let Some(later) = shared.later_log() {
+        rename(app, shared, later).await?;
     }
     let holder = app.holder.clone();
-    let token = app.db.write(move |tx| leases::take(tx, LEASE, &holder, LEASE_MS)).await?;
-    if token.is_none() {
+    let is_ours = app.db.write(move |tx| leases::is_ours(tx, LEASE, &holder, LEASE_MS)).await?;
+    if !is_ours {
+        app.book.was_set_back(); // seen by whoever publishes
         app.book.moves.stop();
         shared.view.lock().await.forget();
     }
-    Ok(token.is_some())
+    Ok(is_ours)
 }
 
 /// Publishes what has moved since the last time.
 pub async fn once(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     let mut view = shared.view.lock().await;
+    if app.book.was_set_back() {
+        tracing::error!("the log ends before what was counted of it: the database was set back");
+        rename(app, shared, shared.log_name()).await?;
+        view.forget();
+    }
     let (moves, to) = {
         let _turn = app.book.turn_between().await;
         (app.book.moves.take(), app.book.applied())
@@ -135,10 +140,26 @@ async fn ahead(app: &App, shared: &Redis, position: i64) -> Result<()> {
         app.follow_log.notify_one();
         return Ok(());
     }
-    let name = billing::id::new("log_", app.clock.now(), app.chance.bytes()?);
     tracing::error!(position, head, "Redis knows of entries that the log does not have: the database was set back");
+    rename(app, shared, shared.log_name()).await
+}
+
+/// Has the log go on under a name that is later than this one, or under the one that somebody else has given it: those who share it
+/// work by one name, and publish nothing over what is of a later one.
+async fn rename(app: &App, shared: &Redis, seen: String) -> Result<()> {
+    let mut new = billing::id::new("log_", app.clock.now(), app.chance.bytes()?);
+    if new <= seen {
+        new = format!("{seen}.{new}"); // our clock is behind
+    }
+    let ours = shared.log_name();
+    let name = app.db.write(move |tx| match facts::get(tx, facts::USAGE_LOG)? {
+        Some(known) if known != ours => Ok(known),
+        _ => facts::set(tx, facts::USAGE_LOG, &new).map(|()| new.clone()),
+    });
+    let name = name.await?;
+    tracing::warn!(log = name, "the log has another name: everything is published anew");
     shared.set_log(&name);
-    app.db.write(move |tx| facts::set(tx, facts::USAGE_LOG, &name)).await
+    Ok(())
 }
 
 /// What shards that are behind have missed, from the log.

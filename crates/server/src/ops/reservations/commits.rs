@@ -145,7 +145,7 @@ async fn begin(app: &App, known: Option<&Known>, wanted: &Wanted<'_>, attempt: &
         && !app.counters.begin_commit(wanted.id, known, attempt, wanted.now).await.unwrap_or(true)
     {
         drop(begun);
-        app.counters.released_elsewhere(&app.book, wanted.id);
+        app.counters.released_elsewhere(&app.book, wanted.id, wanted.now);
         return released();
     }
     // The writer says how it ends, also where our caller goes away meanwhile.
@@ -173,7 +173,7 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
         }
     };
     if app.book.applied() < position {
-        usage::wait_for(app, position, COUNTED_WITHIN).await;
+        app.book.wait_for(position, COUNTED_WITHIN).await;
     }
     remember(app, &wanted, position);
     // It is in the log, so it is answered also where their account is not at hand.

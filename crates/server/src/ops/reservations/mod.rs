@@ -273,13 +273,11 @@ pub async fn release(app: &App, id: &str) -> Result<()> {
         return Err(if in_log(app, id).await?.is_some() { committed() } else { Error::NotFound });
     };
     match app.counters.release(&app.book, id, &known, app.clock.now()).await {
-        Ok(Released::Before(Fate::Committing { .. } | Fate::Committed(_))) => Err(committed()),
+        Ok(Released::Committed) => Err(committed()),
         // It was written down and is not held any more.
         Ok(Released::Unknown) if in_log(app, id).await?.is_some() => Err(committed()),
         // Answered is remembered, also by who comes after `kill -9`.
-        Ok(Released::Now | Released::Unknown | Released::Before(Fate::Released | Fate::Held | Fate::Undecided)) => {
-            open::wait_until_written(app).await
-        }
+        Ok(Released::Now | Released::Before | Released::Unknown) => open::wait_until_written(app).await,
         // What is held for it is held by another process.
         Err(_) if !app.book.decides() => Err(limits::undecidable()),
         Err(outage) => Err(outage.into()),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::draft::Draft;
+use billing::usage::PICO_IN_MICRO;
+
 use super::totals;
 use crate::counters::book::Slot;
 use crate::counters::reading::Said;
@@ -13,8 +15,6 @@ use crate::store::{Tx, accounts};
 /// The most units or credits of a day, in millionths: an eighth of what a column can hold. So much may be on its way to the database,
 /// where it is not seen, and as much may have come live.
 const MOST: i128 = 1 << 60;
-/// Picocredits of a microcredit.
-const MICRO: i128 = 1_000_000;
 
 /// What is shown on a day of a type: the quantity in millionths, and the cost in picocredits.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ impl<'g> Draft<'g> {
             quantity: before.quantity + i128::from(entry.quantity),
             cost_pico: before.cost_pico + Said::at(0, entry).shown_pico(),
         };
-        let fits = after.quantity <= MOST && after.cost_pico / MICRO <= MOST;
+        let fits = after.quantity <= MOST && after.cost_pico / PICO_IN_MICRO <= MOST;
         if fits {
             self.days.0.insert(key, after);
         }

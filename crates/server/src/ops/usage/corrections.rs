@@ -13,8 +13,6 @@ use crate::store::Tx;
 use crate::store::log::{self, Entry, EntryId, Kind, Logged, Source};
 use crate::store::users::{self, User};
 
-/// Millionths of a microcredit.
-const PICO: i128 = 1_000_000;
 /// What a void of an event would do, and what it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction {
@@ -44,7 +42,7 @@ pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, prev
     let voided = usage_named(app, transaction_id, which.into()).await?;
     let user = owner(app, &voided.user).await?;
     let counted_ms = counted_in(app, &user, &voided).await?;
-    let entry = Entry {
+    let mut entry = Entry {
         kind: Kind::Void,
         user: voided.user.clone(),
         event_type: voided.event_type.clone(),
@@ -58,6 +56,7 @@ pub async fn void(app: &App, transaction_id: &str, which: impl Into<Which>, prev
         source: Source::CommandLine,
         body: Some(reading::void_body(counted_ms, voided.position)),
     };
+    entry.fingerprint = ids::fingerprint(&entry, false);
     let quantity = Quantity::from_micro(-voided.quantity);
     correct(app, &user, entry, quantity, preview).await
 }
@@ -178,13 +177,11 @@ fn effect(account: &Account, entry: &Entry) -> Result<Option<Effect>> {
     }
     let Ok(folded) = said.read(|entry| account.clone().fold(entry))? else { return Ok(None) };
     let period = Timestamp::from_millisecond(folded.period).map_err(Error::internal)?;
-    Ok(Some(Effect::In { period, late: folded.late, credits: shown(folded.cost_pico)? }))
-}
-
-/// Credits, rounded half up whatever their sign.
-fn shown(cost_pico: i128) -> Result<Credits> {
-    let micro = (cost_pico.abs() + PICO / 2) / PICO * cost_pico.signum();
-    i64::try_from(micro).map(Credits::from_micro).map_err(Error::internal)
+    Ok(Some(Effect::In {
+        period,
+        late: folded.late,
+        credits: Credits::of_pico(folded.cost_pico).map_err(Error::internal)?,
+    }))
 }
 
 pub(super) async fn append_one(app: &App, entry: Entry) -> Result<Option<Verdict>> {

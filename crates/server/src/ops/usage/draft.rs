@@ -206,7 +206,7 @@ impl<'g> Draft<'g> {
         let now_ms = self.now.as_millisecond();
         let (body, event_ms) = moving::change(tx, &self.app.catalogue, &slot, &terms, began.as_millisecond(), now_ms)?;
         let position = slot.lock().account.position();
-        let entry = Entry { event_ms, ..plan_entry(id, &body, position, now_ms) };
+        let entry = plan_entry(id, body, position, [event_ms, now_ms]);
         let Some(user) = self.user(tx, id, false)? else { return Ok(()) };
         self.add_made(user, entry);
         Ok(())
@@ -264,20 +264,22 @@ pub(super) fn new_account(terms: Terms, now: Timestamp) -> Result<Account> {
 
 /// Its id is its place in the account's history: said again before it is counted it is the same entry, and after that another
 /// one, even if it says the same.
-pub(super) fn plan_entry(user: &str, body: &str, position: i64, now_ms: i64) -> Entry {
+pub(super) fn plan_entry(user: &str, body: String, position: i64, [event_ms, received_ms]: [i64; 2]) -> Entry {
     let transaction_id = format!("plan-{user}-{position}");
-    Entry {
+    let mut entry = Entry {
         kind: Kind::Plan,
         user: user.to_owned(),
         event_type: String::new(),
         quantity: 0,
         weight: 0,
-        event_ms: now_ms,
-        received_ms: now_ms,
+        event_ms,
+        received_ms,
         id: ids::own_id("plan", &transaction_id),
         fingerprint: 0,
         transaction_id,
         source: Source::Program,
-        body: Some(body.to_owned()),
-    }
+        body: Some(body),
+    };
+    entry.fingerprint = ids::fingerprint(&entry, true);
+    entry
 }

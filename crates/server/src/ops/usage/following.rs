@@ -46,7 +46,12 @@ pub(super) fn catch_up(tx: &mut Tx<'_>, app: &App, head: i64) -> Result<()> {
 /// backup that was put back, a standby that took over too early. Then everything is counted anew from where it stands.
 fn follow(tx: &mut Tx<'_>, app: &App, turn: &mut Turn<'_>, head: i64) -> Result<()> {
     let written = accounts::stand(tx)?;
-    if !written.follows(turn.written()) || head < turn.written().position {
+    let is_set_back = head < app.book.applied();
+    // Where even the written accounts lie behind its end, doctor has to see to it.
+    if is_set_back && written.position <= head {
+        turn.set_back();
+    }
+    if is_set_back || !written.follows(turn.written()) {
         tracing::warn!(
             head,
             written = written.position,

@@ -55,8 +55,8 @@ pub fn is_fingerprint_of(entry: &Logged, kept: i64) -> Result<(), Option<i64>> {
     let timeless = of(None, entry.body.as_deref());
     let timed = of(Some(entry.event_ms), entry.body.as_deref());
     let (right, also) = match entry.kind {
-        Kind::Void | Kind::Plan => (0, 0),
-        Kind::Revoke | Kind::Expire => (timeless, timeless),
+        Kind::Plan => (timed, timed),
+        Kind::Void | Kind::Revoke | Kind::Expire => (timeless, timeless),
         // A pack is the same whenever it is granted again.
         Kind::Grant => {
             let pack = Pack::parse(entry.body.as_deref().unwrap_or_default()).map_err(|_| None)?;
@@ -68,8 +68,8 @@ pub fn is_fingerprint_of(entry: &Logged, kept: i64) -> Result<(), Option<i64>> {
         // is answered by the entry itself.
         Kind::Usage | Kind::Adjust => (timeless, timed),
     };
-    // An id that was lost and is known again: the entry itself is compared.
-    let is_unsaid = kept == 0 && entry.kind == Kind::Usage;
+    // An id that was lost and is known again: the entry itself is compared. Of plans and voids earlier versions said nothing.
+    let is_unsaid = kept == 0 && matches!(entry.kind, Kind::Usage | Kind::Plan | Kind::Void);
     if kept == right || kept == also || is_unsaid { Ok(()) } else { Err(Some(right)) }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use billing::account::{Account, AccountError};
 use billing::limit::COUNTED_MOST;
+use billing::usage::MICRO;
 use jiff::Timestamp;
 
 use super::draft::Draft;
@@ -36,11 +37,9 @@ const fn refused(pointer: &'static str, detail: &'static str) -> Verdict {
     Verdict::Refused { code: "invalid", pointer, detail }
 }
 
-/// A credit or a unit in millionths.
-const MICRO: i128 = 1_000_000;
-/// From a million units or credits on an entry is looked at before it is accepted: of smaller ones a group cannot have so many that an
+/// From a million units or credits (in millionths) on an entry is looked at before it is accepted: of smaller ones a group cannot have so many that an
 /// account gets from a quarter of what it can count to the half. One that has a quarter looks at all of them.
-const LARGE: i128 = 1_000_000 * MICRO;
+const LARGE: i128 = 1_000_000 * 1_000_000;
 
 impl Draft<'_> {
     /// What is wrong with one candidate, or with the terms of one user, is the trouble of its batch: the others are recorded. What is
@@ -152,7 +151,7 @@ fn size(entry: &Entry) -> i128 {
         return 0;
     }
     let quantity = i128::from(entry.quantity).max(0);
-    quantity.max(quantity * i128::from(entry.weight) / MICRO)
+    quantity.max(quantity * i128::from(entry.weight) / i128::from(MICRO))
 }
 
 /// Whether an account could not hold so much more.

@@ -26,7 +26,6 @@ pub mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use billing::account::Sums;
 use billing::time::Window;
@@ -58,7 +57,8 @@ pub const NAME: &str = "expected 1 to 255 bytes, no control characters among the
 pub fn may_name(text: &str) -> bool {
     // Looked at to the end, not searched: so the processor looks at many bytes at once.
     let odd = text.bytes().fold(false, |odd, byte| odd | byte.is_ascii_control());
-    !text.is_empty() && text.len() <= 255 && !odd
+    let is_odd = || odd || (!text.is_ascii() && text.chars().any(char::is_control));
+    !text.is_empty() && text.len() <= 255 && !is_odd()
 }
 
 /// An event as its sender tells it.
@@ -211,11 +211,6 @@ fn judged(
     };
     entry.fingerprint = ids::fingerprint(&entry, timed);
     Ok(Candidate { entry, timed })
-}
-
-/// Waits until an entry is counted; whether it is.
-pub async fn wait_for(app: &App, position: i64, at_most: Duration) -> bool {
-    app.book.wait_for(position, at_most).await
 }
 
 /// The account of a user: from memory, from the database, or as it would begin now. To be looked at, not to be counted on:

@@ -115,7 +115,7 @@ impl<'g> Draft<'g> {
         };
         let account = new_account(terms, self.now)?;
         let body = reading::plan_body(PlanChange::KeepUsed, account.terms(), &[]);
-        let entry = plan_entry(id, &body, account.position(), self.now.as_millisecond());
+        let entry = plan_entry(id, body, account.position(), [self.now.as_millisecond(); 2]);
         // Its place is the next in the list of users, where the caller puts the slot.
         self.add_made(self.users.len(), entry);
         Ok(Some(Slot::new(id, account)))

@@ -20,7 +20,7 @@ use crate::store::accounts::{self, Closed, Day, Snapshot, Stand, Warning};
 use crate::store::db::{Dialect, Isolation};
 use crate::store::log::DAY_MS;
 use crate::store::proof::Link;
-use crate::store::{Tx, log, proof};
+use crate::store::{Tx, log, proof, users};
 
 /// How many entries are read at a time.
 const READ: i64 = 2_000;
@@ -109,8 +109,7 @@ pub async fn recount(app: &App) -> Result<Recount> {
     for step in steps {
         to_the_end(app, &counting, step).await?;
     }
-    let mut recount = std::mem::take(&mut lock(&counting).recount);
-    recount.differences.truncate(NAMED);
+    let recount = std::mem::take(&mut lock(&counting).recount);
     Ok(recount)
 }
 
@@ -125,14 +124,16 @@ type Step = fn(&mut Counting, &mut Tx<'_>, &App) -> Result<bool>;
 
 /// The log only grows at its end, so it can be read in steps. One snapshot of all of it would keep SQLite's write-ahead log from
 /// beginning anew for as long as that takes (F-17).
-async fn to_the_end(
-    app: &App,
-    counting: &Arc<Mutex<Counting>>,
-    step: impl Fn(&mut Counting, &mut Tx<'_>, &App) -> Result<bool> + Clone + Send + 'static,
-) -> Result<()> {
+async fn to_the_end(app: &App, counting: &Arc<Mutex<Counting>>, step: Step) -> Result<()> {
     loop {
-        let (step, counting, for_step) = (step.clone(), Arc::clone(counting), app.clone());
-        if !app.db.read(move |tx| step(&mut lock(&counting), tx, &for_step)).await? {
+        let (counting, for_step) = (Arc::clone(counting), app.clone());
+        let is_more = app.db.read(move |tx| {
+            let mut counting = lock(&counting);
+            let is_more = step(&mut counting, tx, &for_step)?;
+            counting.recount.differences.truncate(NAMED);
+            Ok(is_more)
+        });
+        if !is_more.await? {
             return Ok(());
         }
     }
@@ -251,10 +252,14 @@ impl Counting {
         }
         let Some(last) = page.last() else { return Ok(false) };
         for user in accounts::strangers(tx, &self.last_account, &last.user)? {
-            self.recount.damaged(format!("user {user}: has an account and entries, and nobody knows them"), STRANGER);
+            self.stranger(&user);
         }
         self.last_account.clone_from(&last.user);
         Ok(true)
+    }
+
+    fn stranger(&mut self, user: &str) {
+        self.recount.damaged(format!("user {user}: has an account and entries, and nobody knows them"), STRANGER);
     }
 
     fn compare_account(&mut self, kept: &Snapshot) {
@@ -286,6 +291,12 @@ impl Counting {
         self.catch_up(tx)?;
         let mut unseen = self.book.slots();
         unseen.retain(|slot| !self.compared.contains(&*slot.user));
+        let known = users::which_are_there(tx, unseen.iter().take(NAMED).map(|slot| &*slot.user))?;
+        for slot in unseen.iter().take(NAMED) {
+            if !known.iter().any(|(user, _)| **user == *slot.user) {
+                self.stranger(&slot.user);
+            }
+        }
         for slot in unseen.iter().take(NAMED) {
             match accounts::whole(tx, &slot.user)? {
                 Some(kept) => self.compare_account(&kept),

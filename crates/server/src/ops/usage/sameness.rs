@@ -19,7 +19,8 @@ pub(super) fn as_before(tx: &mut Tx<'_>, candidate: &Candidate, refused: Verdict
 
 /// The same again, or something else under the same id.
 pub(super) fn verdict_on(tx: &mut Tx<'_>, Candidate { entry, timed }: &Candidate, known: Known) -> Result<Verdict> {
-    if known.fingerprint == entry.fingerprint {
+    // A void is called by what it takes back, and may be told in another period again.
+    if known.fingerprint == entry.fingerprint || entry.kind == Kind::Void {
         return Ok(Verdict::Duplicate { position: known.position });
     }
     let first = log::at(tx, known.position)?.ok_or_else(|| Error::internal("an id of the log leads to no entry"))?;

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::counters::book::Taken;
 use crate::error::{Error, Result};
 use crate::store::accounts::{self, DaysAsked, Page, Stand};
-use crate::store::db::{Dialect, Isolation};
+use crate::store::db::Isolation;
 use crate::store::{Tx, leases};
 
 /// Which totals are asked for.
@@ -74,9 +74,6 @@ enum Written {
 /// written down.
 const FOLLOWED_MAX: usize = 20_000;
 
-/// Picocredits of a microcredit.
-const MICRO: i128 = 1_000_000;
-
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// Days since 1970 of a date.
@@ -117,9 +114,7 @@ pub async fn totals(app: &App, asked: Totals, after: Option<TotalsAfter>, limit:
                 kind: day.event_type,
                 quantity: Quantity::from_micro(day.quantity),
                 events: u64::try_from(day.events).map_err(Error::internal)?,
-                credits: Credits::from_micro(
-                    i64::try_from((day.cost_pico + MICRO / 2).div_euclid(MICRO)).map_err(Error::internal)?,
-                ),
+                credits: Credits::of_pico(day.cost_pico).map_err(Error::internal)?,
             })
         })
         .collect::<Result<_>>()?;
@@ -171,9 +166,8 @@ async fn write_down_as(app: &App, in_turn: bool) -> Result<bool> {
 }
 
 fn turn_page(tx: &mut Tx<'_>, holder: &str, in_turn: bool, (from, to): (Stand, i64), page: &Page) -> Result<Written> {
-    // SQLite has one process that serves. Elsewhere only one of many writes down; that it is the right one is held by the
-    // position, the lease only spares the others the work.
-    let ours = !in_turn || tx.dialect() == Dialect::Sqlite || leases::take(tx, LEASE, holder, LEASE_MS)?.is_some();
+    // Only one of many writes down; that it is the right one is held by the position, the lease only spares the others the work.
+    let ours = !in_turn || leases::is_ours(tx, LEASE, holder, LEASE_MS)?;
     Ok(if !ours {
         Written::ByOthers { written: accounts::stand(tx)? }
     } else if accounts::turn(tx, from, to, page)? {

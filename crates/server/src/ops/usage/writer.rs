@@ -11,7 +11,6 @@ use tokio::sync::{Notify, oneshot};
 use super::batch::{Batch, Whole};
 use super::group::Group;
 use crate::app::App;
-use crate::counters::book::Book;
 use crate::error::{Error, Result};
 use crate::store::db::Isolation;
 use crate::store::log::Entry;
@@ -189,14 +188,5 @@ fn finish(app: &App, batches: Vec<Batch>, outcome: Result<Group>) {
     }
     if app.book.unwritten() > UNWRITTEN_MAX {
         app.usage.much_unwritten.notify_one();
-    }
-}
-
-impl Book {
-    /// Waits until an entry is counted; whether it is.
-    pub async fn wait_for(&self, position: i64, at_most: Duration) -> bool {
-        let mut moved = self.watch();
-        let arrived = moved.wait_for(|applied| *applied >= position);
-        tokio::time::timeout(at_most, arrived).await.is_ok_and(|moved| moved.is_ok())
     }
 }

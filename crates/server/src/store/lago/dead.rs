@@ -45,9 +45,19 @@ macro_rules! select {
 pub fn bury(tx: &mut Tx<'_>, dead: &Dead) -> Result<()> {
     tx.run(
         "INSERT INTO lago_dead (transaction_id, position, user_id, reason, dead_ms, event, stored, replay)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
-         ON CONFLICT (transaction_id) DO UPDATE SET reason = excluded.reason, dead_ms = excluded.dead_ms, replay = 0",
-        args![&dead.transaction_id, dead.position, &dead.user, &dead.reason, dead.dead_ms, &dead.event, dead.stored],
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (transaction_id)
+         DO UPDATE SET reason = excluded.reason, dead_ms = excluded.dead_ms, replay = excluded.replay",
+        args![
+            &dead.transaction_id,
+            dead.position,
+            &dead.user,
+            &dead.reason,
+            dead.dead_ms,
+            &dead.event,
+            dead.stored,
+            dead.replay
+        ],
     )?;
     Ok(())
 }

@@ -95,7 +95,7 @@ async fn i22_whoever_lets_go_at_any_point_spends_nothing_twice() {
             let (first, second) = (format!("a{polls}"), format!("b{polls}"));
             dropped_at(rig.reserve(&first, "inference", "0.2"), polls % 7).await;
             let _ = rig.reserve(&first, "inference", "0.2").await.expect("held");
-            dropped_at(rig.commit(&first, "0.2"), polls % 11).await;
+            Box::pin(dropped_at(rig.commit(&first, "0.2"), polls % 11)).await;
             let released = code(rig.release(&first).await);
             let _ = rig.reserve(&second, "inference", "0.2").await;
             dropped_at(rig.release(&second), polls % 5).await;

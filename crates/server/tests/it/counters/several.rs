@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use billhook::counters::book;
 use billhook::jobs::Jobs;
 use billhook::ops::publishing::{self, proof};
 use billhook::ops::reservations::{self, Ask, Commit};
 use billhook::ops::usage;
-use billhook::store::leases;
 use billhook::store::log::{self, Source};
+use billhook::store::{facts, leases};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 
@@ -260,4 +261,66 @@ async fn a_clock_that_is_ahead_ends_no_lease_of_others() {
     one.app().db.write(move |tx| leases::release(tx, "counters", &holder)).await.expect("given back");
     assert!(is_ours(&other).await);
     assert!(!is_ours(&one).await, "nor the other way round");
+}
+
+/// I-03: one of two programs finds that Redis is ahead of the log and gives that another name. The other has not heard of it, and
+/// decides nothing until it has.
+#[tokio::test]
+async fn i03_of_a_log_with_another_name_each_cap_is_given_out_once() {
+    let (one, other) = two().await;
+    assert!(publishing::is_ours(one.app()).await.expect("asked"));
+    publishing::verify(one.app()).await.expect("published");
+    let name = one.app().db.read(|tx| facts::get(tx, facts::USAGE_LOG)).await.expect("read").expect("a name");
+    let mark = format!("bh:{{{}}}:wm", book::shard_of(&one.user));
+    one.server.as_ref().expect("a Redis").ask(&["SET", &mark, &format!("2.{name}:9999")]);
+    publishing::verify(one.app()).await.expect("noticed");
+    publishing::verify(one.app()).await.expect("published anew");
+    let storm = async |round: &str| {
+        let mut granted = 0;
+        for number in 0..60 {
+            for rig in [&one, &other] {
+                let asked = rig.reserve(&format!("{round}{number}{}", rig.app().holder), "inference", "0.1").await;
+                granted += usize::from(asked.is_ok());
+            }
+        }
+        granted
+    };
+    let before = storm("a").await;
+    assert!(!publishing::is_ours(other.app()).await.expect("asked"));
+    assert_eq!(before + storm("b").await, 50);
+    assert_eq!(code(other.reserve("more", "inference", "0.1").await), "credits.exhausted", "it decides again");
+    let there = one.app().db.read(|tx| facts::get(tx, facts::USAGE_LOG)).await.expect("read").expect("a name");
+    assert!(there > name, "{there} {name}");
+}
+
+/// The database goes back to an earlier state while programs serve, less far than they have written down: what was published of the
+/// entries that are gone counts for nobody.
+#[tokio::test]
+async fn i03_what_a_database_has_lost_is_free_again() {
+    let (one, other) = two().await;
+    for number in 0..6 {
+        one.record(&format!("e{number}"), "inference", "0.5").await;
+    }
+    let both = [&one, &other];
+    for rig in both {
+        publishing::is_ours(rig.app()).await.expect("asked");
+        usage::following::follow_log(rig.app()).await.expect("followed");
+    }
+    publishing::once(one.app()).await.expect("published");
+    assert_eq!((one.left().await, other.left().await), ("2".to_owned(), "2".to_owned()));
+    for sql in [
+        "DELETE FROM usage_log WHERE position > 3",
+        "DELETE FROM usage_ids WHERE position > 3",
+        "UPDATE usage_head SET position = 3",
+    ] {
+        one.app().db.write(move |tx| tx.run(sql, &[])).await.expect("set back");
+    }
+    for rig in both {
+        usage::following::follow_log(rig.app()).await.expect("followed");
+        publishing::is_ours(rig.app()).await.expect("asked");
+    }
+    publishing::once(one.app()).await.expect("published");
+    other.reserve("first", "inference", "0").await.expect_err("it hears of the name");
+    publishing::is_ours(other.app()).await.expect("asked");
+    assert_eq!((one.left().await, other.left().await), ("4".to_owned(), "4".to_owned()));
 }

@@ -29,6 +29,15 @@ async fn i01_every_wound_of_the_log_is_named(database: Database) {
         ("DELETE FROM usage_ids WHERE position = 4", ["the id of the entry 4 is not known"; 2]),
         ("UPDATE usage_log SET quantity_micro = quantity_micro + 1 WHERE position = 4", ["inference"; 2]),
         ("UPDATE usage_log SET user_id = 'u2' WHERE position = 4", ["u2"; 2]),
+        (
+            "UPDATE usage_log SET body = REPLACE(body, 'included=', 'included=9') WHERE kind = 6",
+            ["entry 1", "included"],
+        ),
+        (
+            "UPDATE usage_log SET body = REPLACE(body, 'price_per_1k_minor=', 'price_per_1k_minor=9') WHERE kind = 6",
+            ["entry 1", "price of 1,000 credits beyond, period from"],
+        ),
+        ("UPDATE usage_log SET weight_micro = weight_micro * 3 WHERE position = 4", ["credits"; 2]),
     ] {
         let app = program(&database, &now()).await;
         if whole_log(&app).await.is_empty() {

@@ -59,6 +59,35 @@ async fn each_attribute_that_is_wrong_is_named() {
     assert_eq!(meter.used("tts").await, 0);
 }
 
+/// What only the log or the catalogue can tell is said of the sender's own members as well.
+#[tokio::test]
+async fn what_is_refused_later_is_named_where_the_sender_has_it() {
+    let meter = Meter::new().await;
+    assert_eq!(meter.post_as(EVENTS, ONE, &event(&meter, "known").to_string()).await.status, 201);
+    for (id, attribute, value, structured, binary) in [
+        ("c1", "subject", json!("usr_nobody"), "/subject", "ce-subject"),
+        ("c1", "type", json!("telepathy"), "/type", "ce-type"),
+        ("c1", "time", json!("2026-01-01T00:00:00Z"), "/time", "ce-time"),
+        ("c1", "data", json!({ "quantity": 2_000_000_000 }), "/data/quantity", "/quantity"),
+        ("known", "data", json!({ "quantity": 3, "model": "m" }), "/data/quantity", "/quantity"),
+        ("known", "data", json!({ "quantity": "2.5", "model": "n" }), "/data", ""),
+    ] {
+        let mut event = event(&meter, id);
+        event[attribute] = value;
+        let answer = meter.post_as(EVENTS, ONE, &event.to_string()).await;
+        assert_eq!(fault(&answer).2, [structured], "{event}");
+        let batch = meter.post_as(EVENTS, MANY, &json!([event]).to_string()).await.json();
+        assert_eq!(batch["results"][0]["pointer"], format!("/0{structured}"), "{event}");
+        let headers: Vec<(String, String)> = ["specversion", "id", "source", "type", "subject", "time"]
+            .map(|name| (format!("ce-{name}"), event[name].as_str().unwrap().to_owned()))
+            .into();
+        let mut headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        headers.extend([("authorization", meter.key.as_str()), ("content-type", "application/json")]);
+        let answer = meter.world.send("POST", EVENTS, &headers, &event["data"].to_string()).await;
+        assert_eq!(fault(&answer).2, [binary], "{event}");
+    }
+}
+
 #[tokio::test]
 async fn many_are_judged_one_by_one_and_without_a_time_it_is_now() {
     let meter = Meter::new().await;

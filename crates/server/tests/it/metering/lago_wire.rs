@@ -1,9 +1,11 @@
 //! Lago's own wire: the cases of its contract that concern events, answered in its shape.
 
 use billhook::store::log::Kind;
+use billing::Catalogue;
 use serde_json::{Value, json};
 
 use super::Meter;
+use crate::harness::database::unique_name;
 use crate::harness::{Answer, Database, Plan};
 
 const ONE: &str = "/api/v1/events";
@@ -43,6 +45,19 @@ fn details(answer: &Answer) -> Value {
     );
     assert_eq!(body["error"], "Unprocessable Entity");
     body["error_details"].clone()
+}
+
+/// Two types may go to Lago under one code; what comes in under it could be either, at another weight.
+#[tokio::test]
+async fn a_code_of_two_types_means_neither() {
+    let path = std::env::temp_dir().join(format!("{}.toml", unique_name()));
+    std::fs::write(&path, Catalogue::BUILT_IN.replace("stt_call", "tts_call")).expect("a catalogue");
+    let environment = vec![("BILLHOOK_CATALOG", path.display().to_string())];
+    let meter = Meter::planned(Plan { stripe: None, environment, ..Plan::default() }).await;
+    let answer = one(&meter, &with(event(&meter, "e1"), "code", json!("tts_call"))).await;
+    assert_eq!(details(&answer), json!({ "code": ["billable_metric_not_found"] }));
+    assert_eq!(one(&meter, &event(&meter, "e1")).await.status, 200);
+    std::fs::remove_file(path).expect("removed");
 }
 
 #[tokio::test]

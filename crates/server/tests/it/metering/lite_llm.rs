@@ -145,7 +145,7 @@ async fn what_is_wrong_with_a_call_is_said_and_the_others_count() {
     for (member, value, pointer) in [
         ("endTime", json!("yesterday"), "/0/endTime"),
         ("endTime", json!("2026-11-22T10:00:00"), "/0/endTime"),
-        ("endTime", json!(1_700_000_000), "/0/timestamp"),
+        ("endTime", json!(1_700_000_000), "/0/endTime"),
         ("call_type", Value::Null, "/0/call_type"),
         ("metadata", json!(7), "/0/metadata"),
     ] {
@@ -178,7 +178,7 @@ async fn a_list_of_any_length_is_recorded_and_each_call_has_its_verdict() {
         for (place, id) in [(0, "n0"), (999, "n999"), (1_000, "n1000"), (2_499, "n2499")] {
             assert_eq!(results[place]["transaction_id"], id);
         }
-        assert_eq!(results[1_500]["pointer"], "/1500/type");
+        assert_eq!(results[1_500]["pointer"], "/1500/call_type");
         assert_eq!(results[1_501]["pointer"], "/1501/metadata");
         assert_eq!(results[2_400]["status"], "ignored");
     }

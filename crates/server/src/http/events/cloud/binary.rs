@@ -50,6 +50,18 @@ pub fn one<'a>(headers: &'a HeaderMap, text: &'a str) -> Result<(Cow<'a, str>, V
     }
 }
 
+/// Where an event in this mode has what ours has at a pointer.
+pub fn place(pointer: &str) -> Option<&'static str> {
+    Some(match pointer {
+        "/transaction_id" => "ce-id",
+        "/user_id" => "ce-subject",
+        "/type" => "ce-type",
+        "/timestamp" => "ce-time",
+        "/properties" => "",
+        _ => return None,
+    })
+}
+
 fn unreadable(name: &str, detail: &str, faults: &mut Vec<Fault>) -> Cow<'static, str> {
     faults.push(fault(name, detail));
     Cow::Borrowed("")

@@ -1,13 +1,11 @@
 //! Differences in words, with the numbers and dates that people know.
 
+use billing::Money;
 use billing::account::{Account, Sums};
-use billing::usage::Quantity;
+use billing::usage::{PICO_IN_CREDIT, Quantity};
 use jiff::Timestamp;
 
 use super::super::totals;
-
-/// Picocredits of a credit.
-const PICO: u128 = 1_000_000_000_000;
 
 /// The members in which two rows differ.
 pub fn differing(kept: &[(&'static str, String)], made: &[(&'static str, String)]) -> String {
@@ -33,7 +31,8 @@ pub fn units(micro: i64) -> String {
 
 /// Credits with all their twelve decimals, without the zeros at the end.
 pub fn pico(pico: i128) -> String {
-    let (sign, whole, rest) = (if pico < 0 { "-" } else { "" }, pico.unsigned_abs() / PICO, pico.unsigned_abs() % PICO);
+    let (sign, pico, one) = (if pico < 0 { "-" } else { "" }, pico.unsigned_abs(), PICO_IN_CREDIT.unsigned_abs());
+    let (whole, rest) = (pico / one, pico % one);
     let text = format!("{sign}{whole}.{rest:012}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -60,10 +59,20 @@ pub fn accounts(user: &str, kept: &[u8], counted: &Account) -> String {
             return format!("user {user}, {name}, period from {period}: kept {was}, the log says {is}");
         }
     }
-    if was.terms.tier != is.terms.tier {
-        return format!("user {user}: kept the tier {}, the log says {}", was.terms.tier, is.terms.tier);
+    for (name, was, is) in [
+        ("tier", was.terms.tier.clone(), is.terms.tier.clone()),
+        ("price of 1,000 credits beyond", money(was.terms.price_per_1k), money(is.terms.price_per_1k)),
+        ("cost of the overage", money(was.overage_cost), money(is.overage_cost)),
+    ] {
+        if was != is {
+            return format!("user {user}, {name}, period from {period}: kept {was}, the log says {is}");
+        }
     }
     format!("user {user}: the account at {} is not that of the log at {}", kept.position(), counted.position())
+}
+
+fn money(money: Money) -> String {
+    format!("{} {}", money.wire(), money.currency().code())
 }
 
 /// The first type of which two sums differ, with both.
