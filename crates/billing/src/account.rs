@@ -187,13 +187,15 @@ impl Account {
         let before = Period::ending_with(&terms, period.span.start_ms)?;
         let day = Span::day(&terms.zone, at_ms)?;
         let yesterday = Span::day_ending_with(&terms.zone, day.start_ms)?;
+        // What is said to have happened before a trial began counts in it: there is no period before it.
+        let before_open = terms.has_begun(period.span.start_ms.saturating_sub(1));
         Ok(Account {
             position: 0,
             entries: 0,
             received_ms: at_ms,
             period,
             before,
-            before_open: true,
+            before_open,
             day,
             yesterday,
             kinds: Vec::new(),

@@ -102,6 +102,11 @@ impl Error {
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![Fault { pointer: pointer.into(), detail: detail.into() }])
     }
+
+    /// An input that breaks a rule with a name.
+    pub fn rule(code: &'static str, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Rule { code, fault: Fault { pointer: pointer.into(), detail: detail.into() } }
+    }
 }
 
 impl std::fmt::Display for Error {

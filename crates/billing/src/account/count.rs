@@ -152,7 +152,8 @@ impl Account {
     fn place_in(&self, counted_ms: i64, moment: Moment) -> Place {
         let Moment { event_ms, received_ms, .. } = moment;
         let own = counted_ms >= self.period.span.start_ms;
-        let before = !own && counted_ms >= self.before.span.start_ms && received_ms < self.grace_ends_ms();
+        let in_before = counted_ms >= self.before.span.start_ms && received_ms < self.grace_ends_ms();
+        let before = !own && self.before_open && in_before;
         let day = if event_ms >= self.day.start_ms {
             Some(Day::Running)
         } else if event_ms >= self.yesterday.start_ms {

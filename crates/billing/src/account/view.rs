@@ -173,7 +173,7 @@ impl Account {
     /// What may be used at an instant: where an event of this instant would count.
     pub fn room(&self, now_ms: i64) -> Result<Room, AccountError> {
         // After the grace an event of the period before counts in the running one, so that is whose room it takes.
-        let in_grace = self.received_ms < self.grace_ends_ms();
+        let in_grace = self.before_open && self.received_ms < self.grace_ends_ms();
         let standing = self.standing(now_ms, in_grace && now_ms < self.period.span.start_ms)?;
         let period = &*standing.period;
         let expired = period.terms.is_over(now_ms);

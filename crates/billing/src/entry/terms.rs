@@ -130,11 +130,15 @@ impl Terms {
 
     /// The credits of a period at an instant. A trial gives its own once: none before it begins, none after its end.
     pub(crate) fn included_at(&self, at_ms: i64) -> Credits {
-        let begun = match self.period {
+        if self.has_begun(at_ms) && !self.is_over(at_ms) { self.included } else { Credits::ZERO }
+    }
+
+    /// Whether these terms held at an instant already: a trial begins once, others are taken to have held always.
+    pub(crate) fn has_begun(&self, at_ms: i64) -> bool {
+        match self.period {
             PeriodRule::Fixed(window) if self.ends_ms.is_some() => first_ms(window.start) <= Some(at_ms),
             PeriodRule::Fixed(_) | PeriodRule::Calendar | PeriodRule::Anchored(_) => true,
-        };
-        if begun && !self.is_over(at_ms) { self.included } else { Credits::ZERO }
+        }
     }
 
     /// The period around an instant, by the rule alone.

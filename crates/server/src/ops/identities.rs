@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::app::App;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::store::users::{self, User};
 use crate::store::{Tx, identities};
 
@@ -18,10 +18,7 @@ pub async fn user(app: &App, id: &str, pointer: &'static str) -> Result<User> {
     let id = id.to_owned();
     // No text of a database holds the character that ends texts in others.
     let found = if id.contains('\0') { None } else { app.db.read(move |tx| users::get(tx, &id)).await? };
-    found.ok_or_else(|| Error::Rule {
-        code: "user.unknown",
-        fault: Fault { pointer: pointer.to_owned(), detail: "expected the id of a user".to_owned() },
-    })
+    found.ok_or_else(|| Error::rule("user.unknown", pointer, "expected the id of a user"))
 }
 
 /// The users that own these subscriptions at Lago, by its name: that is the user's own id, or the id of their customer at Lago.

@@ -11,7 +11,7 @@ use super::usage;
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::counters::{Demand, Numbers};
-use crate::error::{Error, Fault, LimitState, Refused, Result};
+use crate::error::{Error, LimitState, Refused, Result};
 use crate::store::users;
 
 const MINUTE_SECONDS: u64 = 60;
@@ -35,11 +35,6 @@ async fn load(app: &App, user: &str) -> Result<Arc<Slot>> {
     usage::kept_account(app, &known.ok_or_else(super::users::unknown)?).await
 }
 
-/// An input that breaks a rule with a name.
-pub(super) fn rule(code: &'static str, pointer: &str, detail: &str) -> Error {
-    Error::Rule { code, fault: Fault { pointer: pointer.to_owned(), detail: detail.to_owned() } }
-}
-
 /// The tier that an account is in.
 fn tier_of<'a>(app: &'a App, slot: &Slot) -> Option<&'a Tier> {
     let state = slot.lock();
@@ -49,7 +44,7 @@ fn tier_of<'a>(app: &'a App, slot: &Slot) -> Option<&'a Tier> {
 /// A demand of so much of a type by this account, with the limits of its tier.
 pub(super) fn demand<'a>(app: &'a App, slot: &Slot, kind: &str, quantity: Quantity) -> Result<Demand<'a>> {
     let (kind, weight) = usage::kind(app, kind)
-        .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
+        .ok_or_else(|| Error::rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
     if quantity > usage::QUANTITY_MAX || quantity < Quantity::ZERO {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }

@@ -3,7 +3,6 @@
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
-use super::limits::rule;
 use super::usage::plans;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -95,7 +94,7 @@ pub async fn set_disabled(app: &App, id: &str, disabled: bool) -> Result<()> {
 
 /// Nobody with this id is a user, or is one any more.
 pub(super) fn unknown() -> Error {
-    rule("user.unknown", "/user_id", "expected the id of a user")
+    Error::rule("user.unknown", "/user_id", "expected the id of a user")
 }
 
 /// Whether a user is disabled, as the database says now.

@@ -350,7 +350,7 @@ impl<'a> Read<'a> {
 fn stored(codes: &Codes, entry: Logged) -> Result<Event<'static>> {
     let instant = |at_ms| Timestamp::from_millisecond(at_ms).map_err(Error::internal);
     let (at, received) = (instant(entry.event_ms)?, instant(entry.received_ms)?);
-    let code = Some(codes.of(&entry).to_owned()).filter(|code| !code.is_empty());
+    let code = codes.of(&entry).map(str::to_owned);
     let units = format!(r#"{{"units":"{}"}}"#, Quantity::from_micro(entry.quantity));
     Ok(Event {
         lago_id: lago_id(entry.position),

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::read::{Line, Outcome, Places};
 use crate::app::App;
-use crate::error::{Error, Fault, Result};
+use crate::error::{Error, Result};
 use crate::http::answer;
 use crate::ops::usage::Verdict;
 
@@ -27,8 +27,7 @@ pub fn single(app: &App, id: &str, verdict: &Verdict, places: Places) -> Result<
         Verdict::Recorded { position, late } => (StatusCode::CREATED, "recorded", position, *late),
         Verdict::Duplicate { position } => (StatusCode::OK, "duplicate", position, false),
         Verdict::Conflict { member } => {
-            let fault = Fault { pointer: placed(&format!("/{member}"), places).to_owned(), detail: DIFFERS.to_owned() };
-            return Err(Error::Rule { code: "usage.conflict", fault });
+            return Err(Error::rule("usage.conflict", placed(&format!("/{member}"), places), DIFFERS));
         }
         Verdict::Refused { code, pointer, detail } => return Err(refused(code, placed(pointer, places), detail)),
     };
@@ -50,8 +49,7 @@ fn placed(pointer: &str, places: Places) -> &str {
 }
 
 fn refused(code: &'static str, pointer: &str, detail: &str) -> Error {
-    let fault = Fault { pointer: pointer.to_owned(), detail: detail.to_owned() };
-    if code == "invalid" { Error::Invalid(vec![fault]) } else { Error::Rule { code, fault } }
+    if code == "invalid" { Error::invalid(pointer, detail) } else { Error::rule(code, pointer, detail) }
 }
 
 /// The answer for a batch: one result for each line, in order. `verdicts` are of the lines that told something.

@@ -12,7 +12,7 @@ use super::replay::AGAIN;
 use super::{configured, owed, reconcile, ship};
 use crate::app::App;
 use crate::error::Result;
-use crate::store::lago::{self, Dead, State};
+use crate::store::lago::{self, Dead, Window};
 use crate::store::{Tx, log};
 
 /// Entries that are looked at in one transaction.
@@ -118,8 +118,8 @@ pub async fn forget(app: &App, users: BTreeSet<String>) -> Result<Forgotten> {
         .db
         .write(move |tx| {
             let window = lago::window(tx)?;
-            let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
-            let mut unnoted: BTreeSet<i64> = waiting.map(|item| item.position).collect();
+            let mut unnoted: BTreeSet<i64> =
+                window.iter().flat_map(Window::waiting).map(|item| item.position).collect();
             let together = Together::read(tx)?;
             let users: BTreeSet<String> = users.iter().flat_map(|user| together.with(user)).collect();
             for user in &users {

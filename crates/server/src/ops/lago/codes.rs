@@ -27,14 +27,12 @@ impl Codes {
         Ok(codes)
     }
 
-    /// The code of an entry; empty where it is not for Lago. What takes an entry back has the code of that one.
-    pub fn of(&self, entry: &Logged) -> &str {
-        self.at(&entry.event_type, taken_back(entry).unwrap_or(entry.position))
-    }
-
-    fn at(&self, event_type: &str, position: i64) -> &str {
-        let begun = self.rows(event_type).iter().rev().find(|(from, _)| *from <= position);
-        begun.map_or("", |(_, code)| code)
+    /// The code of an entry; nothing where it is not for Lago, because an operator gave its type an empty one. What takes an entry
+    /// back has the code of that one.
+    pub fn of(&self, entry: &Logged) -> Option<&str> {
+        let position = taken_back(entry).unwrap_or(entry.position);
+        let (_, code) = self.rows(&entry.event_type).iter().rev().find(|(from, _)| *from <= position)?;
+        Some(&**code).filter(|code| !code.is_empty())
     }
 
     fn rows(&self, event_type: &str) -> &[(i64, String)] {
@@ -144,7 +142,7 @@ mod tests {
                 previous: None,
                 body,
             };
-            assert_eq!(codes.of(&entry), code, "{entry:?}");
+            assert_eq!(codes.of(&entry).unwrap_or_default(), code, "{entry:?}");
         }
         assert!(codes.has("new") && !codes.has("") && !codes.has("other"));
     }

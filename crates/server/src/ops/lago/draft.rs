@@ -110,11 +110,9 @@ impl Rules {
             }
             Kind::Grant | Kind::Revoke | Kind::Expire => return Ok(None),
         }
-        // An operator who wants a type kept away from Lago gives it an empty code.
-        let code = self.codes.of(entry).to_owned();
-        if code.is_empty() {
+        let Some(code) = self.codes.of(entry).map(str::to_owned) else {
             return Ok(Some(Fit::Skip("type_without_code")));
-        }
+        };
         if is_over(tx, entry)? {
             return Ok(Some(Fit::Skip("history")));
         }

@@ -31,8 +31,8 @@ pub struct Properties {
 /// What decides when an event is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// The first millisecond of its subscription.
-    pub began_ms: i64,
+    /// The first millisecond of its subscription, where there is one.
+    pub began_ms: Option<i64>,
     /// When its window is opened.
     pub now_ms: i64,
 }
@@ -42,7 +42,7 @@ impl Moment {
     /// the one is counted as the first moment of the subscription, and the other, like a correction, as of now.
     pub(super) fn count(self, event_ms: i64) -> i64 {
         let from_ms = if is_open(event_ms, self.now_ms) { event_ms } else { self.now_ms };
-        from_ms.max(self.began_ms)
+        self.began_ms.map_or(from_ms, |began_ms| from_ms.max(began_ms))
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
             (Kind::Usage, 0, 1_780_586_634_999, 1_780_586_635_000, "1780586635.000", "0", 'u'),
         ] {
             let entry = entry(kind, quantity, event_ms);
-            let event = of_entry(&entry, "sub", "tts_call", Moment { began_ms, now_ms: event_ms });
+            let event = of_entry(&entry, "sub", "tts_call", Moment { began_ms: Some(began_ms), now_ms: event_ms });
             assert_eq!((event.timestamp.as_str(), event.properties.units.as_str()), (timestamp, units));
             assert_eq!(event.transaction_id, format!("bh1-{letter}-00005080-30313233343536373839616263646566"));
             assert_eq!(entry_of(&event.transaction_id), Some((event_ms.div_euclid(DAY_MS), entry.id)));
@@ -217,7 +217,7 @@ mod tests {
             ("2025-12-31T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"),
             ("2026-12-01T00:01:00Z", "2026-11-01T00:00:00Z", "2026-11-30T23:58:00Z", "2026-12-01T00:01:00Z"),
         ] {
-            let moment = Moment { began_ms: ms(began), now_ms: ms(now) };
+            let moment = Moment { began_ms: Some(ms(began)), now_ms: ms(now) };
             assert_eq!(moment.count(ms(event)), ms(counted), "{event} at {now}");
         }
     }

@@ -134,9 +134,7 @@ pub async fn status(app: &App) -> Result<Status> {
         .db
         .read(move |tx| {
             let (head, cursor, window) = (log::head(tx)?, lago::cursor(tx)?, lago::window(tx)?);
-            let waiting =
-                window.iter().flat_map(|window| &window.items).filter(|item| item.state == lago::State::Waiting);
-            let waiting: Vec<i64> = waiting.map(|item| item.position).collect();
+            let waiting: Vec<i64> = window.iter().flat_map(lago::Window::waiting).map(|item| item.position).collect();
             let oldest = match waiting.first() {
                 Some(position) => log::at(tx, *position)?,
                 None => log::read(tx, cursor.position, 1)?.pop(),

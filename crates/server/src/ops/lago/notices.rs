@@ -182,8 +182,9 @@ fn rebuilt(tx: &mut Tx<'_>, transaction_id: &str) -> Result<Option<(String, i64,
     let names = Names::read(tx, &entry.user)?;
     let Some(external_id) = names.of(&entry) else { return Ok(None) };
     let codes = Codes::read(tx)?;
+    let Some(code) = codes.of(&entry) else { return Ok(None) };
     let moved = lago::moved(tx, known.position - 1, known.position)?;
     let at_ms = moved.get(&known.position).copied().unwrap_or(entry.event_ms);
-    let event = event::counted_at(&entry, external_id, codes.of(&entry), at_ms);
+    let event = event::counted_at(&entry, external_id, code, at_ms);
     Ok((event.transaction_id == transaction_id).then_some((entry.user, known.position, event)))
 }

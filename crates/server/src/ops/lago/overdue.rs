@@ -4,7 +4,7 @@
 use super::Lago;
 use super::event::{Event, is_open};
 use super::settling::{self, Became, Outcome};
-use super::ship::NotNow;
+use super::ship::Halt;
 use crate::app::App;
 use crate::error::Result;
 use crate::gateways::lago::{read, segment};
@@ -24,7 +24,7 @@ pub(super) enum Look {
 }
 
 /// Asks Lago for the events whose month is over, and writes down what it says.
-pub(super) async fn look(app: &App, ours: &Lago, window: &Window) -> Result<Look, NotNow> {
+pub(super) async fn look(app: &App, ours: &Lago, window: &Window) -> Result<Look, Halt> {
     let now_ms = app.clock.now().as_millisecond();
     let overdue = overdue(window, now_ms)?;
     if overdue.is_empty() {

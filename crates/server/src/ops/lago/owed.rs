@@ -14,7 +14,7 @@ use super::names::{self, Together};
 use super::reconcile::Count;
 use crate::app::App;
 use crate::error::Result;
-use crate::store::lago::{self, QUARTER_MS, State, Sum};
+use crate::store::lago::{self, QUARTER_MS, Sum, Window};
 use crate::store::log::{self, DAY_MS};
 use crate::store::{Tx, users};
 
@@ -202,6 +202,5 @@ fn add(counts: &mut Counts, sum: &Sum) {
 /// What lies in the open window and is not sent yet.
 fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Sum>> {
     let window = lago::window(tx)?;
-    let waiting = window.iter().flat_map(|window| &window.items).filter(|item| item.state == State::Waiting);
-    waiting.map(|item| Event::read(&item.event)?.sum()).collect()
+    window.iter().flat_map(Window::waiting).map(|item| Event::read(&item.event)?.sum()).collect()
 }

@@ -13,7 +13,7 @@ use super::{codes, configured, names};
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::gateways::lago::{LagoError, Refusal, Remedy, read, segment};
-use crate::store::lago::{self, QUARTER_MS, State, Subscription};
+use crate::store::lago::{self, QUARTER_MS, Subscription, Window};
 
 /// Subscriptions of one read of the database.
 const PAGE: i64 = 200;
@@ -310,9 +310,9 @@ async fn delivered(app: &App, external_id: &str, from_ms: i64, to_ms: i64) -> Re
                 let range = ranges.entry(sum.code).or_default();
                 if whole { range.add(units, events) } else { range.add_unsure(units, events) }
             }
-            for item in lago::window(tx)?.iter().flat_map(|window| &window.items) {
+            for item in lago::window(tx)?.iter().flat_map(Window::waiting) {
                 let event = Event::read(&item.event)?;
-                if item.state == State::Waiting && event.external_subscription_id == external_id {
+                if event.external_subscription_id == external_id {
                     let sum = event.sum()?;
                     ranges.entry(sum.code).or_default().add_unsure(i128::from(sum.units), i128::from(sum.events));
                 }

@@ -7,7 +7,7 @@ use super::ensure::Ready;
 use super::event::{self, Event, Moment, is_open};
 use super::names::{self, Names};
 use super::reconcile::Count;
-use super::ship::{self, NotNow};
+use super::ship::{self, Halt};
 use super::{Lago, codes, configured};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ struct Raised {
 }
 
 /// Opens a window of dead letters that somebody wants to be sent again; false when there are none.
-pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
+pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, Halt> {
     let most = i64::try_from(BATCH).unwrap_or(i64::MAX);
     let now_ms = app.clock.now().as_millisecond();
     let letters = app.db.read(move |tx| letters(tx, most, now_ms)).await?;
@@ -189,7 +189,7 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
             continue;
         }
         if !standing.contains_key(&letter.user) {
-            let first_ms = Moment { began_ms: i64::MIN, now_ms }.count(event.at_ms()?);
+            let first_ms = Moment { began_ms: None, now_ms }.count(event.at_ms()?);
             let fresh = subscription(app, ours, &letter, first_ms).await?;
             standing.insert(letter.user.clone(), fresh);
         }
@@ -205,7 +205,7 @@ pub(super) async fn open(app: &App, ours: &Lago) -> Result<bool, NotNow> {
                 });
                 let event = Event { external_subscription_id: name, ..event };
                 let before_ms = event.at_ms()?;
-                let moment = Moment { began_ms: ready.began_ms, now_ms };
+                let moment = Moment { began_ms: Some(ready.began_ms), now_ms };
                 let event = if is_again(&letter) { event } else { event.counted_from(moment)? };
                 let at_ms = event.at_ms()?;
                 if at_ms != before_ms {
@@ -262,7 +262,7 @@ fn letters(tx: &mut Tx<'_>, most: i64, now_ms: i64) -> Result<Vec<Asking>> {
     Ok(letters)
 }
 
-async fn subscription(app: &App, ours: &Lago, letter: &Dead, first_ms: i64) -> Result<Result<Ready, String>, NotNow> {
+async fn subscription(app: &App, ours: &Lago, letter: &Dead, first_ms: i64) -> Result<Result<Ready, String>, Halt> {
     let (user, catalogue, now) = (letter.user.clone(), app.catalogue.clone(), app.clock.now());
     let tier = app
         .db

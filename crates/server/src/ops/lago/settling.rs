@@ -54,7 +54,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, seen: &Window, outcomes: &[Outcome], now_m
                 buried.insert(item.position);
             }
             Became::Lost => {
-                let moment = Moment { began_ms: i64::MIN, now_ms };
+                let moment = Moment { began_ms: None, now_ms };
                 let at_ms = moment.count(Event::read(&item.event)?.at_ms()?);
                 count_from(tx, item, at_ms)?;
                 // It is another window now: an answer to what was sent before says nothing about it.

@@ -61,13 +61,13 @@ pub async fn run(app: &App) -> Result<Shipped> {
 }
 
 /// What ends a run early.
-enum Halt {
+pub(super) enum Halt {
     Lago(Stop),
     Ours(Error),
 }
 
 /// What Lago's answer means for the run.
-struct Stop {
+pub(super) struct Stop {
     remedy: Remedy,
     code: &'static str,
     text: String,
@@ -117,7 +117,7 @@ type Standing = HashMap<String, Result<Ready, String>>;
 async fn standing(app: &App, ours: &Lago, draft: &Draft) -> Result<Standing, Halt> {
     let mut wanted: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
     // No subscription is to begin in a month that is billed: the plan has a price of its own.
-    let moment = Moment { began_ms: i64::MIN, now_ms: app.clock.now().as_millisecond() };
+    let moment = Moment { began_ms: None, now_ms: app.clock.now().as_millisecond() };
     for item in &draft.items {
         let first = wanted.entry(&item.entry.user).or_insert((&item.tier, i64::MAX));
         first.1 = first.1.min(moment.count(item.entry.event_ms));
@@ -136,33 +136,12 @@ pub(super) async fn of_user(
     user: &str,
     tier: &str,
     first_ms: i64,
-) -> Result<Result<Ready, String>, NotNow> {
+) -> Result<Result<Ready, String>, Halt> {
     match ensure::subscription(app, ours, user, tier, first_ms).await {
         Ok(ready) => Ok(Ok(ready)),
         Err(Unready::Refused(reason)) => Ok(Err(format!("subscription: {reason}"))),
-        Err(Unready::Lago(error)) => Err(NotNow(Halt::from(error))),
-        Err(Unready::Ours(error)) => Err(NotNow(Halt::Ours(error))),
-    }
-}
-
-/// Lago or the database cannot be asked now.
-pub(super) struct NotNow(Halt);
-
-impl From<NotNow> for Halt {
-    fn from(NotNow(halt): NotNow) -> Self {
-        halt
-    }
-}
-
-impl From<LagoError> for NotNow {
-    fn from(error: LagoError) -> Self {
-        Self(Halt::from(error))
-    }
-}
-
-impl From<Error> for NotNow {
-    fn from(error: Error) -> Self {
-        Self(Halt::Ours(error))
+        Err(Unready::Lago(error)) => Err(Halt::from(error)),
+        Err(Unready::Ours(error)) => Err(Halt::Ours(error)),
     }
 }
 
@@ -180,7 +159,7 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
         };
         let external_id = ready.map_or(item.entry.user.as_str(), |ready| &ready.external_id);
         let external_id = item.name.as_deref().unwrap_or(external_id);
-        let moment = Moment { began_ms: ready.map_or(i64::MIN, |ready| ready.began_ms), now_ms };
+        let moment = Moment { began_ms: ready.map(|ready| ready.began_ms), now_ms };
         let event = event::of_entry(&item.entry, external_id, &item.code, moment);
         let at_ms = event.at_ms()?;
         if at_ms != item.entry.event_ms {

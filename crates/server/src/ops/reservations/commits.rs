@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::counters::reading::LATE_COMMIT;
 use crate::counters::reservations::{Fate, Known, Recorded};
 use crate::error::{Error, Result};
-use crate::ops::limits::{self, rule};
+use crate::ops::limits;
 use crate::ops::usage::{self, Candidate, Verdict, ids};
 use crate::store::Tx;
 use crate::store::log::{self, Entry, Kind, Source};
@@ -114,7 +114,7 @@ async fn again(
     Recorded { position, quantity: recorded, late }: Recorded,
 ) -> Result<Committed> {
     if quantity != recorded {
-        return Err(rule("usage.conflict", "/quantity", "differs from what was committed under this id"));
+        return Err(Error::rule("usage.conflict", "/quantity", "differs from what was committed under this id"));
     }
     let remaining = remaining(app, user, kind).await;
     Ok(Committed { id: id.to_owned(), position, quantity, late, remaining, replayed: true })
@@ -164,7 +164,7 @@ async fn append(app: &App, wanted: Wanted<'_>, candidate: Candidate) -> Result<C
     let position = match verdict {
         Some(Verdict::Recorded { position, .. }) => position,
         Some(Verdict::Refused { code: "invalid", pointer, detail }) => return Err(Error::invalid(pointer, detail)),
-        Some(Verdict::Refused { code, pointer, detail }) => return Err(rule(code, pointer, detail)),
+        Some(Verdict::Refused { code, pointer, detail }) => return Err(Error::rule(code, pointer, detail)),
         // Somebody was faster with the same id.
         Some(Verdict::Duplicate { .. } | Verdict::Conflict { .. }) | None => {
             let (recorded, entry) =
@@ -220,17 +220,17 @@ fn remember(app: &App, wanted: &Wanted<'_>, position: i64) {
 fn candidate(app: &App, wanted: &Wanted<'_>) -> Result<Candidate> {
     let Wanted { id, user, kind, quantity, at, late, now } = wanted;
     let weight = usage::weight(app, kind)
-        .ok_or_else(|| rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
+        .ok_or_else(|| Error::rule("type.unknown", "/type", "expected an event type of the catalogue"))?;
     let cost = billing::limit::credits_for(*quantity, weight);
     if *quantity > usage::QUANTITY_MAX || cost.is_err() {
         return Err(Error::invalid("/quantity", "expected 0 to 1000000000"));
     }
     let event = at.unwrap_or(*now);
     if event < now.checked_sub(app.config.usage_window).map_err(Error::internal)? {
-        return Err(rule("too_old", "/timestamp", "this is older than events may be"));
+        return Err(Error::rule("too_old", "/timestamp", "this is older than events may be"));
     }
     if event > now.checked_add(usage::AHEAD).map_err(Error::internal)? {
-        return Err(rule("too_early", "/timestamp", "expected at most 5 minutes ahead"));
+        return Err(Error::rule("too_early", "/timestamp", "expected at most 5 minutes ahead"));
     }
     let mut entry = Entry {
         kind: Kind::Usage,

@@ -16,7 +16,7 @@ pub use self::commits::{Commit, Committed, commit};
 use self::commits::{in_log, lately_in_log};
 pub use self::open::{Notes, forget_old, let_notes_go, restore, write_down};
 pub(super) use self::open::{known, open_in, uncommitted};
-use super::limits::{self, rule};
+use super::limits;
 use crate::app::App;
 use crate::counters::reservations::{Fate, Known};
 use crate::counters::{self, Counters, Demand, Rate, Released};
@@ -230,11 +230,11 @@ fn instant(ms: i64) -> Timestamp {
 }
 
 fn conflict(member: &str) -> Error {
-    rule("usage.conflict", &format!("/{member}"), "differs from what was reserved under this id")
+    Error::rule("usage.conflict", format!("/{member}"), "differs from what was reserved under this id")
 }
 
 fn resolved_otherwise(detail: &str) -> Error {
-    rule("usage.conflict", "/status", detail)
+    Error::rule("usage.conflict", "/status", detail)
 }
 
 /// What a user has left; nothing where there is no limit, or where it cannot be said: what was done stays done.

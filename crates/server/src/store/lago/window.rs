@@ -22,6 +22,13 @@ pub struct Window {
     pub items: Vec<Item>,
 }
 
+impl Window {
+    /// What is not sent yet, or of which nobody knows.
+    pub fn waiting(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().filter(|item| item.state == State::Waiting)
+    }
+}
+
 /// An event of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -69,7 +76,7 @@ fn lines(window: &Window) -> String {
 
 /// Writes down what became of the events; the window goes when nothing waits any more.
 pub fn save_window(tx: &mut Tx<'_>, window: &Window) -> Result<()> {
-    if window.items.iter().any(|item| item.state == State::Waiting) {
+    if window.waiting().next().is_some() {
         tx.run(
             "UPDATE lago_window SET opened_ms = ?1, events = ?2, states = ?3 WHERE one = 1",
             args![window.opened_ms, lines(window), letters(window)],
