@@ -40,6 +40,8 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct State {
     connection: Option<Connection>,
+    /// Somebody else may answer there now: it is looked again who that is, before it is used once more.
+    is_doubtful: bool,
     /// Nobody asks before this instant.
     paused_until: Option<Instant>,
     /// When it was last said that Redis is in trouble, and whether that is the last word.
@@ -146,22 +148,34 @@ impl Link {
                 // This one tries; the others still wait.
                 state.paused_until = Some(Instant::now() + PAUSE);
             }
-            if let Some(connection) = &state.connection {
+            if let Some(connection) = state.connection.as_ref().filter(|_| !state.is_doubtful) {
                 return Ok(connection.clone());
             }
         }
         let alone = tokio::time::timeout(self.deadline(), self.connecting.lock()).await;
         let _alone = alone.map_err(|_| Outage("is being connected".into()))?;
-        if let Some(connection) = &self.lock().connection {
-            return Ok(connection.clone());
-        }
+        let before = {
+            let mut state = self.lock();
+            let is_doubtful = std::mem::take(&mut state.is_doubtful);
+            match &state.connection {
+                Some(connection) if !is_doubtful => return Ok(connection.clone()),
+                before => before.clone(),
+            }
+        };
         let connected = tokio::time::timeout(CONNECT.max(self.deadline()), connect(self.url.expose_secret())).await;
         match connected.unwrap_or_else(|_| Err(late())) {
             Ok(connection) => {
                 self.lock().connection = Some(connection.clone());
                 Ok(connection)
             }
+            // The address that we were given may be that of a node that died; the others of its cluster go on.
+            Err(_) if matches!(before, Some(Connection::Cluster(_))) => {
+                before.ok_or_else(|| Outage("no connection".into()))
+            }
             Err(error) => {
+                let mut state = self.lock();
+                state.connection = None;
+                drop(state);
                 self.failed();
                 self.lock().paused_until = Some(Instant::now() + PAUSE);
                 Err(Outage(error.into()))
@@ -190,7 +204,7 @@ impl Link {
         }
         // Somebody else answers there now than the one that was connected: look again who it is.
         if is_foreign(&error) {
-            state.connection = None;
+            state.is_doubtful = true;
         }
         drop(state);
         Err(Outage(error.into()))
