@@ -15,7 +15,7 @@ use crate::gateways::stripe::{Settings, Stripe};
 use crate::ops::lago::Lago;
 use crate::ops::page::CursorKey;
 use crate::ops::usage::writer::Writer;
-use crate::ops::{catalogue, reservations, usage};
+use crate::ops::{catalogue, publishing, reservations, usage};
 use crate::sessions::ForeignSessions;
 use crate::store::db::OpenError;
 use crate::store::{self, Db};
@@ -152,6 +152,7 @@ impl App {
         catalogue::adopt(self).await?;
         usage::plans::follow(self).await?;
         usage::plans::watch_unknown(self).await?;
+        publishing::begin(self).await?;
         reservations::restore(self).await
     }
 

@@ -48,6 +48,23 @@ pub async fn is_ours(app: &App) -> Result<bool> {
     Ok(is_ours)
 }
 
+/// Before anything is decided: whether what lies in Redis is of a log that does not exist any more. Redis that is away says nothing,
+/// and is looked at again by whoever publishes.
+pub async fn begin(app: &App) -> Result<()> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(()) };
+    let Ok(marks) = shared.marks(&all_shards()?).await else { return Ok(()) };
+    let position =
+        marks.into_iter().filter_map(|mark| if let Mark::At(position) = mark { Some(position) } else { None });
+    match position.max() {
+        Some(position) if position > app.db.read(log::head).await? => ahead(app, shared, position).await,
+        _ => Ok(()),
+    }
+}
+
+fn all_shards() -> Result<Vec<i64>> {
+    Ok((0..i64::try_from(book::SHARDS).map_err(Error::internal)?).collect())
+}
+
 /// Publishes what has moved since the last time.
 pub async fn once(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
@@ -81,7 +98,7 @@ pub async fn verify(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     {
         let mut view = shared.view.lock().await;
-        let shards: Vec<i64> = (0..i64::try_from(book::SHARDS).map_err(Error::internal)?).collect();
+        let shards = all_shards()?;
         let marks = shared.marks(&shards).await?;
         for (shard, there) in shards.into_iter().zip(marks) {
             if view.mark(shard).is_some_and(|known| there != Mark::At(known)) {

@@ -293,6 +293,36 @@ async fn i03_of_a_log_with_another_name_each_cap_is_given_out_once() {
     assert!(there > name, "{there} {name}");
 }
 
+/// I-03: programs that start over a database that was set back find that out before they decide anything, whoever publishes.
+#[tokio::test]
+async fn i03_after_a_backup_was_put_back_each_cap_is_given_out_once() {
+    let (one, _other) = two().await;
+    let server = one.server.as_ref().expect("a Redis");
+    let name = one.app().db.read(|tx| facts::get(tx, facts::USAGE_LOG)).await.expect("read").expect("a name");
+    server.ask(&["SET", "bh:{7}:wm", &format!("2.{name}:9999")]);
+    let started = async || {
+        let same = Database::Postgres {
+            server: crate::harness::database::variable("BILLHOOK_TEST_POSTGRES"),
+            name: self::name(&one.world.database),
+        };
+        Rig::at(Some(server.url()), same).await
+    };
+    let both = [started().await, started().await];
+    let mut granted = 0;
+    for number in 0..60 {
+        // Whoever publishes comes to it a little later.
+        if number == 20 && publishing::is_ours(both[0].app()).await.expect("asked") {
+            publishing::verify(both[0].app()).await.expect("published");
+            publishing::verify(both[0].app()).await.expect("published");
+        }
+        for rig in &both {
+            let asked = rig.reserve(&format!("{number}{}", rig.app().holder), "inference", "0.1").await;
+            granted += usize::from(asked.is_ok());
+        }
+    }
+    assert_eq!(granted, 50);
+}
+
 /// The database goes back to an earlier state while programs serve, less far than they have written down: what was published of the
 /// entries that are gone counts for nobody.
 #[tokio::test]
