@@ -102,6 +102,7 @@ pub async fn tidy(app: App, mut stop: watch::Receiver<bool>) {
 }
 
 async fn look(app: &App, ours: &mut bool) -> Result<()> {
+    publishing::follow_name(app).await?;
     *ours = publishing::is_ours(app).await?;
     if *ours { publishing::verify(app).await } else { Ok(()) }
 }

@@ -314,10 +314,14 @@ impl Book {
         self.is_whole.load(Ordering::Acquire)
     }
 
-    /// Whether the log was found to end before what was counted of it, since this was asked last: then what was published of it is
-    /// of a log that does not exist any more.
-    pub fn was_set_back(&self) -> bool {
-        self.set_back.swap(false, Ordering::AcqRel)
+    /// Whether the log was found to end before what was counted of it: then what was published is of a log that does not exist any
+    /// more, until somebody has seen to it.
+    pub fn is_set_back(&self) -> bool {
+        self.set_back.load(Ordering::Acquire)
+    }
+
+    pub fn note_set_back(&self, is_set_back: bool) {
+        self.set_back.store(is_set_back, Ordering::Release);
     }
 
     /// The latest acceptance of an entry that was counted here, in milliseconds.
@@ -525,11 +529,6 @@ impl Turn<'_> {
         self.book.unwritten.fetch_add(taken.entries, Ordering::Relaxed);
         self.changed.closed.extend(taken.page.closed);
         self.changed.warnings.extend(taken.page.warnings);
-    }
-
-    /// What was counted is not in the log any more.
-    pub fn set_back(&self) {
-        self.book.set_back.store(true, Ordering::Release);
     }
 
     /// Forgets every account: they are read and folded anew from what is written at this position.

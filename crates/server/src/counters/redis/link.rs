@@ -40,7 +40,7 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct State {
     connection: Option<Connection>,
-    /// Somebody else may answer there now: it is looked again who that is, before it is used once more.
+    /// Somebody else may answer there now: it is connected anew before it is used again, where that can be done.
     is_doubtful: bool,
     /// Nobody asks before this instant.
     paused_until: Option<Instant>,
@@ -148,39 +148,39 @@ impl Link {
                 // This one tries; the others still wait.
                 state.paused_until = Some(Instant::now() + PAUSE);
             }
-            if let Some(connection) = state.connection.as_ref().filter(|_| !state.is_doubtful) {
-                return Ok(connection.clone());
-            }
+        }
+        if let Some(connection) = self.sure_connection() {
+            return Ok(connection);
         }
         let alone = tokio::time::timeout(self.deadline(), self.connecting.lock()).await;
         let _alone = alone.map_err(|_| Outage("is being connected".into()))?;
-        let before = {
-            let mut state = self.lock();
-            let is_doubtful = std::mem::take(&mut state.is_doubtful);
-            match &state.connection {
-                Some(connection) if !is_doubtful => return Ok(connection.clone()),
-                before => before.clone(),
-            }
-        };
+        if let Some(connection) = self.sure_connection() {
+            return Ok(connection);
+        }
         let connected = tokio::time::timeout(CONNECT.max(self.deadline()), connect(self.url.expose_secret())).await;
-        match connected.unwrap_or_else(|_| Err(late())) {
-            Ok(connection) => {
-                self.lock().connection = Some(connection.clone());
+        let connected = connected.unwrap_or_else(|_| Err(late()));
+        let mut state = self.lock();
+        state.is_doubtful = false;
+        match (connected, &state.connection) {
+            (Ok(connection), _) => {
+                state.connection = Some(connection.clone());
                 Ok(connection)
             }
             // The address that we were given may be that of a node that died; the others of its cluster go on.
-            Err(_) if matches!(before, Some(Connection::Cluster(_))) => {
-                before.ok_or_else(|| Outage("no connection".into()))
-            }
-            Err(error) => {
-                let mut state = self.lock();
+            (Err(_), Some(cluster @ Connection::Cluster(_))) => Ok(cluster.clone()),
+            (Err(error), _) => {
                 state.connection = None;
+                state.paused_until = Some(Instant::now() + PAUSE);
                 drop(state);
                 self.failed();
-                self.lock().paused_until = Some(Instant::now() + PAUSE);
                 Err(Outage(error.into()))
             }
         }
+    }
+
+    fn sure_connection(&self) -> Option<Connection> {
+        let state = self.lock();
+        state.connection.clone().filter(|_| !state.is_doubtful)
     }
 
     fn judged(&self, answer: redis::RedisResult<Value>) -> Result<Value, Outage> {

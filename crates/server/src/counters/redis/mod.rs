@@ -54,6 +54,8 @@ const HEARD_WITHIN: Duration = Duration::from_secs(10);
 static LIVES: AtomicU64 = AtomicU64::new(1);
 /// How long a resolution is claimed at least.
 const CLAIM_MS: i64 = 1_000;
+/// Before the name of a log: how its accounts are written.
+const WRITTEN: &str = "2.";
 
 /// Counters in Redis.
 #[derive(Debug)]
@@ -280,7 +282,10 @@ impl Redis {
         let answer = self.link.run_within(view::DEADLINE, &self.scripts.apply, &keys, &args).await?;
         if text_at(&answer, 0)? == "later" {
             let later = text_at(&answer, 1)?;
-            *self.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(unwritten(&later).to_owned());
+            // A version to come writes them otherwise: where it serves, this one decides nothing, and names nothing.
+            if let Some(name) = later.strip_prefix(WRITTEN) {
+                *self.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+            }
             return Err(Outage(format!("what is published is of a later log, {later}").into()));
         }
         Ok(answer)
@@ -453,12 +458,7 @@ fn prefix(shard: i64) -> String {
 
 /// The log of which accounts are, as they are written now: those of an earlier version are none of ours.
 fn written(log: &str) -> Arc<str> {
-    format!("2.{log}").into()
-}
-
-/// Its name alone.
-fn unwritten(log: &str) -> &str {
-    log.split_once('.').map_or(log, |(_, name)| name)
+    format!("{WRITTEN}{log}").into()
 }
 
 /// The keys of an account.

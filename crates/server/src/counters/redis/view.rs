@@ -13,7 +13,7 @@ use redis::Value;
 use super::notation::{garbage, text_at, text_of};
 use super::publication::Publication;
 use super::script::Args;
-use super::{Outage, Redis, prefix, unwritten, written};
+use super::{Outage, Redis, WRITTEN, prefix, written};
 use crate::counters::book::{self, Slot};
 use crate::counters::publishing::Move;
 
@@ -190,7 +190,7 @@ impl Redis {
 
     /// By which name of the log this process works.
     pub fn log_name(&self) -> String {
-        unwritten(&self.log()).to_owned()
+        self.log().trim_start_matches(WRITTEN).to_owned()
     }
 
     /// A later name of the log that was seen in Redis since this was asked last.

@@ -35,17 +35,23 @@ const BEHIND_MAX: i64 = 200_000;
 /// Whether this process is the one that publishes; asked every second or so.
 pub async fn is_ours(app: &App) -> Result<bool> {
     let Counters::Redis(shared) = &app.counters else { return Ok(false) };
-    if let Some(later) = shared.later_log() {
-        rename(app, shared, later).await?;
-    }
     let holder = app.holder.clone();
     let is_ours = app.db.write(move |tx| leases::is_ours(tx, LEASE, &holder, LEASE_MS)).await?;
     if !is_ours {
-        app.book.was_set_back(); // seen by whoever publishes
+        app.book.note_set_back(false); // whoever publishes has found it as well
         app.book.moves.stop();
         shared.view.lock().await.forget();
     }
     Ok(is_ours)
+}
+
+/// Works by the name that the log has by now, where something with a later one was seen in Redis.
+pub async fn follow_name(app: &App) -> Result<()> {
+    let Counters::Redis(shared) = &app.counters else { return Ok(()) };
+    match shared.later_log() {
+        Some(later) => rename(app, shared, later).await,
+        None => Ok(()),
+    }
 }
 
 /// Before anything is decided: whether what lies in Redis is of a log that does not exist any more. Redis that is away says nothing,
@@ -69,9 +75,10 @@ fn all_shards() -> Result<Vec<i64>> {
 pub async fn once(app: &App) -> Result<()> {
     let Counters::Redis(shared) = &app.counters else { return Ok(()) };
     let mut view = shared.view.lock().await;
-    if app.book.was_set_back() {
+    if app.book.is_set_back() {
         tracing::error!("the log ends before what was counted of it: the database was set back");
         rename(app, shared, shared.log_name()).await?;
+        app.book.note_set_back(false);
         view.forget();
     }
     let (moves, to) = {

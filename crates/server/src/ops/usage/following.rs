@@ -49,7 +49,7 @@ fn follow(tx: &mut Tx<'_>, app: &App, turn: &mut Turn<'_>, head: i64) -> Result<
     let is_set_back = head < app.book.applied();
     // Where even the written accounts lie behind its end, doctor has to see to it.
     if is_set_back && written.position <= head {
-        turn.set_back();
+        app.book.note_set_back(true);
     }
     if is_set_back || !written.follows(turn.written()) {
         tracing::warn!(

@@ -286,7 +286,7 @@ async fn i03_of_a_log_with_another_name_each_cap_is_given_out_once() {
         granted
     };
     let before = storm("a").await;
-    assert!(!publishing::is_ours(other.app()).await.expect("asked"));
+    publishing::follow_name(other.app()).await.expect("followed");
     assert_eq!(before + storm("b").await, 50);
     assert_eq!(code(other.reserve("more", "inference", "0.1").await), "credits.exhausted", "it decides again");
     let there = one.app().db.read(|tx| facts::get(tx, facts::USAGE_LOG)).await.expect("read").expect("a name");
@@ -351,6 +351,6 @@ async fn i03_what_a_database_has_lost_is_free_again() {
     }
     publishing::once(one.app()).await.expect("published");
     other.reserve("first", "inference", "0").await.expect_err("it hears of the name");
-    publishing::is_ours(other.app()).await.expect("asked");
+    publishing::follow_name(other.app()).await.expect("followed");
     assert_eq!((one.left().await, other.left().await), ("4".to_owned(), "4".to_owned()));
 }
