@@ -75,14 +75,14 @@ impl<'a> Wire<'a> for Item<'a> {
         member(text, "id")
     }
 
-    fn place(pointer: &str) -> Option<&'static str> {
-        Some(match pointer {
+    fn place(pointer: &str) -> Cow<'_, str> {
+        Cow::Borrowed(match pointer {
             "/transaction_id" => "/id",
             "/user_id" => "/subject",
             "/timestamp" => "/time",
             "/quantity" => "/data/quantity",
             "/properties" => "/data",
-            _ => return None,
+            same => same,
         })
     }
 }

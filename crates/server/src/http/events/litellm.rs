@@ -115,7 +115,7 @@ impl<'a> Wire<'a> for ByCall<'a> {
         Call::id_of(text)
     }
 
-    fn place(pointer: &str) -> Option<&'static str> {
+    fn place(pointer: &str) -> Cow<'_, str> {
         Call::place(pointer)
     }
 }
@@ -129,7 +129,7 @@ impl<'a> Wire<'a> for ByTokens<'a> {
         Call::id_of(text)
     }
 
-    fn place(pointer: &str) -> Option<&'static str> {
+    fn place(pointer: &str) -> Cow<'_, str> {
         Call::place(pointer)
     }
 }
@@ -167,15 +167,15 @@ impl<'a> Call<'a> {
         ["call_id", "litellm_call_id", "id"].into_iter().find_map(|name| super::read::member(text, name))
     }
 
-    fn place(pointer: &str) -> Option<&'static str> {
-        Some(match pointer {
+    fn place(pointer: &str) -> Cow<'_, str> {
+        Cow::Borrowed(match pointer {
             "/transaction_id" => "/id",
             "/user_id" => END_USER,
             "/type" => "/call_type",
             "/timestamp" => "/endTime",
             "/quantity" => "/total_tokens",
             "/properties" => "",
-            _ => return None,
+            same => same,
         })
     }
 

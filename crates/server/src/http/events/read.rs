@@ -26,14 +26,14 @@ pub trait Wire<'a>: Deserialize<'a> {
     /// Which event it is, where the rest cannot be read.
     fn id_of(text: &'a str) -> Option<Cow<'a, str>>;
 
-    /// Where this notation has what ours has at a pointer; nothing where that is the same place.
-    fn place(_: &str) -> Option<&'static str> {
-        None
+    /// Where this notation has what ours has at a pointer.
+    fn place(pointer: &str) -> Cow<'_, str> {
+        pointer.into()
     }
 }
 
 /// The same of a notation ([`Wire::place`]).
-pub type Places = fn(&str) -> Option<&'static str>;
+pub type Places = fn(&str) -> Cow<'_, str>;
 
 /// What was read from a body.
 #[derive(Debug, Default)]

@@ -27,9 +27,9 @@ pub fn single(app: &App, id: &str, verdict: &Verdict, places: Places) -> Result<
         Verdict::Recorded { position, late } => (StatusCode::CREATED, "recorded", position, *late),
         Verdict::Duplicate { position } => (StatusCode::OK, "duplicate", position, false),
         Verdict::Conflict { member } => {
-            return Err(Error::rule("usage.conflict", placed(&format!("/{member}"), places), DIFFERS));
+            return Err(Error::rule("usage.conflict", places(&format!("/{member}")), DIFFERS));
         }
-        Verdict::Refused { code, pointer, detail } => return Err(refused(code, placed(pointer, places), detail)),
+        Verdict::Refused { code, pointer, detail } => return Err(refused(code, &places(pointer), detail)),
     };
     let mut out = Vec::with_capacity(ROOM + id.len());
     out.extend_from_slice(b"{\"transaction_id\":");
@@ -41,11 +41,6 @@ pub fn single(app: &App, id: &str, verdict: &Verdict, places: Places) -> Result<
         response.headers_mut().insert(REPLAYED, YES);
     }
     Ok(response)
-}
-
-/// A pointer into what was sent.
-fn placed(pointer: &str, places: Places) -> &str {
-    places(pointer).unwrap_or(pointer)
 }
 
 fn refused(code: &'static str, pointer: &str, detail: &str) -> Error {
@@ -119,10 +114,10 @@ impl Tally {
             }
             Verdict::Conflict { member } => {
                 let pointer = format!("/{member}");
-                self.rejected(out, "conflict", "usage.conflict", index, placed(&pointer, places), DIFFERS);
+                self.rejected(out, "conflict", "usage.conflict", index, &places(&pointer), DIFFERS);
             }
             Verdict::Refused { code, pointer, detail } => {
-                self.rejected(out, "rejected", code, index, placed(pointer, places), detail);
+                self.rejected(out, "rejected", code, index, &places(pointer), detail);
             }
         }
     }

@@ -45,21 +45,12 @@ pub fn one<'a>(headers: &'a HeaderMap, text: &'a str) -> Result<(Cow<'a, str>, V
     }
     let mut told = Vec::with_capacity(1);
     match (Item { specversion, id, source, kind, subject, time, data }).judge(&mut told) {
-        (_, Outcome::Faulty(faults)) => Err(Error::Invalid(faults.into_iter().map(placed).collect())),
+        (_, Outcome::Faulty(faults)) => {
+            let placed = |fault: Fault| Fault { pointer: in_headers(&fault.pointer), ..fault };
+            Err(Error::Invalid(faults.into_iter().map(placed).collect()))
+        }
         (id, _) => Ok((id, told)),
     }
-}
-
-/// Where an event in this mode has what ours has at a pointer.
-pub fn place(pointer: &str) -> Option<&'static str> {
-    Some(match pointer {
-        "/transaction_id" => "ce-id",
-        "/user_id" => "ce-subject",
-        "/type" => "ce-type",
-        "/timestamp" => "ce-time",
-        "/properties" => "",
-        _ => return None,
-    })
 }
 
 fn unreadable(name: &str, detail: &str, faults: &mut Vec<Fault>) -> Cow<'static, str> {
@@ -67,14 +58,18 @@ fn unreadable(name: &str, detail: &str, faults: &mut Vec<Fault>) -> Cow<'static,
     Cow::Borrowed("")
 }
 
-/// A fault where the sender finds it: the body is the data alone.
-fn placed(fault: Fault) -> Fault {
-    let pointer = match (fault.pointer.strip_prefix("/data"), fault.pointer.strip_prefix('/')) {
+/// Where an event in this mode has what ours has at a pointer.
+pub fn place(pointer: &str) -> Cow<'_, str> {
+    in_headers(&Item::place(pointer)).into()
+}
+
+/// Where the sender finds what a structured event has at a pointer: the body is the data alone.
+fn in_headers(pointer: &str) -> String {
+    match (pointer.strip_prefix("/data"), pointer.strip_prefix('/')) {
         (Some(in_data), _) => in_data.to_owned(),
         (None, Some(attribute)) => format!("ce-{attribute}"),
-        (None, None) => fault.pointer,
-    };
-    Fault { pointer, ..fault }
+        (None, None) => pointer.to_owned(),
+    }
 }
 
 /// An attribute out of its header: unquoted first, then percent-decoded once (section 3.1.3.2).
