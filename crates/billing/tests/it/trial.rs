@@ -74,6 +74,7 @@ fn a_trial_has_its_credits_once() {
         9 block fixed=11-05..11-19 ends=11-19; 12-24 use 1 | 12-24                                -> 12-19..2027-01-19 of 0 used 1 left 0 over   # the first that is heard of them
         9 block fixed=11-05..11-19 ends=11-19; 11-04 use 1 | 11-04                                -> 10-05..11-05 of 0 used 1 left 0         # a clock ahead of ours has created them
         9 block fixed=11-05..11-19 ends=11-19; 11-04 use 1; 11-05 use 2 | 11-05                   -> 11-05..11-19 of 9 used 2 left 7
+        9 block fixed=11-05..11-19 ends=11-19; 11-04T22:00 use 1; 11-05 use 2; 11-04T23:59@11-05T00:10 use 3 | 11-05T00:10 -> 11-05..11-19 of 9 used 2 left 7   # that period was theirs
         9 block fixed=11-05..11-19 ends=11-19; 11-05 use 2; 11-04T23:59:59@11-05T00:30 use 5 | 11-05T00:30 -> 11-05..11-19 of 9 used 7 left 2   # whose clock is behind where they sign up
         9 block fixed=11-05..11-19 ends=11-19; 11-06 grant gift 50; 11-20 use 30; 11-21 become 500 block tier=paid anchored=11-21 | 11-21 -> 11-21..12-21 of 500 used 0 left 550   # nor does what happened cost it
         9 block fixed=11-05..11-19 ends=11-19; 11-06 grant gift 50; 11-10 use 19 | 11-10          -> 11-05..11-19 of 9 used 19 left 40

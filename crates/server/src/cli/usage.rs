@@ -15,8 +15,7 @@ use super::{Ending, configured, inspect, look, out};
 use crate::app::App;
 use crate::ops::usage::corrections::{self, Correction, Effect};
 use crate::ops::usage::naming::Which;
-use crate::ops::usage::{Told, Verdict, recount};
-use crate::ops::usage::{history, packs};
+use crate::ops::usage::{Told, Verdict, history, packs, recount};
 use crate::store::log::Source;
 
 #[derive(Debug, Subcommand)]

@@ -80,7 +80,8 @@ impl Report {
 
 const REPAIR: &str = "run billhook doctor --repair";
 const BACKUP: &str = "put a backup of the database back, or this row right";
-const RECOUNT: &str = "run billhook doctor --repair, which takes the log as it is: where that may have been changed by hand, compare it with a backup first";
+const RECOUNT: &str = "run billhook doctor --repair, which takes the log as it is: where that may have been changed by hand, compare it \
+    with a backup first";
 /// Counted anew from a log that lacks something, what is kept would lack it as well.
 const LOG_FIRST: &str = "see to the log first: --repair would count it as it is now";
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::draft::Draft;
 use billing::usage::PICO_IN_MICRO;
 
+use super::draft::Draft;
 use super::totals;
 use crate::counters::book::Slot;
 use crate::counters::reading::Said;

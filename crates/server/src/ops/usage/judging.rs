@@ -37,8 +37,8 @@ const fn refused(pointer: &'static str, detail: &'static str) -> Verdict {
     Verdict::Refused { code: "invalid", pointer, detail }
 }
 
-/// From a million units or credits (in millionths) on an entry is looked at before it is accepted: of smaller ones a group cannot have so many that an
-/// account gets from a quarter of what it can count to the half. One that has a quarter looks at all of them.
+/// From a million units or credits (in millionths) on an entry is looked at before it is accepted: of smaller ones a group cannot have
+/// so many that an account gets from a quarter of what it can count to the half. One that has a quarter looks at all of them.
 const LARGE: i128 = 1_000_000 * 1_000_000;
 
 impl Draft<'_> {

@@ -109,8 +109,7 @@ pub async fn recount(app: &App) -> Result<Recount> {
     for step in steps {
         to_the_end(app, &counting, step).await?;
     }
-    let recount = std::mem::take(&mut lock(&counting).recount);
-    Ok(recount)
+    Ok(std::mem::take(&mut lock(&counting).recount))
 }
 
 /// The first day of which events are still accepted: each of its entries has to be known by its id.
@@ -291,13 +290,12 @@ impl Counting {
         self.catch_up(tx)?;
         let mut unseen = self.book.slots();
         unseen.retain(|slot| !self.compared.contains(&*slot.user));
-        let known = users::which_are_there(tx, unseen.iter().take(NAMED).map(|slot| &*slot.user))?;
-        for slot in unseen.iter().take(NAMED) {
+        unseen.truncate(NAMED);
+        let known = users::which_are_there(tx, unseen.iter().map(|slot| &*slot.user))?;
+        for slot in &unseen {
             if !known.iter().any(|(user, _)| **user == *slot.user) {
                 self.stranger(&slot.user);
             }
-        }
-        for slot in unseen.iter().take(NAMED) {
             match accounts::whole(tx, &slot.user)? {
                 Some(kept) => self.compare_account(&kept),
                 None => self.differs(format!("user {}: entries without an account", slot.user)),
