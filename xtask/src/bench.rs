@@ -7,6 +7,7 @@ mod flush;
 mod held;
 mod history;
 mod ingest;
+mod latency;
 mod load;
 mod million;
 mod size;
@@ -36,6 +37,7 @@ type Section = (&'static str, fn(&Bench) -> Outcome);
 const SECTIONS: &[Section] = &[
     ("endpoints", endpoints::run),
     ("ingest", ingest::run),
+    ("latency", latency::run),
     ("history", history::run),
     ("flush", flush::run),
     ("million", million::run),

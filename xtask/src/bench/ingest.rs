@@ -2,7 +2,7 @@
 //! cost at the least: taking the requests and reading the JSON, and writing the same rows with nothing around it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Bench, median};
@@ -152,22 +152,37 @@ impl<'a> Load<'a> {
 
     pub fn shoot(&self, bench: &Bench, pid: u32, run: usize) -> Outcome<Shot> {
         let before = processor_seconds(pid)?;
-        let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
-        wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string()).env("USERS", self.users);
-        wrk.envs(self.ask.map(|ask| ("ASK", ask)));
-        wrk.args(["-t1", "-c", self.connections, "-d", &format!("{}s", bench.seconds), "-H", self.header, "-s"]);
-        let text = output(wrk.arg(root().join("xtask/src/bench/ingest.lua")).arg(self.url))?;
+        let text = output(self.wrk(bench, run).stdout(Stdio::piped()))?;
         if text.contains("Non-2xx") || text.contains("Socket errors") {
             return Err(Fault::Wrong(format!("wrk met trouble at {}:\n{text}", self.url)));
         }
-        let line = text.lines().map(str::trim).find(|line| line.contains(" requests in "));
-        let requests = line.and_then(|line| line.split(' ').next()).and_then(|word| word.parse::<f64>().ok());
-        let requests = requests.ok_or_else(|| Fault::Wrong(format!("wrk said\n{text}")))?;
+        let requests = requests(&text)?;
         let events = requests * f64::from(self.batch);
         let seconds = f64::from(u32::try_from(bench.seconds).unwrap_or(1));
         let used = processor_seconds(pid)? - before;
         Ok(Shot { requests, per_second: events / seconds, per_processor_second: events / used })
     }
+
+    /// The same beside something else.
+    pub fn start(&self, bench: &Bench, run: usize) -> Outcome<Child> {
+        self.wrk(bench, run).stdout(Stdio::piped()).spawn().map_err(Fault::system("starting wrk"))
+    }
+
+    fn wrk(&self, bench: &Bench, run: usize) -> Command {
+        let mut wrk = pinned(CLIENT_CORE, &Command::new("wrk"));
+        wrk.env("BATCH", self.batch.to_string()).env("RUN", run.to_string()).env("USERS", self.users);
+        wrk.envs(self.ask.map(|ask| ("ASK", ask)));
+        wrk.args(["-t1", "--latency", "-c", self.connections, "-d", &format!("{}s", bench.seconds)]);
+        wrk.args(["-H", self.header, "-s"]).arg(root().join("xtask/src/bench/ingest.lua")).arg(self.url);
+        wrk
+    }
+}
+
+/// How many requests wrk says it has made.
+pub fn requests(text: &str) -> Outcome<f64> {
+    let line = text.lines().map(str::trim).find(|line| line.contains(" requests in "));
+    let requests = line.and_then(|line| line.split(' ').next()).and_then(|word| word.parse::<f64>().ok());
+    requests.ok_or_else(|| Fault::Wrong(format!("wrk said\n{text}")))
 }
 
 /// Processor time of a process so far, all threads, user and system.

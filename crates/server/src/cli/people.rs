@@ -43,6 +43,18 @@ pub(super) enum UserRole {
     /// Link a user to a Stripe customer
     #[command(after_help = "Example: billhook user link-customer usr_01J… cus_123")]
     LinkCustomer { id: String, customer: String },
+    /// Make one user of two who are the same person: the first is disabled, and what they have used in the running credit period, what
+    /// is left of their packs, and their customer at Stripe go to the second
+    #[command(
+        after_help = "Example: billhook user merge usr_01J… usr_01K… --dry-run\nSums over both stay what they were, by type and by day. Credit periods that are closed stay where they were billed. What is still recorded for the first counts there: the same again moves that too."
+    )]
+    Merge {
+        from: String,
+        into: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Stop a user's sessions at once, every later one, and whatever a service asks to let through for them; what they have used still
     /// counts
     Disable { id: String },
@@ -87,9 +99,26 @@ pub(super) async fn user(role: UserRole) -> Result<(), Ending> {
         UserRole::List { json } => list(&app, json).await?,
         UserRole::SetAdmin { id, off } => users::set_admin(&app, &id, !off).await?,
         UserRole::LinkCustomer { id, customer } => users::link(&app, &id, &customer).await?,
+        UserRole::Merge { from, into, dry_run } => merge(&app, &from, &into, dry_run).await?,
         UserRole::Disable { id } => users::set_disabled(&app, &id, true).await?,
         UserRole::Enable { id } => users::set_disabled(&app, &id, false).await?,
     }
+    Ok(())
+}
+
+async fn merge(app: &crate::app::App, from: &str, into: &str, preview: bool) -> Result<(), Ending> {
+    let users::Merged { moved, customer } = users::merge(app, from, into, preview).await?;
+    let done = if preview { "would move" } else { "moved" };
+    for (event_type, quantity) in &moved.used {
+        out::say(&format!("{done} {quantity} {event_type} from {from} to {into}"));
+    }
+    for kept in &moved.packs {
+        out::say(&format!("{done} {} credits of the pack {} to {into}", kept.left, kept.pack.id));
+    }
+    if let Some(customer) = customer {
+        out::say(&format!("{done} the customer {customer} to {into}"));
+    }
+    out::say(&format!("{from} {} disabled", if preview { "would be" } else { "is" }));
     Ok(())
 }
 

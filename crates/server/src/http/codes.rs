@@ -201,11 +201,25 @@ pub const CODES: &[CodeDoc] = &[
         "Give each event an id of its own. To correct one that was recorded, use billhook usage adjust or void.",
     ),
     row(
+        "usage.moved_on",
+        409,
+        "Something else was recorded meanwhile",
+        "Said by billhook user merge: what was to move is not what is there any more, or a credit period has just ended.",
+        "Nothing was moved. Run it again, in an hour where a period has just ended.",
+    ),
+    row(
         "user.exists",
         409,
         "There is such a user already",
         "Another user has this e-mail address or id.",
         "Use the existing user: billhook user list.",
+    ),
+    row(
+        "user.subscribed",
+        409,
+        "This user pays for a subscription of their own",
+        "Said by billhook user merge: both users have a customer at Stripe, and the one that is to go has a running subscription, which would go on being paid.",
+        "End that subscription at Stripe first, or merge the other way round.",
     ),
     row(
         "webhook.quarantined",

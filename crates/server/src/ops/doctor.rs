@@ -280,7 +280,8 @@ async fn people(app: &App, report: &mut Report) -> Result<()> {
         );
     }
     for (customer, count) in shared {
-        report.fault("users", format!("{customer}: linked to {count} users"), "billhook user link-customer");
+        let remedy = "billhook user merge, if they are one person; else billhook user link-customer";
+        report.fault("users", format!("{customer}: linked to {count} users"), remedy);
     }
     for (subscription, fault) in unpriced {
         report.fault(

@@ -474,6 +474,9 @@ pub fn usage_named(tx: &mut Tx<'_>, transaction_id: &str, after: i64, to: i64) -
     .collect()
 }
 
+/// How many entries of a user are read at a time by those who want many.
+pub const PAGE: usize = 500;
+
 /// A user's entries, newest first: `last` is the position of the newest one wanted, where the caller knows it.
 pub fn of_user(tx: &mut Tx<'_>, user: &str, last: i64, most: usize) -> Result<Vec<Logged>> {
     if tx.dialect() == Dialect::Postgres {
@@ -495,6 +498,28 @@ pub fn of_user(tx: &mut Tx<'_>, user: &str, last: i64, most: usize) -> Result<Ve
         page.push(entry);
     }
     Ok(page)
+}
+
+/// A user's entries behind a position of theirs (0: from the first) up to another, the oldest first.
+pub fn of_user_between(tx: &mut Tx<'_>, user: &str, after: i64, to: i64) -> Result<Vec<Logged>> {
+    let mut entries = Vec::new();
+    let mut next = Some(to);
+    while let Some(last) = next {
+        let page = of_user(tx, user, last, PAGE)?;
+        let oldest = page.last().filter(|oldest| page.len() == PAGE && oldest.position > after);
+        next = oldest.and_then(|oldest| before(tx, oldest));
+        entries.extend(page.into_iter().take_while(|entry| entry.position > after));
+    }
+    entries.reverse();
+    Ok(entries)
+}
+
+/// Where the user's entry before this one can be looked for.
+pub fn before(tx: &Tx<'_>, entry: &Logged) -> Option<i64> {
+    match tx.dialect() {
+        Dialect::Sqlite => entry.previous,
+        Dialect::Postgres => entry.position.checked_sub(1).filter(|before| *before > 0),
+    }
 }
 
 /// The user's last entry before a position; 0 where there is none. Reads the whole log on SQLite: for what should not happen.

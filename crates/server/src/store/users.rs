@@ -145,6 +145,11 @@ pub fn link(tx: &mut Tx<'_>, id: &str, customer: &str, now: &str) -> Result<()> 
     update(tx, sql, args![id, customer, now], id)
 }
 
+/// Takes a user's link to a customer away.
+pub fn unlink(tx: &mut Tx<'_>, id: &str, now: &str) -> Result<()> {
+    update(tx, "UPDATE users SET stripe_customer_id = NULL, updated_at = ?2 WHERE id = ?1", args![id, now], id)
+}
+
 pub fn set_admin(tx: &mut Tx<'_>, id: &str, admin: bool, now: &str) -> Result<()> {
     update(tx, "UPDATE users SET is_admin = ?2, updated_at = ?3 WHERE id = ?1", args![id, admin, now], id)
 }

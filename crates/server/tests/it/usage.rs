@@ -1,5 +1,6 @@
 //! `/usage`: windows, weights, limits of time, and what each event counts for.
 
+mod merging;
 mod terms;
 mod trials;
 

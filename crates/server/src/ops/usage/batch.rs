@@ -23,11 +23,14 @@ pub(super) struct Batch {
 pub(super) enum Whole {
     /// Each candidate for itself.
     No,
-    /// All or none. What was said when it was none.
-    Yes { undone: Option<Vec<Verdict>> },
+    /// All or none, and only as long as an entry is the last one of its user. What was said when it was none.
+    Yes { behind: Option<Behind>, undone: Option<Vec<Verdict>> },
     /// None, whatever is said: somebody looks at what would be.
     Never { undone: Option<Vec<Verdict>> },
 }
+
+/// A user, and the position of their last entry.
+pub(super) type Behind = (String, i64);
 
 impl Batch {
     /// What is undone as a whole must not undo others: it is a group of its own.
@@ -40,7 +43,7 @@ impl Batch {
         self.failed = failed;
         let (undone, is_tried) = match &mut self.whole {
             Whole::No => return Ok(()),
-            Whole::Yes { undone } => (undone, false),
+            Whole::Yes { undone, .. } => (undone, false),
             Whole::Never { undone } => (undone, true),
         };
         // Another try of the same transaction may find that all of it fits.
@@ -70,10 +73,10 @@ impl Batch {
     /// What its caller hears when its transaction was undone.
     pub(super) fn undone(&mut self, error: &Error) -> Result<Vec<Verdict>> {
         match &mut self.whole {
-            Whole::Yes { undone: Some(verdicts) } | Whole::Never { undone: Some(verdicts) } => {
+            Whole::Yes { undone: Some(verdicts), .. } | Whole::Never { undone: Some(verdicts) } => {
                 Ok(std::mem::take(verdicts))
             }
-            Whole::Yes { undone: None } | Whole::Never { undone: None } | Whole::No => Err(alike(error)),
+            Whole::Yes { undone: None, .. } | Whole::Never { undone: None } | Whole::No => Err(alike(error)),
         }
     }
 }

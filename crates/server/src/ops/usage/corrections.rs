@@ -110,30 +110,64 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
     let now = app.clock.now();
     let at = told.at.unwrap_or(now);
     let quantity = if less { Quantity::from_micro(-told.quantity.micro()) } else { told.quantity };
-    let body = serde_json::json!({ "note": note }).to_string();
-    if body.len() > PROPERTIES_MAX {
-        return Err(Error::invalid("/note", "expected at most 16 KiB"));
-    }
-    let mut entry = Entry {
-        kind: Kind::Adjust,
+    let adjustment = Adjustment {
         user: told.user,
         event_type: told.kind,
         quantity: quantity.micro(),
         weight: weight.micro(),
-        event_ms: at.as_millisecond(),
-        received_ms: now.as_millisecond(),
-        id: ids::entry_id("adjust", &told.transaction_id),
-        fingerprint: 0,
-        transaction_id: told.transaction_id,
-        source: told.source,
-        body: Some(body),
+        at_ms: at.as_millisecond(),
+        is_timed: told.at.is_some(),
+        id: told.transaction_id,
+        note: note.to_owned(),
     };
-    entry.fingerprint = ids::fingerprint(&entry, told.at.is_some());
+    let entry = adjustment.entry(now.as_millisecond())?;
     if entry.event_ms > entry.received_ms && !is_named(app, &entry.id).await? {
         return Err(Error::invalid("/timestamp", "expected a time that is over"));
     }
     let user = owner(app, &entry.user).await?;
     correct(app, &user, entry, quantity, preview).await
+}
+
+/// What an entry says that adds to what a user has used of a type, or takes from it.
+#[derive(Debug)]
+pub(super) struct Adjustment {
+    pub(super) user: String,
+    pub(super) event_type: String,
+    /// In millionths; less where negative.
+    pub(super) quantity: i64,
+    /// Credits for one unit, in millionths.
+    pub(super) weight: i64,
+    pub(super) at_ms: i64,
+    /// Whether somebody said when: else it is the same whenever it is said.
+    pub(super) is_timed: bool,
+    pub(super) id: String,
+    /// Why, for whoever reads the log.
+    pub(super) note: String,
+}
+
+impl Adjustment {
+    pub(super) fn entry(self, received_ms: i64) -> Result<Entry> {
+        let body = serde_json::json!({ "note": self.note }).to_string();
+        if body.len() > PROPERTIES_MAX {
+            return Err(Error::invalid("/note", "expected at most 16 KiB"));
+        }
+        let mut entry = Entry {
+            kind: Kind::Adjust,
+            user: self.user,
+            event_type: self.event_type,
+            quantity: self.quantity,
+            weight: self.weight,
+            event_ms: self.at_ms,
+            received_ms,
+            id: ids::entry_id("adjust", &self.id),
+            fingerprint: 0,
+            transaction_id: self.id,
+            source: Source::CommandLine,
+            body: Some(body),
+        };
+        entry.fingerprint = ids::fingerprint(&entry, self.is_timed);
+        Ok(entry)
+    }
 }
 
 /// Whether the log has an entry of this name: a correction or a pack.

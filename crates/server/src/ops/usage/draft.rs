@@ -9,7 +9,7 @@ use billing::entry::Terms;
 use foldhash::quality::RandomState;
 use jiff::Timestamp;
 
-use super::batch::Batch;
+use super::batch::{Batch, Whole};
 use super::following::written;
 use super::group::{Counting, Group, Place};
 use super::judging::{self, Ahead};
@@ -122,6 +122,10 @@ impl<'g> Draft<'g> {
             }
         }
         for (number, batch) in self.batches.iter().enumerate() {
+            if self.has_moved_on(tx, batch)? {
+                self.verdicts.extend(batch.candidates.iter().map(|_| Some(judging::MOVED_ON)));
+                continue;
+            }
             for (at, candidate) in batch.candidates.iter().enumerate() {
                 let said = self.add(tx, Place::Asked { batch: number, at }, candidate);
                 let said = self.alone(number, said)?.unwrap_or(Some(judging::UNTOLD));
@@ -129,6 +133,13 @@ impl<'g> Draft<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a batch comes too late for the entry behind which it was to be.
+    fn has_moved_on(&mut self, tx: &mut Tx<'_>, batch: &'g Batch) -> Result<bool> {
+        let Whole::Yes { behind: Some((user, position)), .. } = &batch.whole else { return Ok(false) };
+        let Some(user) = self.user(tx, user, false)? else { return Ok(true) };
+        Ok(self.users[user].lock().account.position() != *position)
     }
 
     /// What is said of a candidate before the log is asked; nothing where the log will say. What may be appended is put in line, or

@@ -10,6 +10,7 @@ mod group;
 pub mod history;
 pub mod ids;
 mod judging;
+pub(super) mod merging;
 mod moving;
 pub mod naming;
 pub mod packs;

@@ -11,11 +11,7 @@ use crate::counters::book::Slot;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::Tx;
-use crate::store::db::Dialect;
 use crate::store::log::{self, Kind, Logged};
-
-/// How many entries are read at a time.
-const PAGE: usize = 500;
 
 /// How an account comes to other terms, whose period `began_ms`: the body of the entry that says so, and when that happened.
 pub(super) fn change(
@@ -58,7 +54,7 @@ impl Renewal {
         let mut sums: BTreeMap<String, (i128, i128)> = BTreeMap::new();
         let mut next = Some(self.last).filter(|last| *last > 0);
         while let Some(last) = next {
-            let page = match log::of_user(tx, user, last, PAGE) {
+            let page = match log::of_user(tx, user, last, log::PAGE) {
                 // A broken chain is doctor's to name. What cannot be found stays where it was counted.
                 Err(Error::Internal(cause)) => {
                     tracing::error!(user.id = user, %cause, "what was used since a period began cannot be read whole");
@@ -66,7 +62,7 @@ impl Renewal {
                 }
                 page => page?,
             };
-            next = page.last().filter(|_| page.len() == PAGE).and_then(|oldest| before(tx, oldest));
+            next = page.last().filter(|_| page.len() == log::PAGE).and_then(|oldest| log::before(tx, oldest));
             for entry in &page {
                 if self.is_older(entry) {
                     next = None;
@@ -106,13 +102,5 @@ impl Renewal {
             Kind::Grant | Kind::Revoke | Kind::Expire | Kind::Plan => false,
         };
         counted && entry.event_ms >= self.next_ms
-    }
-}
-
-/// Where the user's entry before this one can be looked for.
-fn before(tx: &Tx<'_>, entry: &Logged) -> Option<i64> {
-    match tx.dialect() {
-        Dialect::Sqlite => entry.previous,
-        Dialect::Postgres => entry.position.checked_sub(1).filter(|before| *before > 0),
     }
 }

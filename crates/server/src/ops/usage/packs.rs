@@ -18,14 +18,20 @@ pub async fn grant(app: &App, user: &str, pack: &Pack) -> Result<Option<Verdict>
     if pack.amount <= Credits::ZERO || pack.amount > MOST {
         return Err(Error::invalid("/credits", "expected more than 0, at most 1000000000000"));
     }
-    let mut entry = pack_entry(app, Kind::Grant, user, &pack.id, pack.encode());
+    let entry = grant_of(app, user, pack);
     let is_over = pack.expires_ms.is_some_and(|expires_ms| expires_ms <= entry.received_ms);
     if is_over && !is_named(app, &entry.id).await? {
         return Err(Error::invalid("/expires", "expected a time to come"));
     }
+    append_one(app, entry).await
+}
+
+/// The entry that gives a pack. Whenever that is said, it is the same.
+pub(super) fn grant_of(app: &App, user: &str, pack: &Pack) -> Entry {
+    let mut entry = pack_entry(app, Kind::Grant, user, &pack.id, pack.encode());
     let content = Entry { body: Some(Pack { granted_ms: 0, ..pack.clone() }.encode()), ..entry.clone() };
     entry.fingerprint = ids::fingerprint(&content, false);
-    append_one(app, entry).await
+    entry
 }
 
 /// Takes a pack away, with what is left of it.
@@ -34,7 +40,12 @@ pub async fn revoke(app: &App, user: &str, pack: &str) -> Result<Option<Verdict>
     if !is_named(app, &pack_id(Kind::Grant, user, pack)).await? {
         return Err(Error::NotFound);
     }
-    append_one(app, pack_entry(app, Kind::Revoke, user, pack, pack.to_owned())).await
+    append_one(app, revocation(app, user, pack)).await
+}
+
+/// The entry that takes a pack away.
+pub(super) fn revocation(app: &App, user: &str, pack: &str) -> Entry {
+    pack_entry(app, Kind::Revoke, user, pack, pack.to_owned())
 }
 
 /// A pack's time is over.

@@ -78,6 +78,11 @@ pub fn sold(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User) -> Result<Optio
     Ok(paying(tx, user)?.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some()))
 }
 
+/// Whether a user has a subscription that entitles them to something, whatever the catalogue knows of its tier.
+pub fn is_paying(tx: &mut Tx<'_>, user: &User) -> Result<bool> {
+    Ok(paying(tx, user)?.is_some())
+}
+
 /// Where the credit periods of a subscription begin: at its anchor, and where Stripe's own month is another, at that.
 fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
     let anchor = current.anchor.or(current.period.as_ref().map(|period| period.start)).unwrap_or(current.created);

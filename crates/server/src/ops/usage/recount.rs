@@ -376,8 +376,7 @@ fn fold(turn: &mut Turn<'_>, slot: &Arc<Slot>, entry: &log::Logged, recount: &mu
 pub fn account(tx: &mut Tx<'_>, user: &str, to: i64) -> Result<Arc<Slot>> {
     let book = Book::open(Stand::default());
     let mut turn = book.turn();
-    let mut entries = log::of_user(tx, user, to, usize::MAX)?;
-    entries.reverse();
+    let entries = log::of_user_between(tx, user, 0, to)?;
     let first =
         entries.first().ok_or_else(|| Error::internal(format!("the account of {user} has no entry at {to}")))?;
     let slot = following::opened_by(first)?;

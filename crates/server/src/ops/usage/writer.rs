@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::batch::{Batch, Whole};
+use super::batch::{Batch, Behind, Whole};
 use super::group::Group;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -84,8 +84,18 @@ impl Writer {
     /// The same for all or none: where one of the verdicts is not `Recorded`, nothing was recorded.
     pub async fn append_all(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
         // One by itself is whole, and may share a transaction with others.
-        let whole = if candidates.len() > 1 { Whole::Yes { undone: None } } else { Whole::No };
+        let whole = if candidates.len() > 1 { Whole::Yes { behind: None, undone: None } } else { Whole::No };
         self.submit(app, Vec::new(), candidates, whole).await
+    }
+
+    /// The same, as long as the entry at this position is the last one of this user.
+    pub(super) async fn append_all_behind(
+        &self,
+        app: &App,
+        candidates: Vec<Candidate>,
+        behind: Behind,
+    ) -> Result<Vec<Verdict>> {
+        self.submit(app, Vec::new(), candidates, Whole::Yes { behind: Some(behind), undone: None }).await
     }
 
     /// What would be said of them if they were appended; nothing is.

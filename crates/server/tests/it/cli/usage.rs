@@ -201,3 +201,25 @@ fn what_cannot_be_said_is_1() {
     let (code, stderr) = shell(&format!("{} usage backfill there-is-no-such-file --run r", Program::BINARY));
     assert!(code == Some(1) && stderr.contains("there-is-no-such-file: "), "{code:?} {stderr}");
 }
+
+#[test]
+fn f50_two_users_are_made_one() {
+    let program = Program::new();
+    let (from, into) = (used(&program, "10"), add_user(&program, "ada@there.test", &["--customer", "cus_1"]));
+    assert_eq!(program.run(&["usage", "grant", "--user", &from, "--id", "a", "--credits", "5"]).code, Some(0));
+    let merge = |from: &str, into: &str, more: &[&str]| program.run(&[&["user", "merge", from, into], more].concat());
+    let said = |done: &str, is: &str| {
+        format!("{done} 10 tts from {from} to {into}\n{done} 5 credits of the pack a to {into}\n{from} {is} disabled\n")
+    };
+    let would = merge(&from, &into, &["--dry-run"]);
+    assert_eq!((would.code, would.stdout), (Some(0), said("would move", "would be")));
+    let done = merge(&from, &into, &[]);
+    assert_eq!((done.code, done.stdout), (Some(0), said("moved", "is")));
+    let again = merge(&from, &into, &[]);
+    assert_eq!((again.code, again.stdout), (Some(0), format!("{from} is disabled\n")));
+    assert!(refused(&merge(&from, &from, &[]), 1).contains("/into: expected another user"));
+    assert!(refused(&merge(&from, "usr_x", &[]), 1).contains("there is no such user"));
+    assert!(refused(&adjust(&program, &from, "-1", "late", &[]), 1).contains("more than was counted"));
+    assert_eq!(adjust(&program, &into, "-10", "all", &[]).line(), corrected("all", "-10", &into));
+    assert_eq!(program.run(&["doctor"]).code, Some(0));
+}
