@@ -260,7 +260,7 @@ async fn connect(url: &str) -> redis::RedisResult<Connection> {
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT))
         .set_response_timeout(Some(CONNECT))
-        .set_number_of_retries(1)
+        .set_number_of_retries(0)
         .set_max_delay(PAUSE);
     let mut single = ConnectionManager::new_with_config(redis::Client::open(url)?, config).await?;
     let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut single).await?;
