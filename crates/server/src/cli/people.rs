@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::{Ending, configured, look, out, parse_duration, visit};
+use crate::ops::users::merging::{self, Merged};
 use crate::ops::{sessions, users};
 
 #[derive(Debug, Subcommand)]
@@ -107,13 +108,20 @@ pub(super) async fn user(role: UserRole) -> Result<(), Ending> {
 }
 
 async fn merge(app: &crate::app::App, from: &str, into: &str, preview: bool) -> Result<(), Ending> {
-    let users::Merged { moved, customer } = users::merge(app, from, into, preview).await?;
+    let Merged { moved, customer } = merging::merge(app, from, into, preview).await?;
     let done = if preview { "would move" } else { "moved" };
     for (event_type, quantity) in &moved.used {
         out::say(&format!("{done} {quantity} {event_type} from {from} to {into}"));
     }
     for kept in &moved.packs {
         out::say(&format!("{done} {} credits of the pack {} to {into}", kept.left, kept.pack.id));
+    }
+    if moved.made_up > billing::usage::Credits::ZERO {
+        let text = format!(
+            "{done} it with {} credits of their own, so that nothing is to be paid that was not before",
+            moved.made_up
+        );
+        out::say(&text);
     }
     if let Some(customer) = customer {
         out::say(&format!("{done} the customer {customer} to {into}"));

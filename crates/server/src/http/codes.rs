@@ -208,6 +208,13 @@ pub const CODES: &[CodeDoc] = &[
         "Nothing was moved. Run it again, in an hour where a period has just ended.",
     ),
     row(
+        "user.busy",
+        409,
+        "Something is reserved for this user",
+        "Said by billhook user merge: a reservation is open, and what it holds cannot go over.",
+        "Disable the user, wait until the instant that is named, and run it again.",
+    ),
+    row(
         "user.exists",
         409,
         "There is such a user already",
@@ -215,10 +222,17 @@ pub const CODES: &[CodeDoc] = &[
         "Use the existing user: billhook user list.",
     ),
     row(
+        "user.owes",
+        409,
+        "It would change what is to be paid",
+        "Said by billhook user merge: there is usage beyond the credits, and the two users pay different prices for it.",
+        "Merge the other way round, or when the credit period is over.",
+    ),
+    row(
         "user.subscribed",
         409,
         "This user pays for a subscription of their own",
-        "Said by billhook user merge: both users have a customer at Stripe, and the one that is to go has a running subscription, which would go on being paid.",
+        "Said by billhook user merge: both users have a customer at Stripe, and the one that is to go has a subscription that has not ended and would go on being paid.",
         "End that subscription at Stripe first, or merge the other way round.",
     ),
     row(

@@ -1,9 +1,11 @@
 //! Users: who they are here and at Stripe.
 
+pub mod merging;
+
 use billing::catalogue::Catalogue;
 use jiff::Timestamp;
 
-use super::usage::{merging, plans};
+use super::usage::plans;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::store::mirror::Resource;
@@ -68,72 +70,6 @@ pub async fn link(app: &App, id: &str, customer: &str) -> Result<()> {
             show_tier(tx, &catalogue, &id, now)
         })
         .await
-}
-
-/// What becomes of a user who is the same person as another.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Merged {
-    pub moved: merging::Moved,
-    /// The customer at Stripe that goes with it.
-    pub customer: Option<String>,
-}
-
-/// Makes one user of two who are the same person: `from` is disabled, and what they have used in the running credit period, what is
-/// left of their packs and their customer at Stripe are those of `into`. Sums over both stay what they were, by type and by day.
-///
-/// Said again it goes on where it was interrupted, and moves what has come since.
-///
-/// # Errors
-/// `user.subscribed` where both have a customer and the one of `from` has a running subscription.
-pub async fn merge(app: &App, from: &str, into: &str, preview: bool) -> Result<Merged> {
-    if from == into {
-        return Err(Error::invalid("/into", "expected another user"));
-    }
-    let (ids, catalogue) = ([from.to_owned(), into.to_owned()], app.catalogue.clone());
-    let now = app.clock.now();
-    let work = move |tx: &mut Tx<'_>| {
-        let from = users::get(tx, &ids[0])?.ok_or(Error::NotFound)?;
-        let into = users::get(tx, &ids[1])?.ok_or(Error::NotFound)?;
-        let at = database_time(now);
-        let customer = match (&from.customer, &into.customer) {
-            (Some(theirs), Some(own)) if theirs != own => {
-                if plans::is_paying(tx, &from)? {
-                    let detail = format!("{} has a running subscription", from.id);
-                    return Err(Error::Conflict { code: "user.subscribed", detail });
-                }
-                None // its invoices stay where they can be found
-            }
-            (customer, _) => customer.clone(),
-        };
-        if !preview {
-            users::set_disabled(tx, &from.id, Some(now), &at)?;
-            if let Some(customer) = &customer {
-                users::unlink(tx, &from.id, &at)?;
-                users::link(tx, &into.id, customer, &at)?;
-                show_tier(tx, &catalogue, &into.id, now)?;
-            }
-        }
-        Ok((from, into, customer))
-    };
-    let (from, into, customer) = if preview { app.db.read(work).await? } else { app.db.write(work).await? };
-    if !preview {
-        app.db.outwait_other_readers().await;
-        // What moves is counted by the terms that come with the customer.
-        plans::follow_user(app, &into.id).await?;
-    }
-    let moved = merging::move_usage(app, &from, &into, preview).await?;
-    if !preview {
-        // Only now: other terms may end the period that was moved.
-        let (id, catalogue) = (from.id.clone(), app.catalogue.clone());
-        app.db
-            .write(move |tx| {
-                store::plans::mark_user(tx, &id)?;
-                show_tier(tx, &catalogue, &id, now)
-            })
-            .await?;
-        plans::follow_user(app, &from.id).await?;
-    }
-    Ok(Merged { moved, customer })
 }
 
 /// Makes an admin of a user, or takes that back: then nobody lets them in as one any more when this returns.

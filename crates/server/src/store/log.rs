@@ -54,6 +54,8 @@ pub enum Source {
     Program,
     /// The log of the first version.
     FirstLog,
+    /// Two users were made one.
+    Merge,
 }
 
 macro_rules! stored {
@@ -81,7 +83,7 @@ stored!(Kind { Usage = 0 "usage", Adjust = 1 "adjust", Void = 2 "void", Grant = 
     Expire = 5 "expire", Plan = 6 "plan" });
 stored!(Source { Own = 0 "own", CloudEvents = 1 "cloudevents", Lago = 2 "lago", LiteLlm = 3 "litellm",
     Backfill = 4 "backfill", CommandLine = 5 "command_line", Reservation = 6 "reservation", Program = 7 "program",
-    FirstLog = 8 "first_log" });
+    FirstLog = 8 "first_log", Merge = 9 "merge" });
 
 impl Source {
     /// Whether it is read from a request, where its names and its properties are judged in the same pass.

@@ -47,7 +47,7 @@ pub struct Row {
     timestamp: Instant,
     received_at: Instant,
     /// How it came in: `own`, `cloudevents`, `lago`, `litellm`, `backfill`, `command_line`, `reservation`, `program`,
-    /// `first_log`.
+    /// `first_log`, `merge`.
     #[schema(example = "own")]
     source: &'static str,
     /// As they came in.

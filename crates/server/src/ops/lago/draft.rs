@@ -13,7 +13,7 @@ use super::{replay, start};
 use crate::counters::reading;
 use crate::error::{Error, Result};
 use crate::ops::usage::plans;
-use crate::store::log::{self, Kind, Logged};
+use crate::store::log::{self, Kind, Logged, Source};
 use crate::store::{Tx, lago, users};
 
 /// Lago's own limit for a batch.
@@ -139,10 +139,11 @@ fn name_there(tx: &mut Tx<'_>, entry: &Logged, passed: i64) -> Result<Option<Str
 }
 
 /// Whether this is history of a month that Lago had billed when it came in, or takes such back: Lago would count it in the open
-/// month, and it is to be shown on its day and billed nowhere. (What was in the log of the first version came in its own time, and
+/// month, and it is to be shown on its day and billed nowhere. So is what went from one user to another: there it was billed. (What was in the log of the first version came in its own time, and
 /// before there was a Lago.)
 fn is_over(tx: &mut Tx<'_>, entry: &Logged) -> Result<bool> {
-    let is_over = |entry: &Logged| entry.source.is_history() && !is_open(entry.event_ms, entry.received_ms);
+    let is_late = |entry: &Logged| entry.source.is_history() || entry.source == Source::Merge;
+    let is_over = |entry: &Logged| is_late(entry) && !is_open(entry.event_ms, entry.received_ms);
     let taken_back = codes::taken_back(entry).map(|position| log::at(tx, position)).transpose()?.flatten();
     Ok(is_over(taken_back.as_ref().unwrap_or(entry)))
 }

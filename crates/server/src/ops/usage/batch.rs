@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::writer::{Candidate, Verdict};
 use crate::app::App;
 use crate::error::{Error, Result};
+use crate::store::Tx;
 use crate::store::log::Source;
 
 #[derive(Debug)]
@@ -23,14 +24,27 @@ pub(super) struct Batch {
 pub(super) enum Whole {
     /// Each candidate for itself.
     No,
-    /// All or none, and only as long as an entry is the last one of its user. What was said when it was none.
-    Yes { behind: Option<Behind>, undone: Option<Vec<Verdict>> },
+    /// All or none. What was said when it was none.
+    Yes { with: Option<With>, undone: Option<Vec<Verdict>> },
     /// None, whatever is said: somebody looks at what would be.
     Never { undone: Option<Vec<Verdict>> },
 }
 
-/// A user, and the position of their last entry.
-pub(super) type Behind = (String, i64);
+/// What is to be so for a batch, and what is to be done with it in the same transaction.
+pub struct With {
+    /// Users, each with the position of their last entry, 0 before they have one.
+    pub last: Vec<(String, i64)>,
+    pub change: Change,
+}
+
+/// Done before anything of the batch.
+pub type Change = Box<dyn Fn(&mut Tx<'_>) -> Result<()> + Send>;
+
+impl std::fmt::Debug for With {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("With").field("last", &self.last).finish_non_exhaustive()
+    }
+}
 
 impl Batch {
     /// What is undone as a whole must not undo others: it is a group of its own.
@@ -88,6 +102,7 @@ fn alike(error: &Error) -> Error {
         Error::Upstream { who, code, retry_after, .. } => {
             Error::Upstream { who: *who, code, retry_after: *retry_after, cause: Some(cause) }
         }
+        Error::Conflict { code, detail } => Error::Conflict { code, detail: detail.clone() },
         _ => Error::Internal(cause),
     }
 }

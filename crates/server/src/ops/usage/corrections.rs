@@ -118,6 +118,7 @@ pub async fn adjust(app: &App, told: Told, less: bool, note: &str, preview: bool
         at_ms: at.as_millisecond(),
         is_timed: told.at.is_some(),
         id: told.transaction_id,
+        source: told.source,
         note: note.to_owned(),
     };
     let entry = adjustment.entry(now.as_millisecond())?;
@@ -141,6 +142,7 @@ pub(super) struct Adjustment {
     /// Whether somebody said when: else it is the same whenever it is said.
     pub(super) is_timed: bool,
     pub(super) id: String,
+    pub(super) source: Source,
     /// Why, for whoever reads the log.
     pub(super) note: String,
 }
@@ -162,7 +164,7 @@ impl Adjustment {
             id: ids::entry_id("adjust", &self.id),
             fingerprint: 0,
             transaction_id: self.id,
-            source: Source::CommandLine,
+            source: self.source,
             body: Some(body),
         };
         entry.fingerprint = ids::fingerprint(&entry, self.is_timed);

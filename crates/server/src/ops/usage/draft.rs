@@ -9,14 +9,14 @@ use billing::entry::Terms;
 use foldhash::quality::RandomState;
 use jiff::Timestamp;
 
-use super::batch::{Batch, Whole};
+use super::batch::{Batch, Whole, With};
 use super::following::written;
 use super::group::{Counting, Group, Place};
 use super::judging::{self, Ahead};
 use super::people::{People, is_owed};
 use super::sameness::{Beside, Former, as_before, verdict_on};
 use super::writer::{Candidate, Verdict};
-use super::{bounds, ids, moving, plans};
+use super::{bounds, ids, plans};
 use crate::app::App;
 use crate::counters::book::Slot;
 use crate::error::{Error, Result};
@@ -112,6 +112,11 @@ impl<'g> Draft<'g> {
 
     /// Puts in line what may be appended: first the terms that have changed, then what was asked for.
     pub(super) fn fill(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        for batch in self.batches {
+            if let Whole::Yes { with: Some(with), .. } = &batch.whole {
+                self.change(tx, with)?;
+            }
+        }
         // Before anything else of the group, so that whatever a period has counted so far is in the log.
         for (number, batch) in self.batches.iter().enumerate() {
             for user in &batch.plans {
@@ -122,10 +127,6 @@ impl<'g> Draft<'g> {
             }
         }
         for (number, batch) in self.batches.iter().enumerate() {
-            if self.has_moved_on(tx, batch)? {
-                self.verdicts.extend(batch.candidates.iter().map(|_| Some(judging::MOVED_ON)));
-                continue;
-            }
             for (at, candidate) in batch.candidates.iter().enumerate() {
                 let said = self.add(tx, Place::Asked { batch: number, at }, candidate);
                 let said = self.alone(number, said)?.unwrap_or(Some(judging::UNTOLD));
@@ -135,11 +136,19 @@ impl<'g> Draft<'g> {
         Ok(())
     }
 
-    /// Whether a batch comes too late for the entry behind which it was to be.
-    fn has_moved_on(&mut self, tx: &mut Tx<'_>, batch: &'g Batch) -> Result<bool> {
-        let Whole::Yes { behind: Some((user, position)), .. } = &batch.whole else { return Ok(false) };
-        let Some(user) = self.user(tx, user, false)? else { return Ok(true) };
-        Ok(self.users[user].lock().account.position() != *position)
+    /// Does what is to be done with a batch, unless it comes too late for what it was made of.
+    fn change(&self, tx: &mut Tx<'_>, with: &With) -> Result<()> {
+        for (user, last) in &with.last {
+            let slot = match self.app.book.get(user).filter(|slot| slot.is_open()) {
+                Some(slot) => Some(slot),
+                None => written(tx, user)?,
+            };
+            if slot.map_or(0, |slot| slot.lock().account.position()) != *last {
+                let detail = format!("something else was recorded for {user} meanwhile");
+                return Err(Error::Conflict { code: "usage.moved_on", detail });
+            }
+        }
+        (with.change)(tx)
     }
 
     /// What is said of a candidate before the log is asked; nothing where the log will say. What may be appended is put in line, or
@@ -215,9 +224,9 @@ impl<'g> Draft<'g> {
         }
         let began = plans::began(tx, &user, &terms, self.now)?;
         let now_ms = self.now.as_millisecond();
-        let (body, event_ms) = moving::change(tx, &self.app.catalogue, &slot, &terms, began.as_millisecond(), now_ms)?;
-        let position = slot.lock().account.position();
-        let entry = plan_entry(id, body, position, [event_ms, now_ms]);
+        let account = slot.lock().account.clone();
+        let entry =
+            plans::change_entry(tx, &self.app.catalogue, (id, &account), &terms, [began.as_millisecond(), now_ms])?;
         let Some(user) = self.user(tx, id, false)? else { return Ok(()) };
         self.add_made(user, entry);
         Ok(())

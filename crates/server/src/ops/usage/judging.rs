@@ -29,10 +29,6 @@ pub(super) const TOO_OLD: Verdict = Verdict::Refused {
 pub(super) const TOO_LATE: Verdict =
     Verdict::Refused { code: "too_late", pointer: "/timestamp", detail: "the credit period of this event is closed" };
 
-/// Of a batch that was to be recorded behind a certain entry.
-pub(super) const MOVED_ON: Verdict =
-    Verdict::Refused { code: "usage.moved_on", pointer: "", detail: "something else was recorded meanwhile" };
-
 /// Stands where it could not be told: the batch hears the error.
 pub(super) const UNTOLD: Verdict =
     Verdict::Refused { code: "internal", pointer: "", detail: "this could not be looked at" };

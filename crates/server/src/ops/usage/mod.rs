@@ -1,7 +1,7 @@
 //! Usage: recording events, and what a user has used of what they have.
 
 pub mod adoption;
-mod batch;
+pub(super) mod batch;
 mod bounds;
 pub mod corrections;
 mod draft;
@@ -10,7 +10,7 @@ mod group;
 pub mod history;
 pub mod ids;
 mod judging;
-pub(super) mod merging;
+pub mod merging;
 mod moving;
 pub mod naming;
 pub mod packs;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use billing::account::AHEAD_MS;
+use billing::account::{AHEAD_MS, Account};
 use billing::catalogue::{Catalogue, TierChange};
 use billing::entry::{Moved, PlanChange, Terms};
 use billing::usage::Quantity;
 
-use crate::counters::book::Slot;
 use crate::counters::reading::{self, Said};
 use crate::error::{Error, Result};
 use crate::store::Tx;
@@ -17,22 +16,18 @@ use crate::store::log::{self, Kind, Logged};
 pub(super) fn change(
     tx: &mut Tx<'_>,
     catalogue: &Catalogue,
-    slot: &Slot,
+    (user, account): (&str, &Account),
     terms: &Terms,
-    began_ms: i64,
-    now_ms: i64,
+    [began_ms, now_ms]: [i64; 2],
 ) -> Result<(String, i64)> {
     // Nothing is left of the share of another tier in one that the catalogue does not have.
     let midway = catalogue.tier(&terms.tier).map_or(TierChange::KeepUsed, |_| catalogue.plan_change);
-    let (change, running_ms, last) = {
-        let account = &slot.lock().account;
-        let change = account.change_to(terms, midway, now_ms).map_err(Error::internal)?;
-        (change, account.at(now_ms).period.start.as_millisecond(), account.position())
-    };
+    let change = account.change_to(terms, midway, now_ms).map_err(Error::internal)?;
+    let (running_ms, last) = (account.at(now_ms).period.start.as_millisecond(), account.position());
     if change != PlanChange::Reset || began_ms <= running_ms || now_ms <= began_ms {
         return Ok((reading::plan_body(change, terms, &[]), now_ms));
     }
-    let moved = Renewal { last, running_ms, next_ms: began_ms }.moved(tx, &slot.user)?;
+    let moved = Renewal { last, running_ms, next_ms: began_ms }.moved(tx, user)?;
     Ok((reading::plan_body(change, terms, &moved), began_ms))
 }
 

@@ -1,5 +1,6 @@
 //! The terms of an account: what the catalogue and the mirror say now, and the entries that the log gets of it.
 
+use billing::account::Account;
 use billing::catalogue::{Catalogue, Overage};
 use billing::entry::{PeriodRule, Terms};
 use billing::money::Money;
@@ -7,10 +8,13 @@ use billing::time;
 use billing::usage::Credits;
 use jiff::Timestamp;
 
+use super::draft::plan_entry;
+use super::moving;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::ops::subscriptions;
 use crate::ops::users::database_time;
+use crate::store::log::Entry;
 use crate::store::subscriptions::Subscription;
 use crate::store::users::{self, User};
 use crate::store::{Tx, plans};
@@ -78,11 +82,6 @@ pub fn sold(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &User) -> Result<Optio
     Ok(paying(tx, user)?.map(|current| current.tier).filter(|tier| catalogue.tier(tier).is_some()))
 }
 
-/// Whether a user has a subscription that entitles them to something, whatever the catalogue knows of its tier.
-pub fn is_paying(tx: &mut Tx<'_>, user: &User) -> Result<bool> {
-    Ok(paying(tx, user)?.is_some())
-}
-
 /// Where the credit periods of a subscription begin: at its anchor, and where Stripe's own month is another, at that.
 fn period_rule(current: &Subscription, now: Timestamp) -> Result<PeriodRule> {
     let anchor = current.anchor.or(current.period.as_ref().map(|period| period.start)).unwrap_or(current.created);
@@ -105,6 +104,19 @@ pub fn began(tx: &mut Tx<'_>, user: &User, terms: &Terms, now: Timestamp) -> Res
     // The first month of a trial or of a later anchor is a part of one.
     let own = current.period.map_or(current.created, |period| period.start);
     Ok(month.start.max(own).min(now))
+}
+
+/// The entry by which an account comes to other terms, whose period began at the first of these instants, and which is heard of at
+/// the second.
+pub(in crate::ops) fn change_entry(
+    tx: &mut Tx<'_>,
+    catalogue: &Catalogue,
+    (user, account): (&str, &Account),
+    terms: &Terms,
+    [began_ms, now_ms]: [i64; 2],
+) -> Result<Entry> {
+    let (body, event_ms) = moving::change(tx, catalogue, (user, account), terms, [began_ms, now_ms])?;
+    Ok(plan_entry(user, body, account.position(), [event_ms, now_ms]))
 }
 
 /// Users whose tier the catalogue does not have, and those tiers. Nothing is allowed to them until it has.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::batch::{Batch, Behind, Whole};
+use super::batch::{Batch, Whole, With};
 use super::group::Group;
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -84,18 +84,22 @@ impl Writer {
     /// The same for all or none: where one of the verdicts is not `Recorded`, nothing was recorded.
     pub async fn append_all(&self, app: &App, candidates: Vec<Candidate>) -> Result<Vec<Verdict>> {
         // One by itself is whole, and may share a transaction with others.
-        let whole = if candidates.len() > 1 { Whole::Yes { behind: None, undone: None } } else { Whole::No };
+        let whole = if candidates.len() > 1 { Whole::Yes { with: None, undone: None } } else { Whole::No };
         self.submit(app, Vec::new(), candidates, whole).await
     }
 
-    /// The same, as long as the entry at this position is the last one of this user.
-    pub(super) async fn append_all_behind(
+    /// The same with the terms of these users where they have changed, and with a change of the database's own.
+    ///
+    /// # Errors
+    /// `usage.moved_on` where an entry that was to be the last one of its user is not.
+    pub(super) async fn append_with(
         &self,
         app: &App,
+        plans: Vec<String>,
         candidates: Vec<Candidate>,
-        behind: Behind,
+        with: With,
     ) -> Result<Vec<Verdict>> {
-        self.submit(app, Vec::new(), candidates, Whole::Yes { behind: Some(behind), undone: None }).await
+        self.submit(app, plans, candidates, Whole::Yes { with: Some(with), undone: None }).await
     }
 
     /// What would be said of them if they were appended; nothing is.

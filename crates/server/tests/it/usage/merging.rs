@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use billhook::error::Error;
 use billhook::ops::usage::{corrections, history, packs, totals};
-use billhook::ops::users::{self, Merged};
+use billhook::ops::users;
+use billhook::ops::users::merging::{self, Merged};
 use billhook::store::log::{self, Source};
 use serde_json::json;
 
@@ -36,7 +37,7 @@ impl Two {
     }
 
     async fn merge(&self, preview: bool) -> Result<Merged, Error> {
-        users::merge(&self.world.app, &self.from.0, &self.into.0, preview).await
+        merging::merge(&self.world.app, &self.from.0, &self.into.0, preview).await
     }
 
     async fn used(&self, of: &str, kind: &str, quantity: &str, at: &str) {
@@ -145,7 +146,7 @@ async fn nothing_of_the_sums_changes(database: Database) {
 
     // The same again finds nothing, until something has come.
     let entries = two.entries().await;
-    assert_eq!(two.merge(false).await.expect("merged").moved, users::Merged::default().moved);
+    assert_eq!(two.merge(false).await.expect("merged").moved, Merged::default().moved);
     assert_eq!(two.entries().await, entries);
     two.used(&from, "inference", "2", "2026-12-02T11:30:00Z").await;
     let again = two.merge(false).await.expect("merged").moved;
@@ -243,14 +244,14 @@ async fn f50_a_customer_goes_with_their_user_and_none_is_left_paying() {
         assert_eq!(code(two.merge(preview).await), "user.subscribed");
     }
     assert_eq!(credits(&shown(&two.world, &two.from.1).await).0, json!(3), "nothing was moved, nobody disabled");
-    let other_way = users::merge(&two.world.app, &two.into.0, &two.from.0, false).await.expect("merged");
+    let other_way = merging::merge(&two.world.app, &two.into.0, &two.from.0, false).await.expect("merged");
     assert_eq!(other_way.customer, None, "its invoices stay where they are");
 
     for (from, into, expected) in
         [(&two.from.0, &two.from.0, "invalid"), (&two.from.0, &"usr_x".to_owned(), "not found")]
     {
         for preview in [true, false] {
-            assert_eq!(code(users::merge(&two.world.app, from, into, preview).await), expected);
+            assert_eq!(code(merging::merge(&two.world.app, from, into, preview).await), expected);
         }
     }
     let answer: Answer = two.world.get(PATH, &two.from.1).await;
