@@ -278,3 +278,81 @@ async fn f50_what_went_over_into_a_new_period_moves_too() {
     assert_eq!(credits(&answer), (json!(50), json!(450), json!(0.0)));
     assert_eq!(faults(&two.world, "usage").await, Vec::<String>::new());
 }
+
+/// I-10, F-50: what credits of the one had paid for is not to be paid by the other, also where those are over or were a tier's own.
+#[tokio::test]
+async fn f50_what_was_paid_for_stays_paid_for() {
+    let two = Two::of(Plan { stripe: None, ..Plan::default() }, [None, None]).await;
+    let soon = Pack { expires_ms: Some(instant("2026-11-23T00:00:00Z").as_millisecond()), ..pack("soon", "50") };
+    packs::grant(&two.world.app, &two.from.0, &soon).await.expect("granted");
+    two.used(&two.from.0, "inference", "150", "2026-11-22T09:00:00Z").await;
+    two.used(&two.into.0, "inference", "60", "2026-11-22T09:00:00Z").await;
+    two.world.clock.set(instant("2026-11-25T00:00:00Z"));
+    let before = two.days().await.0;
+    let moved = two.merge(false).await.expect("merged").moved;
+    assert_eq!((moved.made_up.wire(), moved.packs.len()), ("110".to_owned(), 0), "50 of the pack, and 60 of two tiers");
+    assert_eq!(two.days().await.0, before);
+    let answer = shown(&two.world, &two.into.1).await;
+    assert_eq!(credits(&answer), (json!(210), json!(0), json!(0.0)));
+    assert_eq!(answer["credits"]["overage"], 0);
+    assert_eq!(faults(&two.world, "usage").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn f50_what_is_owed_stays_owed_and_what_is_held_is_waited_for() {
+    let two = Two::of(Plan { stripe: None, ..Plan::default() }, [None, None]).await;
+    let add = users::Add {
+        email: "payer@example.com".to_owned(),
+        name: "P".to_owned(),
+        tier: Some("professional".to_owned()),
+        customer: None,
+        admin: false,
+    };
+    let payer = users::add(&two.world.app, add).await.expect("a user");
+    two.used(&payer, "inference", "600", "2026-11-22T09:00:00Z").await;
+    let entries = two.entries().await;
+    for preview in [true, false] {
+        let refused = merging::merge(&two.world.app, &payer, &two.into.0, preview).await;
+        assert_eq!(code(refused), "user.owes", "nobody would pay 0.20 of it");
+    }
+    assert_eq!(two.entries().await, entries);
+
+    let key = crate::access::key(&two.world, billhook::ops::keys::Scope::UsageWrite).await;
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let body = json!({ "user_id": two.from.0, "type": "inference", "quantity": 1, "ttl_seconds": 60 }).to_string();
+    let held = two.world.send("POST", "/api/v1/usage/reservations", &headers, &body).await;
+    assert_eq!(held.status, 201, "{}", held.body);
+    billhook::ops::reservations::write_down(&two.world.app).await.expect("written down");
+    assert_eq!(code(two.merge(false).await), "user.busy");
+    two.world.clock.set(two.world.now() + jiff::SignedDuration::from_secs(61));
+    two.merge(false).await.expect("its time is over");
+    assert_eq!(
+        code(merging::merge(&two.world.app, &payer, &two.from.0, false).await),
+        "invalid",
+        "into the disabled one"
+    );
+}
+
+/// F-46, F-50: in the first hour of a period what is older would count in the one before it, which is not that of the one who goes.
+#[tokio::test]
+async fn f50_in_the_first_hour_of_a_period_nothing_goes_into_the_one_before() {
+    let two = Two::of(Plan::default(), [Some("cus_sandbox_130"), None]).await;
+    subscribe(&two.world, "2026-11-24T08:00:00Z", "price_professional_monthly").await;
+    two.world.sync().await;
+    two.world.clock.set(instant("2026-11-25T12:00:00Z"));
+    two.used(&two.from.0, "inference", "450", "2026-11-24T12:00:00Z").await;
+    two.used(&two.into.0, "inference", "1", "2026-11-25T11:00:00Z").await;
+    two.world.clock.set(instant("2026-12-01T00:30:00Z"));
+    two.used(&two.into.0, "inference", "2", "2026-12-01T00:20:00Z").await;
+    let entries = two.entries().await;
+    for preview in [true, false] {
+        assert_eq!(code(two.merge(preview).await), "usage.moved_on");
+    }
+    assert_eq!(two.entries().await, entries);
+    assert_eq!(two.world.get(PATH, &two.from.1).await.status, 200, "nothing of it was done");
+    two.world.clock.set(instant("2026-12-01T01:00:01Z"));
+    two.merge(false).await.expect("merged");
+    let answer = shown(&two.world, &two.into.1).await;
+    assert_eq!((credits(&answer).0, credits(&answer).1), (json!(452), json!(48)), "{answer}");
+    assert_eq!(faults(&two.world, "usage").await, Vec::<String>::new());
+}
