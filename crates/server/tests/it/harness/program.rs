@@ -138,7 +138,9 @@ impl Program {
     pub fn run_as_nobody(&self, args: &[&str]) -> Done {
         let binary = self.path("billhook");
         if !binary.exists() {
-            std::fs::copy(BINARY, &binary).expect("a copy");
+            // By another process: a child that is forked while we write it would hold it open, and nobody may run what is written.
+            let copied = Command::new("cp").arg(BINARY).arg(&binary).status().expect("cp");
+            assert!(copied.success(), "{copied}");
         }
         let mut command = Command::new("setpriv");
         if is_root() {
