@@ -10,6 +10,12 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Timestamp;
 }
 
+/// How many seconds ago an instant was, given in seconds since 1970. None at all where it is to come: the clock was set back since,
+/// and nothing is younger than now (F-49).
+pub fn age_s(now: Timestamp, at_s: i64) -> i64 {
+    now.as_second().saturating_sub(at_s).max(0)
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy)]
 pub struct System;

@@ -97,6 +97,9 @@ const FLOATS: &[(&str, &str)] = &[
 const NAMELESS: &[&str] = &["utils", "util", "common", "helpers", "helper", "manager", "inner", "misc"];
 const LINES_MAX: usize = 600;
 
+/// How the reasons begin for which a test is not run with all others.
+const IGNORED: &[&str] = &["nightly: ", "run by ", "a measurement"];
+
 /// Text that tells on the machine it was written on. In two parts, so that this file does not find itself.
 const MACHINE: &[(&str, &str)] = &[
     ("/wo", "rk"),
@@ -137,6 +140,7 @@ fn check(source: &Source) -> Vec<Finding> {
     if Path::new(&source.path).extension().is_some_and(|kind| kind == "rs") {
         let view = View::of(&source.text);
         shape(source, &mut found);
+        ignored(source, &mut found);
         floats(source, &view, &mut found);
         core_is_pure(source, &view, &mut found);
         if let Some(place) = source.path.strip_prefix("crates/server/src/") {
@@ -185,6 +189,17 @@ fn shape(source: &Source, found: &mut Found) {
             format!("nothing is called `{stem}`"),
             "such a name says where things were left, not what they are",
         );
+    }
+}
+
+/// A test that nobody runs proves nothing.
+fn ignored(source: &Source, found: &mut Found) {
+    for (number, line) in source.text.lines().enumerate() {
+        let reason = line.trim_start().strip_prefix("#[ignore").map(|rest| rest.trim_start_matches(" = \""));
+        if reason.is_some_and(|reason| !IGNORED.iter().any(|begin| reason.starts_with(begin))) {
+            let rule = format!("`#[ignore]` gives one of these reasons: {}", IGNORED.join(", "));
+            found.add(number + 1, rule, "`cargo xtask nightly` runs what is nightly, and nobody runs the rest");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::progress::ProgressLine;
 use super::{Ending, block_on, configured, out, parse_address, sandbox as stripe_sandbox};
 use crate::app::{App, BuildError};
-use crate::clock::{Chance, Clock, System};
+use crate::clock::{Chance, Clock, System, age_s};
 use crate::config::{self, Config, Environment, Process};
 use crate::http::{door, edge, metrics, openapi, router};
 use crate::jobs::Jobs;
@@ -174,7 +174,7 @@ fn usage_numbers(app: &App) -> Vec<Watched> {
 
 /// How old the mirror is, as the clock goes on: also while nothing writes to it.
 fn mirror_numbers(app: &App, registry: &mut Registry) {
-    let age = |app: &App, at_s: &Noted| at_s.read().map_or(-1, |at_s| app.clock.now().as_second() - at_s);
+    let age = |app: &App, at_s: &Noted| at_s.read().map_or(-1, |at_s| age_s(app.clock.now(), at_s));
     let lists = app.clone();
     registry.register_collector(Box::new(WatchedEach {
         name: "billhook_mirror_age_seconds",

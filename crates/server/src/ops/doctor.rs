@@ -13,6 +13,7 @@ use super::verify::sampling;
 use super::webhooks;
 use super::{lago, metadata, publishing, reservations, usage};
 use crate::app::App;
+use crate::clock::age_s;
 use crate::error::{Error, Result};
 use crate::store::mirror::{self, Resource};
 use crate::store::{Change, Tx, subscriptions, syncs, totals, users};
@@ -175,7 +176,7 @@ async fn lists(app: &App, report: &mut Report) -> Result<()> {
                 report.warn("mirror", format!("{name}: {fault}"), "run billhook sync once the cause is gone");
             }
             (Some(as_of), None) => {
-                let age = now.as_second() - as_of.as_second();
+                let age = age_s(now, as_of.as_second());
                 if age > stale_after_s(app) {
                     report.fault(
                         "mirror",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::verify::sampling;
 use super::{mirror, webhooks};
 use crate::app::App;
+use crate::clock::age_s;
 use crate::error::Result;
 use crate::gateways::stripe::BreakerState;
 use crate::store::db::Unwritable;
@@ -133,10 +134,10 @@ async fn database(app: &App, missing: &mut Vec<Missing>) -> Result<Value> {
         };
         missing.push(Missing { part: "mirror", detail });
     }
-    let now = app.clock.now().as_second();
+    let now = app.clock.now();
     Ok(json!({
         "as_of": as_of.map(billing::time::wire),
-        "age_s": as_of.map(|as_of| now - as_of.as_second()),
+        "age_s": as_of.map(|as_of| age_s(now, as_of.as_second())),
         "objects": counts,
         "faults": faults.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
     }))

@@ -76,8 +76,8 @@ fn is_token_byte(byte: u8) -> bool {
 
 async fn own_session(app: &App, token: &str) -> Result<Option<Arc<Person>>> {
     let (token, now) = (hash(token), app.clock.now().as_second());
-    if let Some(signed) = app.answers.session(&token) {
-        return if now < signed.expires_at { Ok(Some(signed.person)) } else { Err(expired()) };
+    if let Some(signed) = app.answers.session(&token).filter(|signed| now < signed.expires_at) {
+        return Ok(Some(signed.person));
     }
     Box::pin(load_session(app, token, now)).await
 }
@@ -93,6 +93,9 @@ async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Ar
         .await?;
     let Some((expires_at, user)) = found else { return Ok(None) };
     if now >= expires_at {
+        if expires_at != sessions::ENDED.as_second() {
+            stay_over(app, token).await;
+        }
         return Err(expired());
     }
     let person = app.answers.person(&user.id).unwrap_or_else(|| Arc::new(Person::new(user)));
@@ -100,6 +103,14 @@ async fn load_session(app: &App, token: TokenHash, now: i64) -> Result<Option<Ar
         app.answers.keep(epoch, &person, Some((token, expires_at)));
     }
     Ok(Some(person))
+}
+
+/// Whoever was told that their session is over is not let in again by a clock that is set back. They are told so in any case.
+async fn stay_over(app: &App, token: TokenHash) {
+    let stored = hex(&token);
+    if let Err(error) = app.db.write(move |tx| sessions::end(tx, &stored)).await {
+        tracing::warn!(%error, "a session that is over was not written down as ended");
+    }
 }
 
 const fn expired() -> Error {

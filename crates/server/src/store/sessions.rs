@@ -6,6 +6,9 @@ use super::db::args;
 use super::{Change, Tx};
 use crate::error::Result;
 
+/// When sessions end that were found to be over: before every clock.
+pub const ENDED: Timestamp = Timestamp::UNIX_EPOCH;
+
 /// A session, found by the hash of its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -33,6 +36,14 @@ pub fn remove(tx: &mut Tx<'_>, token_hash: &str) -> Result<bool> {
     tx.run("DELETE FROM sessions WHERE token_hash = ?1", args![token_hash])?;
     tx.changed(Change::User(session.user));
     Ok(true)
+}
+
+/// One that was found to be over is over for good, whatever the clock says later (F-49).
+pub fn end(tx: &mut Tx<'_>, token_hash: &str) -> Result<()> {
+    let Some(session) = get(tx, token_hash)? else { return Ok(()) };
+    tx.run("UPDATE sessions SET expires_at = ?2 WHERE token_hash = ?1", args![token_hash, ENDED])?;
+    tx.changed(Change::User(session.user));
+    Ok(())
 }
 
 /// Ends every session of a user; how many there were.

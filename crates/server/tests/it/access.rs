@@ -13,7 +13,7 @@ use billhook::ops::keys::{self, Scope};
 use billhook::ops::{sessions, users};
 use jiff::Timestamp;
 
-use crate::harness::{Answer, World};
+use crate::harness::{Answer, Database, Plan, World};
 
 /// One operation of the document.
 #[derive(Debug, Clone)]
@@ -320,6 +320,42 @@ async fn s08_a_session_ends_at_its_second() {
         let answer = world.get(USAGE, &token).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("auth.expired")));
     }
+}
+
+/// F-49: whoever was told that their session is over is not let in again when the clock goes an hour back: not by this process, nor by
+/// another one on the same database, whether the session was in memory or not.
+#[tokio::test]
+async fn f49_a_session_that_has_ended_stays_over_when_the_clock_goes_back() {
+    let world = World::planned(Plan { stripe: None, ..Plan::default() }).await;
+    let begin = world.now();
+    let (id, longer) = world.user("u@example.com", None, false).await;
+    let issue = async || sessions::issue(&world.app, &id, Duration::from_hours(1)).await.expect("a session");
+    let (kept, loaded, never_asked) = (issue().await, issue().await, issue().await);
+    let said = async |world: &World, token: &str| {
+        let answer = world.get(USAGE, token).await;
+        let code = if answer.status == 200 { String::new() } else { answer.json()["code"].to_string() };
+        (answer.status, code)
+    };
+    let (goes_on, over) = ((200, String::new()), (401, "\"auth.expired\"".to_owned()));
+    assert_eq!(said(&world, &kept).await, goes_on, "it is in memory from here on");
+    world.clock.advance(Duration::from_hours(1));
+    for (token, expected) in [(&kept, &over), (&loaded, &over), (&longer, &goes_on)] {
+        assert_eq!(said(&world, token).await, *expected);
+    }
+
+    world.clock.set(begin);
+    let database = Database::Elsewhere(world.database.address());
+    let other = World::planned(Plan { stripe: None, database, seed: 8, ..Plan::default() }).await;
+    for world in [&world, &other] {
+        assert_eq!(world.now(), begin);
+        for (token, expected) in [(&kept, &over), (&loaded, &over), (&longer, &goes_on), (&never_asked, &goes_on)] {
+            for _ in 0..2 {
+                assert_eq!(said(world, token).await, *expected);
+            }
+        }
+    }
+    // Whoever signs in again is in.
+    assert_eq!(said(&world, &issue().await).await, goes_on);
 }
 
 #[tokio::test]

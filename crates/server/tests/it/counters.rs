@@ -1,6 +1,7 @@
 //! Counters and reservations: one suite for both adapters, in memory and in Redis.
 
 mod anew;
+mod away;
 mod broken;
 mod claims;
 mod degraded;
@@ -9,12 +10,15 @@ mod groups;
 mod lines;
 mod lost;
 mod mended;
+mod month_end;
 mod noted;
+mod rates;
 mod remembered;
 mod schedules;
-mod server;
+pub mod server;
 mod set_back;
 mod several;
+mod slow;
 mod storms;
 mod trace;
 mod trials;
@@ -33,7 +37,7 @@ use self::server::Server;
 use crate::harness::database::unique_name;
 use crate::harness::{Database, Plan, World, event};
 
-/// Trials stop at five credits; everything else is limited by the type.
+/// Trials stop at five credits, `capped` forty beyond what is included; everything else is limited by the type.
 const CATALOGUE: &str = r#"
 currency = "usd"
 [events.inference]
@@ -62,6 +66,20 @@ overage = "bill"
 per_day = "2"
 when_unknown = "open"
 [tiers.open.limits.stt]
+per_minute = "60"
+when_unknown = "closed"
+[tiers.capped]
+name = "Capped"
+price = "1.00"
+included_credits = "60"
+price_per_1k = "2.00"
+overage = "bill"
+overage_cap = "40"
+[tiers.capped.limits.tts]
+per_day = "2.5"
+per_month = "3"
+when_unknown = "closed"
+[tiers.capped.limits.stt]
 per_minute = "60"
 when_unknown = "closed"
 "#;
@@ -114,6 +132,15 @@ impl Rig {
     }
 
     async fn joined(redis: Option<String>, database: Database, text: &str) -> Self {
+        let rig = Self::in_a_hurry(redis, database, text).await;
+        if let Counters::Redis(shared) = &rig.app().counters {
+            shared.allow(PATIENCE);
+        }
+        rig
+    }
+
+    /// A program that waits for Redis no longer than the program itself would.
+    pub async fn in_a_hurry(redis: Option<String>, database: Database, text: &str) -> Self {
         let catalogue = std::env::temp_dir().join(format!("{}.toml", unique_name()));
         std::fs::write(&catalogue, text).expect("a catalogue");
         let mut environment = vec![("BILLHOOK_CATALOG", catalogue.display().to_string())];
@@ -124,9 +151,6 @@ impl Rig {
             Some(user) => user.id,
             None => world.user("u@example.com", None, false).await.0,
         };
-        if let Counters::Redis(shared) = &world.app.counters {
-            shared.allow(PATIENCE);
-        }
         Self { world, user, server: None, catalogue }
     }
 

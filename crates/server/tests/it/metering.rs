@@ -6,9 +6,11 @@ mod gateway;
 mod gone;
 mod holds;
 mod lago_wire;
+mod limits;
 mod lite_llm;
 mod log;
 mod naming;
+mod roots;
 mod unwritable;
 
 use billhook::ops::keys::Scope;

@@ -314,6 +314,38 @@ async fn the_mirrors_age_is_a_number_for_everybody() {
     assert_eq!(running.stop().code, Some(0));
 }
 
+/// F-49: the clock was an hour ahead when the mirror was read and the events were swept, and Stripe is gone since.
+#[tokio::test]
+async fn f49_no_age_on_the_page_of_numbers_is_negative_after_the_clock_went_back() {
+    let account = Account::open(System.now().as_second());
+    account.put("customers", "cus_1", &json!({}));
+    let listen = format!("127.0.0.1:{}", crate::leaks::free_port());
+    let mut program = Program::at_stripe(&account.base()).with("BILLHOOK_METRICS_LISTEN", &listen);
+    assert_eq!(program.run(&["sync"]).code, Some(0));
+    let hour_ahead = System.now().as_second() + 3_600;
+    for sql in ["UPDATE syncs SET as_of = ?1", "UPDATE event_sweep SET swept_at = ?1"] {
+        assert!(program.database().execute(sql, [hour_ahead]).expect(sql) > 0, "{sql}");
+    }
+    program.set("STRIPE_API_BASE", &format!("http://127.0.0.1:{}", crate::leaks::free_port()));
+    let running = program.start(&["serve", "--listen", "127.0.0.1:0"]);
+    running.stderr.base();
+    let http = crate::harness::client();
+    let start = std::time::Instant::now();
+    loop {
+        let page = crate::harness::send(&http, "GET", &format!("http://{listen}/metrics"), &[], "").await.body;
+        let of = |line: &str| page.lines().find_map(|found| found.strip_prefix(line)?.trim().parse::<i64>().ok());
+        // Until somebody has looked, there is none: -1.
+        let ages = [of("billhook_mirror_age_seconds{list=\"customers\"}"), of("billhook_sweep_age_seconds")];
+        if ages == [Some(0); 2] {
+            break;
+        }
+        assert!(ages.iter().flatten().all(|age| *age == -1), "{page}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(40), "{page}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(running.stop().code, Some(0));
+}
+
 #[tokio::test]
 async fn the_inbox_is_visible_on_the_command_line() {
     let account = Account::open(now());

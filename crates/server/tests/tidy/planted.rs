@@ -13,6 +13,7 @@ fn rules_of(path: &str, text: &str) -> Vec<String> {
 fn planted_violations_are_found_where_they_are() {
     let machine = format!("// see {}{}/main", MACHINE[0].0, MACHINE[0].1);
     let machine_rule = format!("2: nothing names `{}{}`", MACHINE[0].0, MACHINE[0].1);
+    let ignored = "2: `#[ignore]` gives one of these reasons: nightly: , run by , a measurement";
     for (path, text, rule) in [
         ("crates/server/src/ops/a.rs", "use axum::Json;", "2: `axum` only in http/"),
         ("crates/server/src/ops/a.rs", "\nfn a(x: ::axum::Json) {}", "3: `axum` only in http/"),
@@ -51,6 +52,8 @@ fn planted_violations_are_found_where_they_are() {
         ("crates/sandbox/src/helpers.rs", "", "1: nothing is called `helpers`"),
         ("xtask/src/common/a.rs", "", "1: nothing is called `common`"),
         ("README.md", &machine, &machine_rule),
+        ("xtask/src/a.rs", "#[ignore = \"slow\"]", ignored),
+        ("xtask/src/a.rs", "    #[ignore]", ignored),
     ] {
         assert_eq!(rules_of(path, text), [rule], "{path}: {text}");
     }

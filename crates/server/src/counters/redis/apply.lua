@@ -22,7 +22,7 @@ for _ = 1, tonumber(next()) do
   local first = at + 2
   at = first - 1 + tonumber(next())
   local key = prefix .. 'a:' .. user
-  local there = redis.pcall('HMGET', key, 'log', 'entry', 'until', 'life')
+  local there = redis.pcall('HMGET', key, 'log', 'entry', 'life')
   -- Names of logs grow with time: whoever works by an earlier one has not heard yet that it has another.
   if not there.err and there[1] and there[1] > log then return {'later', there[1]} end
   if there.err or there[1] ~= log then
@@ -31,13 +31,11 @@ for _ = 1, tonumber(next()) do
     last = life
   else
     -- Somebody further along may have published it: what is newer stays, or a counted commit would be free again.
-    local older = there[2] and (tonumber(there[2]) > tonumber(entry)
-      or tonumber(there[2]) == tonumber(entry) and tonumber(there[3]) > tonumber(until_ms))
-    if not older then
+    if not there[2] or tonumber(there[2]) <= tonumber(entry) then
       if zeros > 6 then redis.call('HDEL', key, unpack(ARGV, 7, zeros)) end
       redis.call('HSET', key, 'entry', entry, 'until', until_ms, unpack(ARGV, first, at))
     end
-    last = there[4]
+    last = there[3]
   end
 end
 

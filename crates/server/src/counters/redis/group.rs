@@ -18,6 +18,8 @@ use crate::counters::book::{self, Slot, State};
 
 /// Demands in one call, which keeps the server from others as long as it runs.
 const GROUP_MAX: usize = 100;
+/// By how much the clocks of processes may differ.
+const CLOCKS_DIFFER_MS: i64 = 120_000;
 /// Where there is none of a figure.
 const NONE: i64 = -1;
 
@@ -152,8 +154,8 @@ impl Group {
 
     /// Everything that the script is told of the accounts and the demands on them, and what was known of each account then.
     pub fn write(&self, keys: &mut Args, args: &mut Args) -> Vec<Asked> {
-        let of_one = self.waiting.chunk_by(|one, next| Arc::ptr_eq(&one.slot, &next.slot));
-        of_one.map(|demands| write_account(demands, keys, args)).collect()
+        let (of_one, now) = (self.waiting.chunk_by(|one, next| Arc::ptr_eq(&one.slot, &next.slot)), self.now());
+        of_one.map(|demands| write_account(demands, now, keys, args)).collect()
     }
 
     /// Everybody hears what was said to them, or why nothing was.
@@ -187,8 +189,16 @@ impl Drop for Group {
     }
 }
 
+/// Until when the account that is right now is right: one in Redis that is right longer is that of a later day or period, because
+/// the clock was set back (F-49). Shortly before the end it is that of a process whose clock is a little ahead, and is as good.
+fn right_until_ms(state: &mut State, now: Timestamp) -> i64 {
+    let now_ms = now.as_millisecond();
+    let until_ms = state.room(now_ms).map_or(i64::MAX, |room| room.until_ms);
+    if until_ms.saturating_sub(now_ms) > CLOCKS_DIFFER_MS { until_ms } else { i64::MAX }
+}
+
 /// The demands on one account.
-fn write_account(demands: &[Waiting], keys: &mut Args, args: &mut Args) -> Asked {
+fn write_account(demands: &[Waiting], now: Timestamp, keys: &mut Args, args: &mut Args) -> Asked {
     let slot = &demands[0].slot;
     let mut kinds: Vec<&str> = Vec::with_capacity(1);
     for Waiting { line, .. } in demands {
@@ -198,12 +208,13 @@ fn write_account(demands: &[Waiting], keys: &mut Args, args: &mut Args) -> Asked
     }
     let is_limited = demands.iter().any(|waiting| waiting.line.is_limited());
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-    let state = slot.lock();
+    let mut state = slot.lock();
+    let right_until_ms = right_until_ms(&mut state, now);
     let there = &state.there;
     keys_of(&slot.user, keys);
     args.text(&there.life);
     let counts = [count(kinds.len()), if is_limited { 4 } else { 1 }, count(demands.len())];
-    args.figures(&counts, [there.seen, state.account.position()]);
+    args.figures(&counts, [there.seen, state.account.position(), right_until_ms]);
     for kind in &kinds {
         args.written(format_args!("h:{kind}"));
         if is_limited {

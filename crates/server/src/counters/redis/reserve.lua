@@ -4,7 +4,8 @@
 -- KEYS: x, then a and h of each account
 -- ARGV: log, the field in which the caller counts what it does, now in ms, now in us; then of each account: the life of it in which
 --       everything lies that the caller holds, figures (how many kinds follow, of how many fields, and how many demands; how often
---       the caller has held or released something of it, as far as it knows; the last entry that it has counted on it), kinds
+--       the caller has held or released something of it, as far as it knows; the last entry that it has counted on it; the
+--       instant until which it is right then by the caller's clock), kinds
 --       (their fields: held and, where a demand has a limit, used on the day, used in the period, rate), demands (id, figures, hold,
 --       member of x, expires in ms).
 --       The figures of a demand: the number of its kind, 1 if it uses up its rate, quantity, credits, cap of the day, cap of the
@@ -12,7 +13,7 @@
 -- Answers of each account a word why it could not be decided, or its credits, what is used of each kind with limits, and for each
 -- demand: 0, why it is refused or what is held under its id; what was held before it, of credits and of its kind; the rate, the caller's count.
 local call, try, figures = redis.call, redis.pcall, struct.unpack
-local tonumber, unpack, max, min = tonumber, unpack, math.max, math.min
+local tonumber, unpack, max = tonumber, unpack, math.max
 local EXACT = 9007199254740991 -- every number is a whole one up to this, and so is every sum of what is held
 local MINUTE = 60000000
 local log, own, now_ms, now_us = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -31,7 +32,7 @@ end
 
 local function decide(account, holds)
   local life, kinds = ARGV[next], next + 2
-  local kind_count, width, demand_count, seen, entry = figures('<i4i4i4i8i8', ARGV[next + 1])
+  local kind_count, width, demand_count, seen, entry, right_until = figures('<i4i4i4i8i8i8', ARGV[next + 1])
   local demands = kinds + width * kind_count
   next = demands + 5 * demand_count
   local a = try('HMGET', account, 'log', 'until', own, 'credits', 'held', 'over', 'entry', 'life', unpack(ARGV, kinds, demands - 1))
@@ -42,6 +43,8 @@ local function decide(account, holds)
   if a[8] ~= life or before < seen then return 'lost' end
   -- The account is older than the one that the caller has: not published yet, or a failover took it back.
   if tonumber(a[7]) < entry or now >= tonumber(a[2]) then return 'stale' end
+  -- It is that of a later day or period: the clock was set back since.
+  if tonumber(a[7]) == entry and tonumber(a[2]) > right_until then return 'stale' end
 
   local room, held, count = tonumber(a[4]), tonumber(a[5] or 0), before -- room: nil where it is 'all'
   local helds, rates, moved = {}, {}, nil
@@ -67,7 +70,7 @@ local function decide(account, holds)
     if not refused and adds >= 0 then
       local debt = rate - now_us
       if debt > 2 * MINUTE then debt = 0 end -- of a clock that was set back since, as in the core
-      after = min(max(debt, 0), MINUTE) + adds
+      after = max(debt, 0) + adds
       if after > MINUTE then refused = 6 end -- minute
     end
     if id ~= '' then

@@ -136,11 +136,10 @@ impl<'de, W: Wire<'de>> Visitor<'de> for Items<W> {
 /// `Malformed` where the text is not JSON, `Invalid` where it is no array.
 pub fn array(text: &str) -> Result<Vec<&RawValue>> {
     serde_json::from_str(text).map_err(|fault| {
-        if fault.is_data() {
-            Error::invalid("", "expected an object or an array of objects")
-        } else {
-            body::not_json(&fault)
+        if !fault.is_data() {
+            return body::not_json(&fault);
         }
+        body::strictly(text).err().unwrap_or_else(|| Error::invalid("", "expected an array of objects"))
     })
 }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::clock::age_s;
 use crate::error::Result;
 use crate::ops::doctor::Report;
 use crate::ops::readiness;
@@ -50,7 +51,7 @@ pub async fn status(app: &App) -> Result<Status> {
         .await?;
     let now = app.clock.now();
     let lag_ms = counts.oldest_ms.map_or(0, |oldest| now.as_millisecond().saturating_sub(oldest).max(0));
-    let sweep_age_s = sweep.swept_at.map(|at: Timestamp| now.as_second() - at.as_second());
+    let sweep_age_s = sweep.swept_at.map(|at: Timestamp| age_s(now, at.as_second()));
     for (gauge, value) in [
         (&app.webhooks.waiting, whole(counts.waiting)),
         (&app.webhooks.lag_ms, lag_ms),

@@ -59,7 +59,7 @@ async fn without_redis_nothing_is_let_through_that_the_log_refuses() {
 /// A tier that bills no more than so much has a cap like any other: nothing passes it undecided.
 #[tokio::test]
 async fn without_redis_nothing_is_let_through_under_an_overage_cap() {
-    let capped = CATALOGUE.replace("overage = \"bill\"", "overage = \"bill\"\noverage_cap = \"10\"");
+    let capped = CATALOGUE.replacen("overage = \"bill\"", "overage = \"bill\"\noverage_cap = \"10\"", 1);
     for (catalogue, said) in [(CATALOGUE, "ok"), (&capped, "limit.unknown")] {
         let mut rig = Rig::priced(Adapter::Redis, catalogue).await.in_tier("open");
         assert_eq!(code(rig.reserve("a", "inference", "1").await), "ok");

@@ -7,7 +7,7 @@ use billhook::ops::publishing::{self, proof};
 use billhook::store::db::Value;
 
 use super::lines::settled;
-use super::server::wait_for;
+use super::server::{Server, wait_for};
 use super::trace::{published, to_publish};
 use super::{Adapter, Rig, code};
 
@@ -115,9 +115,19 @@ async fn f26_what_is_held_anew_is_put_back_as_well() {
 async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
     let mut rig = Rig::new(Adapter::Cluster).await;
     let mut server = rig.server.take().expect("a cluster");
-    let mut users = Vec::new();
-    for number in 0..12 {
-        users.push(rig.world.user(&format!("u{number}@example.com"), None, false).await.0);
+    let pairs = server.pairs();
+    assert_eq!(pairs.len(), 3, "three masters, each with a replica");
+    // One of three: the others have to agree on the failover.
+    let (master, replica) = pairs[0];
+    let key = |user: &str| format!("bh:{{{}}}:a:{user}", book::shard_of(user));
+    let (mut users, mut hit) = (Vec::new(), Vec::new());
+    while users.len() < 12 || hit.len() < 3 {
+        let user = rig.world.user(&format!("u{}@example.com", users.len()), None, false).await.0;
+        // Whoever does not have it says where it is.
+        if server.at(master, &["EXISTS", &key(&user)]) == "0" {
+            hit.push(user.clone());
+        }
+        users.push(user);
     }
     for user in &users {
         rig.user.clone_from(user);
@@ -125,8 +135,6 @@ async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
     }
     publishing::verify(rig.app()).await.expect("published");
 
-    let pairs = server.pairs();
-    assert_eq!(pairs.len(), 3, "three masters, each with a replica");
     for (_, replica) in &pairs {
         server.freeze(*replica);
     }
@@ -139,13 +147,16 @@ async fn f26_a_failover_that_loses_writes_loses_no_hold_and_no_usage() {
         settled(&rig, &format!("{user}-lost"), "2").await;
         rig.record(&format!("{user}-e"), "inference", "1").await;
     }
-    // One of three: the others have to agree on the failover.
-    let (master, replica) = pairs[0];
+    let held = |server: &Server, node: usize| -> Vec<String> {
+        hit.iter().map(|user| server.at(node, &["HGET", &key(user), "held"])).collect()
+    };
+    assert!(held(&server, master).iter().all(|held| held == "3000000"));
     server.kill(master);
     for (_, replica) in &pairs {
         server.thaw(*replica);
     }
     wait_for("the failover", || server.role(replica) == "master");
+    assert!(held(&server, replica).iter().all(|held| held == "1000000"), "its replica never heard of the rest");
     for user in &users {
         rig.user.clone_from(user);
         // 1 is used and 3 are held of 5.

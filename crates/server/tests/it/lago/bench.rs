@@ -85,6 +85,11 @@ impl Bench {
         self.app = build(&self.config, &self.clock).await;
     }
 
+    /// The same, and chance begins with this seed.
+    pub async fn crash_into(&mut self, seed: u64) {
+        self.app = build_with(&self.config, &self.clock, seed).await;
+    }
+
     /// The process ends and starts again with another catalogue: the one that is built in, changed like this.
     pub async fn change_catalogue(&mut self, changes: &[(&str, &str)]) {
         let mut text = Catalogue::BUILT_IN.to_owned();
@@ -286,9 +291,12 @@ fn in_lagos_words(micro: i64) -> String {
 }
 
 async fn build(config: &Config, clock: &Arc<Manual>) -> App {
+    build_with(config, clock, SEEDS.fetch_add(1, Ordering::Relaxed)).await
+}
+
+async fn build_with(config: &Config, clock: &Arc<Manual>, seed: u64) -> App {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    let chance = Chance::seeded(SEEDS.fetch_add(1, Ordering::Relaxed));
-    App::build(config.clone(), clock, chance).await.expect("a program")
+    App::build(config.clone(), clock, Chance::seeded(seed)).await.expect("a program")
 }
 
 pub async fn start(store: Store, clock: &Arc<Manual>) -> Lago {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use billhook::app::App;
+use billhook::clock::Chance;
 use billhook::jobs::Jobs;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::{details, is_ours, setup, ship, status};
@@ -109,6 +110,48 @@ async fn the_job_ships_by_itself_until_it_is_told_to_stop() {
         tokio::time::timeout(Duration::from_secs(60), arrived).await.expect("it arrives");
     }
     jobs.stop().await;
+    bench.assert_equal().await;
+}
+
+/// The pauses that a seed gives are all longer than this, whoever takes its first numbers: those of a key that is refused are up to
+/// half a minute at first.
+fn seed_of_pauses_beyond(least: Duration) -> u64 {
+    let is_long = |number: u64| u128::from(number % 30_001) > least.as_millis();
+    let all_long = |seed: &u64| {
+        let chance = Chance::seeded(*seed);
+        (0..64).all(|_| is_long(u64::from_le_bytes(chance.bytes().expect("seeded"))))
+    };
+    (1..100_000).find(all_long).expect("a seed")
+}
+
+/// F-44: a key that Lago refuses is told to the operator, and Lago is left alone meanwhile.
+#[tokio::test]
+async fn f44_the_job_itself_waits_while_lago_refuses_the_key() {
+    let watched = Duration::from_secs(2);
+    let mut bench = Bench::new(Database::sqlite(), Store::Postgres).await;
+    bench.crash_into(seed_of_pauses_beyond(watched + Duration::from_millis(500))).await;
+    let user = bench.user("ada").await;
+    bench.use_some(&user, "inference", &["1", "2"]).await;
+    bench.trouble(Fault::always("/api/v1/events/batch", FaultKind::status(401)));
+    let jobs = Jobs::start(&bench.app, Arc::new(|_| ()));
+    let refused = async {
+        while status(&bench.app).await.expect("a status").failures == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it is refused");
+    assert!(rendered(&bench.app).contains("billhook_lago_failures 1\n"), "it is shown");
+    // At the end of the log it rests for half a second: this is four times that.
+    let asked = bench.lago.requests().len();
+    bench.use_some(&user, "inference", &["4"]).await;
+    tokio::time::sleep(watched).await;
+    assert_eq!((bench.lago.requests().len(), bench.batches().len()), (asked, 1), "it waits");
+    let down = status(&bench.app).await.expect("a status");
+    assert_eq!((down.depth, down.failures), (3, 1));
+    assert!(down.fault.expect("an alert").text.starts_with("lago.auth: "));
+    jobs.stop().await;
+    bench.lago.faults().clear();
+    assert_eq!((bench.ship().await.delivered, bench.batches().len()), (3, 3));
     bench.assert_equal().await;
 }
 

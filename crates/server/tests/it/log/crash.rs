@@ -6,6 +6,8 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use billhook::app::App;
 use billhook::error::Error;
@@ -167,7 +169,7 @@ async fn patient<T>(work: impl AsyncFn() -> billhook::error::Result<T>) -> T {
 }
 
 #[test]
-#[ignore = "a process of the tests beside it, which run it by itself"]
+#[ignore = "run by the tests beside it, as a process by itself"]
 #[allow(clippy::disallowed_methods, reason = "the test that runs it says where")]
 fn the_process_that_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -277,7 +279,7 @@ async fn f01_killed_at_any_write_nothing_is_lost_or_doubled() {
 }
 
 #[tokio::test]
-#[ignore = "every write of the run: the nightly run"]
+#[ignore = "nightly: every write of the run"]
 async fn f01_killed_at_every_write_nothing_is_lost_or_doubled() {
     let kills = sweep(usize::MAX).await;
     assert!(kills >= 250, "only {kills} kills");
@@ -338,16 +340,24 @@ async fn f01_a_connection_that_is_cut_at_any_time_loses_and_doubles_nothing() {
     let users = add_users(&app, 3).await;
     let cut = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let mut answered = BTreeMap::new();
+    let (mut answered, mut unanswered) = (BTreeMap::new(), 0);
+    let connections = Arc::new(AtomicI64::new(0));
     for (number, batch) in rounds(&users).into_iter().flatten().enumerate() {
+        let cut_off = Arc::clone(&connections);
         let address = database.address();
         let cutting = tokio::task::spawn_blocking(move || {
             std::thread::sleep(std::time::Duration::from_micros(400 * (u64::try_from(number).expect("few") % 9)));
-            database::on_server(&address, move |client| drop(client.execute(cut, &[])));
+            database::on_server(&address, move |client| {
+                let count: i64 = client.query_one(cut, &[]).expect("cut").get(0);
+                cut_off.fetch_add(count, Ordering::Relaxed);
+            });
         });
         let outcome = usage::record(&app, batch.clone()).await;
         cutting.await.expect("cut");
-        let Ok(verdicts) = outcome else { continue };
+        let Ok(verdicts) = outcome else {
+            unanswered += 1;
+            continue;
+        };
         for (event, verdict) in batch.iter().zip(verdicts) {
             let (Verdict::Recorded { position, .. } | Verdict::Duplicate { position }) = verdict else {
                 panic!("{verdict:?}")
@@ -355,6 +365,11 @@ async fn f01_a_connection_that_is_cut_at_any_time_loses_and_doubles_nothing() {
             assert_eq!(*answered.entry(event.transaction_id.clone()).or_insert(position), position);
         }
     }
+    let connections = connections.load(Ordering::Relaxed);
+    assert!(
+        connections >= 20 && unanswered >= 5,
+        "{connections} were cut, {unanswered} of them in the middle of something"
+    );
     let log = whole_log(&app).await;
     for (id, position) in &answered {
         assert_eq!(

@@ -162,7 +162,7 @@ async fn f02_whatever_a_power_cut_leaves_nothing_answered_is_lost_or_doubled() {
 }
 
 #[tokio::test]
-#[ignore = "thousands of states: the nightly run"]
+#[ignore = "nightly: thousands of states"]
 async fn f02_every_state_that_a_power_cut_could_leave() {
     let (start, steps) = recorded().await;
     assert_eq!(first_bad(&start, &steps, 6 * steps.len()).await, None);

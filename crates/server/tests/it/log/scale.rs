@@ -84,7 +84,7 @@ async fn reads_cost_the_same_at_a_thousand_entries_and_at_a_hundred_thousand() {
 }
 
 #[tokio::test]
-#[ignore = "ten million entries: the nightly run"]
+#[ignore = "nightly: ten million entries"]
 async fn reads_cost_the_same_at_ten_thousand_entries_and_at_ten_million() {
     run(10_000, 10_000_000, Duration::from_secs(2)).await;
 }

@@ -349,9 +349,8 @@ async fn f01_a_server_that_is_killed_under_load_loses_and_doubles_nothing() {
     assert!(cut >= 12, "only {cut} lives were cut off");
 }
 
-/// `cargo test -p billhook --test it f01_a_server_that_is_killed_very_often -- --ignored`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "three hundred lives: the nightly run"]
+#[ignore = "nightly: three hundred lives"]
 async fn f01_a_server_that_is_killed_very_often_loses_and_doubles_nothing() {
     let cut = sweep(&ends(300, 2)).await;
     assert!(cut >= 200, "only {cut} lives were cut off");

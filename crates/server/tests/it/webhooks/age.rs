@@ -1,15 +1,18 @@
 //! How old the mirror says that it is: a sweep makes it as new as a full sync would, and what could not be applied keeps it old.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use billhook::ops::doctor;
+use billhook::ops::webhooks::status;
 use billhook::ops::webhooks::sweep::{self, Swept};
 use billhook::store::mirror::Resource;
 use billhook::store::syncs;
+use billhook::telemetry::Metrics;
 use serde_json::json;
 
 use super::account::{Account, SECRET, signature};
-use super::{differences, drain, event, in_front_of, now, post};
+use super::{differences, drain, event, in_front_of, now, post, take};
 use crate::harness::World;
 
 const PAGE: &str = "/api/v1/billing/invoices";
@@ -81,6 +84,36 @@ async fn an_event_that_cannot_be_applied_keeps_its_list_old_and_no_other() {
     later(&world, &account, 60);
     swept(&world).await;
     assert!(age(&world, Resource::Customers).await <= 300);
+}
+
+/// F-49: what was read by a clock that was ahead is as young as can be, and not younger.
+#[tokio::test]
+async fn f49_nothing_is_younger_than_now_when_the_clock_has_gone_back() {
+    let account = Account::open(now());
+    let world = in_front_of(&account).await;
+    later(&world, &account, 3_600);
+    swept(&world).await;
+    assert_eq!(status(&world.app).await.expect("a status").sweep_age_s, Some(0));
+    later(&world, &account, 60);
+    assert_eq!(status(&world.app).await.expect("a status").sweep_age_s, Some(60), "it has an age");
+    take(&world, &account.put("customers", "cus_0", &json!({"name": "Ann"}))).await;
+
+    let back = world.now() - jiff::SignedDuration::from_hours(1);
+    world.clock.set(back);
+    assert!(age(&world, Resource::Customers).await < 0, "the list was read in an hour from now");
+    let seen = status(&world.app).await.expect("a status");
+    assert_eq!((seen.counts.waiting, seen.lag_ms, seen.sweep_age_s), (1, 0, Some(0)));
+    let mut metrics = Metrics::new();
+    metrics.registry().register_collector(Box::new(Arc::clone(&world.app.webhooks)));
+    let page = metrics.render().expect("numbers");
+    for line in ["billhook_webhooks_lag_milliseconds 0\n", "billhook_sweep_age_seconds 0\n"] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    let ready = world.get_anonymous("/readyz").await.json();
+    assert_eq!(ready["facts"]["mirror"]["age_s"], 0, "{ready}");
+    let report = doctor::examine(&world.app).await.expect("a report").0;
+    let ages: Vec<&str> = report.iter().map(|check| &*check.detail).filter(|detail| detail.contains(" s o")).collect();
+    assert!(!ages.is_empty() && ages.iter().all(|age| age.contains(": 0 s old")), "{ages:?}");
 }
 
 #[tokio::test]

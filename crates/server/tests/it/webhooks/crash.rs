@@ -209,7 +209,7 @@ async fn f03_what_was_answered_200_just_before_a_kill_is_applied_within_five_sec
 }
 
 #[tokio::test]
-#[ignore = "two minutes, and its times want a machine of its own"]
+#[ignore = "nightly: two minutes, and its times want a machine of its own"]
 async fn f37_ten_thousand_in_a_minute_while_stripe_is_away_and_the_power_goes_off() {
     let account = Account::open(machine_now());
     let program = Program::at_stripe(&account.base()).with("STRIPE_WEBHOOK_SECRET", SECRET);

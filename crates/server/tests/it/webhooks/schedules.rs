@@ -265,7 +265,7 @@ async fn i05_ten_thousand_random_schedules_end_in_stripes_state() {
 }
 
 #[tokio::test]
-#[ignore = "ten minutes"]
+#[ignore = "nightly: ten minutes"]
 async fn i05_a_hundred_thousand_random_schedules_end_in_stripes_state() {
     println!("{} answers were overtaken", play_many(500, 200).await);
 }
