@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod first_command;
 mod judges;
+mod nightly;
 mod openapi;
 mod running;
 mod services;
@@ -19,6 +20,7 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test               everything that must hold: starts PostgreSQL and Redis, runs all tests, then the judges
+  nightly            the proofs that take too long for every change: half an hour, by itself
   ci                 the whole CI, step by step, the same at home and there
   services           PostgreSQL and Redis until Enter, for running single tests
   tidy               the rules about the source text
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test"] => test::run(),
+        ["nightly"] => nightly::run(),
         ["ci"] => ci::run(),
         ["services"] => services::run(),
         ["tidy"] => tidy::run(),

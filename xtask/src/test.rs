@@ -48,10 +48,7 @@ pub fn run() -> Outcome {
 pub fn summary() -> Outcome<String> {
     let target = target_dir()?;
     let bench = judges::seated(&target)?;
-    // The crash sweep kills the program at each of its writes, and redis-cli plays the operator.
-    tools::program("strace", "strace")?;
-    tools::program("redis-cli", "redis-tools")?;
-    let tally = tests(&target)?;
+    let tally = counted(&target, &["--no-fail-fast"])?;
     // `cargo test` has just built it, with the features of the whole workspace: building it by itself would start anew.
     let program = target.join("debug/billhook");
     if !program.is_file() {
@@ -61,10 +58,14 @@ pub fn summary() -> Outcome<String> {
     Ok(format!("tests: {tally}; judges: {judges} said yes"))
 }
 
-/// The services run only as long as the tests do.
-fn tests(target: &Path) -> Outcome<Tally> {
+/// Runs tests of the whole workspace, with these arguments. The services run only as long as they do.
+pub fn counted(target: &Path, arguments: &[&str]) -> Outcome<Tally> {
+    // The crash sweep kills the program at each of its writes, and redis-cli plays the operator.
+    tools::program("strace", "strace")?;
+    tools::program("redis-cli", "redis-tools")?;
     let services = services::start(target)?;
-    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let mut command = cargo(&["test", "--workspace", "--locked"]);
+    command.args(arguments);
     told(&mut command, &services);
     let mut tally = Tally::default();
     run_shown(&mut command, |line| tally.add(line))?;

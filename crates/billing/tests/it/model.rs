@@ -264,7 +264,7 @@ fn i03_i04_hold_in_every_interleaving() {
 }
 
 #[test]
-#[ignore = "64,000 states take ten seconds without optimization"]
+#[ignore = "nightly: 64,000 states take ten seconds without optimization"]
 fn i03_i04_hold_however_often_time_passes() {
     assert!(explore(Bug::None, 2).expect("nothing is broken") > 60_000);
 }
