@@ -13,4 +13,5 @@ mod owed;
 mod reconciling;
 mod refusals;
 mod start;
+mod tiers;
 mod webhooks;

@@ -33,6 +33,8 @@ pub struct Draft {
     pub skipped: BTreeMap<&'static str, i64>,
     /// Tiers that the log gives to users.
     pub tiers: HashMap<String, String>,
+    /// Of those, the ones to which a subscription at Lago is to follow, used or not: its plan has a price of its own.
+    pub follow: BTreeMap<String, String>,
 }
 
 /// An entry that is for Lago.
@@ -72,6 +74,16 @@ pub fn next(tx: &mut Tx<'_>, catalogue: &Arc<Catalogue>, now: Timestamp) -> Resu
     let mut drafted: HashMap<String, String> = HashMap::new();
     for entry in log::read(tx, from, READ)? {
         let position = entry.position;
+        if entry.kind == Kind::Plan {
+            let tier = tier_in(&entry)?;
+            if draft.follow.len() == BATCH || drafted.get(&entry.user).is_some_and(|before| *before != tier) {
+                break;
+            }
+            if is_to_follow(tx, catalogue, &entry.user, &tier)? {
+                drafted.insert(entry.user.clone(), tier.clone());
+                draft.follow.insert(entry.user.clone(), tier);
+            }
+        }
         match rules.fit(tx, &mut draft.tiers, &entry)? {
             None => {}
             Some(Fit::Skip(reason)) => *draft.skipped.entry(reason).or_insert(0) += 1,
@@ -151,6 +163,13 @@ fn is_over(tx: &mut Tx<'_>, entry: &Logged) -> Result<bool> {
 /// Whether a user has a subscription of this tier at Lago: there it goes on when the catalogue has the tier no more.
 fn has_plan(tx: &mut Tx<'_>, user: &str, tier: &str) -> Result<bool> {
     Ok(lago::subscription(tx, user)?.is_some_and(|known| known.tier == tier))
+}
+
+/// Whether there is a subscription at Lago that is still of another tier. One that several users have is none's to change who
+/// uses nothing.
+fn is_to_follow(tx: &mut Tx<'_>, catalogue: &Catalogue, user: &str, tier: &str) -> Result<bool> {
+    let other = lago::subscription(tx, user)?.filter(|known| known.tier != tier && catalogue.tier(tier).is_some());
+    other.map_or(Ok(false), |known| Ok(!lago::is_shared(tx, &known.external_id)?))
 }
 
 fn tier_in(entry: &Logged) -> Result<String> {

@@ -122,6 +122,9 @@ async fn standing(app: &App, ours: &Lago, draft: &Draft) -> Result<Standing, Hal
         let first = wanted.entry(&item.entry.user).or_insert((&item.tier, i64::MAX));
         first.1 = first.1.min(moment.count(item.entry.event_ms));
     }
+    for (user, tier) in &draft.follow {
+        wanted.entry(user).or_insert((tier, i64::MAX));
+    }
     let mut standing = Standing::new();
     for (user, (tier, first_ms)) in wanted {
         standing.insert(user.to_owned(), of_user(app, ours, user, tier, first_ms).await?);
@@ -179,6 +182,11 @@ async fn open(app: &App, draft: Draft, standing: Standing, shipped: &mut Shipped
                 replay: false,
                 transaction_id: event.transaction_id,
             }),
+        }
+    }
+    for user in draft.follow.keys() {
+        if let Some(Err(reason)) = standing.get(user) {
+            tracing::warn!(user.id = user, reason, "Lago does not take the tier of a user: their plan there stays");
         }
     }
     shipped.dead += buried.len() as u64;

@@ -21,8 +21,8 @@ pub use names::{Identity, identity, names, save_name, shared_names};
 pub use notices::{keep_notice, notice_applied, notices, sweep_notices};
 pub use subscriptions::{
     Subscription, count_differing, count_subscriptions, doubt_subscriptions, forget_made_again, forget_subscription,
-    made_again, save_delivered, save_difference, save_made_again, save_subscription, subscription, subscriptions_after,
-    user_of,
+    is_shared, made_again, save_delivered, save_difference, save_made_again, save_subscription, subscription,
+    subscriptions_after, user_of,
 };
 pub use sums::{QUARTER_MS, Sum, add_sum, forget_sums, has_sums, sums, sweep_sums};
 pub use window::{Item, State, Window, open_window, save_window, window};

@@ -56,6 +56,12 @@ pub fn user_of(tx: &mut Tx<'_>, external_id: &str) -> Result<Option<String>> {
     tx.row(sql, args![external_id])?.map(|row| row.text(0)).transpose()
 }
 
+/// Whether several users have this subscription.
+pub fn is_shared(tx: &mut Tx<'_>, external_id: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM lago_subscriptions WHERE external_id = ?1 LIMIT 2";
+    Ok(tx.rows(sql, args![external_id])?.len() > 1)
+}
+
 /// Remembers that a subscription exists.
 pub fn save_subscription(tx: &mut Tx<'_>, user: &str, external_id: &str, tier: &str, began_ms: i64) -> Result<()> {
     tx.run(

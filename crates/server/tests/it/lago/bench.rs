@@ -15,9 +15,11 @@ use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::setup::{self, Mode, Outcome};
 use billhook::ops::lago::ship::{self, Shipped};
 use billhook::ops::lago::{again, owed, status};
-use billhook::ops::usage::{self, Told, Verdict};
+use billhook::ops::usage::{self, Told, Verdict, plans};
 use billhook::ops::users;
+use billhook::store::db::Value as Column;
 use billhook::store::log::{self, Kind};
+use billhook::store::{self, Tx};
 use billing::catalogue::Catalogue;
 use billing::usage::Quantity;
 use jiff::Timestamp;
@@ -141,6 +143,18 @@ impl Bench {
             admin: false,
         };
         users::add(&self.app, add).await.expect("a user")
+    }
+
+    /// Gives a user another tier, as a change at Stripe would.
+    pub async fn change_tier(&self, user: &str, tier: &str) {
+        let (user, tier) = (user.to_owned(), tier.to_owned());
+        let change = move |tx: &mut Tx<'_>| {
+            let sql = "UPDATE users SET subscription_tier = ?2 WHERE id = ?1";
+            tx.run(sql, &[Column::from(user.clone()), Column::from(tier.clone())])?;
+            store::plans::mark_user(tx, &user)
+        };
+        self.app.db.write(change).await.expect("a tier");
+        plans::follow(&self.app).await.expect("followed");
     }
 
     /// Records usage of now.

@@ -8,7 +8,7 @@ use billhook::clock::Chance;
 use billhook::jobs::Jobs;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::{details, is_ours, setup, ship, status};
-use billhook::ops::usage::{corrections, plans};
+use billhook::ops::usage::corrections;
 use billhook::store::db::Value;
 use billhook::store::leases;
 use billhook::telemetry::Metrics;
@@ -352,22 +352,6 @@ async fn a_user_whose_tier_is_not_sold_is_skipped_and_counted() {
     assert_eq!(details(&bench.app).await.unwrap().skipped, [("tier_not_sold".to_owned(), 2)]);
 }
 
-/// Gives a user another tier, as a change at Stripe would.
-async fn change_tier(bench: &Bench, user: &str, tier: &str) {
-    let (user, tier) = (user.to_owned(), tier.to_owned());
-    let sql = "UPDATE users SET subscription_tier = ?2 WHERE id = ?1";
-    bench
-        .app
-        .db
-        .write(move |tx| {
-            tx.run(sql, &[Value::from(user.clone()), Value::from(tier.clone())])?;
-            billhook::store::plans::mark_user(tx, &user)
-        })
-        .await
-        .unwrap();
-    plans::follow(&bench.app).await.unwrap();
-}
-
 #[tokio::test]
 async fn what_was_used_before_a_change_of_tier_is_sent_before_it() {
     for database in [Database::sqlite(), Database::postgres()] {
@@ -376,7 +360,7 @@ async fn what_was_used_before_a_change_of_tier_is_sent_before_it() {
         bench.use_some(&user, "inference", &["1", "2"]).await;
         bench.use_some(&other, "inference", &["10"]).await;
         bench.later(HOUR);
-        change_tier(&bench, &user, "enterprise").await;
+        bench.change_tier(&user, "enterprise").await;
         bench.use_some(&user, "inference", &["4"]).await;
         bench.use_some(&other, "inference", &["10"]).await;
         // Lago hears of all of it on the next day.

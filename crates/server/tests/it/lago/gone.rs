@@ -6,8 +6,6 @@ use std::time::Duration;
 use billhook::ops::lago::again;
 use billhook::ops::lago::reconcile::{self, Which};
 use billhook::ops::lago::replay;
-use billhook::ops::usage::plans;
-use billhook::store::db::Value as Column;
 use sandbox::lago::{Fault, FaultKind, Store};
 use serde_json::Value;
 
@@ -20,18 +18,6 @@ const HOUR: Duration = Duration::from_hours(1);
 async fn differences(bench: &Bench) -> Vec<String> {
     let compared = reconcile::run(&bench.app, Which::All).await.expect("a comparison");
     compared.iter().flat_map(|one| &one.differences).map(ToString::to_string).collect()
-}
-
-/// Gives a user another tier, as a change at Stripe would.
-async fn change_tier(bench: &Bench, user: &str, tier: &str) {
-    let (user, tier) = (user.to_owned(), tier.to_owned());
-    let sql = "UPDATE users SET subscription_tier = ?2 WHERE id = ?1";
-    let change = move |tx: &mut billhook::store::Tx<'_>| {
-        tx.run(sql, &[Column::from(user.clone()), Column::from(tier.clone())])?;
-        billhook::store::plans::mark_user(tx, &user)
-    };
-    bench.app.db.write(change).await.expect("a tier");
-    plans::follow(&bench.app).await.expect("followed");
 }
 
 /// Somebody who has used so much of inference, and Lago knows of it.
@@ -156,7 +142,7 @@ async fn a_change_of_tier_makes_what_is_gone_again_with_its_beginning() {
         bench.use_some(&user, "inference", &["2"]).await;
         bench.ship().await;
         bench.later(HOUR);
-        change_tier(&bench, &user, "enterprise").await;
+        bench.change_tier(&user, "enterprise").await;
         bench.use_some(&user, "inference", &["4"]).await;
         bench.ship().await;
         assert_eq!(bench.at_lago_of(&user), units("6.0", 2));
